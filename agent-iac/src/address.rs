@@ -1,0 +1,322 @@
+//! Names of agents and resources.
+//!
+//! Owns the text form of every name and what may stand in one. An address is
+//! ours: providers never see it as an identity, only as a mark.
+
+use std::{fmt, str::FromStr};
+
+use serde::{Deserialize, Deserializer, Serialize, Serializer, de};
+
+use crate::error::{Error, ErrorKind, Result};
+
+/// The longest name of an agent or a resource, in bytes: that of a PostgreSQL
+/// identifier and of a DNS label, the narrowest systems that agents live in.
+pub const MAX_NAME: usize = 63;
+
+/// The longest key of an instance, in bytes.
+pub const MAX_KEY: usize = 256;
+
+/// One instance of an agent: its name and, where several are made of one
+/// declaration, its key.
+///
+/// ```
+/// use agent_iac::address::Instance;
+///
+/// let instance: Instance = r#"invoice-reader["eu"]"#.parse()?;
+/// assert_eq!(instance.name(), "invoice-reader");
+/// assert_eq!(instance.key(), ["eu"]);
+/// # Ok::<(), agent_iac::Error>(())
+/// ```
+#[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Instance {
+    name: String,
+    key: Vec<String>,
+}
+
+impl Instance {
+    /// Makes an instance without a key.
+    ///
+    /// # Errors
+    ///
+    /// When the name is not a lower-case word with dashes of at most
+    /// [`MAX_NAME`] bytes.
+    pub fn new(name: impl Into<String>) -> Result<Self> {
+        Self::keyed(name, Vec::new())
+    }
+
+    /// Makes an instance with the values of its key inputs, in their order.
+    ///
+    /// # Errors
+    ///
+    /// As [`Instance::new`], and when a key is empty, longer than [`MAX_KEY`]
+    /// bytes, or holds what cannot be shown (see [`is_printable`]).
+    pub fn keyed(name: impl Into<String>, key: Vec<String>) -> Result<Self> {
+        let name = name.into();
+        if !is_agent_name(&name) {
+            return Err(invalid(format!("{} is not an agent's name", quoted(&name)))
+                .help(format!("use a-z, 0-9 and dashes, a letter first, at most {MAX_NAME} bytes")));
+        }
+        for part in &key {
+            if part.is_empty() || part.len() > MAX_KEY || !is_printable(part) {
+                return Err(invalid(format!("{} is not a key of `{name}`", quoted(part)))
+                    .help(format!("use visible characters, at most {MAX_KEY} bytes")));
+            }
+        }
+        Ok(Self { name, key })
+    }
+
+    /// The agent's name.
+    pub fn name(&self) -> &str {
+        &self.name
+    }
+
+    /// The values of its key inputs, in their order; empty where it has none.
+    pub fn key(&self) -> &[String] {
+        &self.key
+    }
+
+    /// The address of one of its resources.
+    ///
+    /// # Errors
+    ///
+    /// When `resource` is not a field name.
+    pub fn resource(&self, resource: impl Into<String>) -> Result<Address> {
+        Address::new(self.clone(), resource)
+    }
+}
+
+/// The name of one managed resource: an agent instance and a field.
+///
+/// ```
+/// use agent_iac::address::Address;
+///
+/// let address: Address = r#"invoice-reader["eu"].account"#.parse()?;
+/// assert_eq!(address.resource(), "account");
+/// assert_eq!(address.to_string(), r#"invoice-reader["eu"].account"#);
+/// # Ok::<(), agent_iac::Error>(())
+/// ```
+#[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Address {
+    instance: Instance,
+    resource: String,
+}
+
+impl Address {
+    /// Makes an address.
+    ///
+    /// # Errors
+    ///
+    /// When `resource` is not a field name: a-z, 0-9 and underscores, not a
+    /// digit first.
+    pub fn new(instance: Instance, resource: impl Into<String>) -> Result<Self> {
+        let resource = resource.into();
+        if !is_field_name(&resource) && !is_undeclared(&resource) {
+            return Err(invalid(format!("{} is not a resource's name", quoted(&resource)))
+                .help(format!("use a-z, 0-9 and underscores, at most {MAX_NAME} bytes")));
+        }
+        Ok(Self { instance, resource })
+    }
+
+    /// The address of something that was found on an agent's identity without
+    /// being declared: `agent.?type/id`.
+    ///
+    /// # Errors
+    ///
+    /// When the provider's id cannot be shown or is longer than 512 bytes.
+    pub fn undeclared(instance: Instance, resource_type: &str, id: &str) -> Result<Self> {
+        Self::new(instance, format!("?{resource_type}/{id}"))
+    }
+
+    /// The agent instance.
+    pub fn instance(&self) -> &Instance {
+        &self.instance
+    }
+
+    /// The field's name.
+    pub fn resource(&self) -> &str {
+        &self.resource
+    }
+
+    /// Whether this names something that nobody declared.
+    pub fn is_undeclared(&self) -> bool {
+        self.resource.starts_with('?')
+    }
+}
+
+fn invalid(message: String) -> Error {
+    Error::new(ErrorKind::InvalidFleet, message)
+}
+
+fn is_agent_name(name: &str) -> bool {
+    name.len() <= MAX_NAME
+        && name.starts_with(|c: char| c.is_ascii_lowercase())
+        && !name.ends_with('-')
+        && name.bytes().all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'-')
+}
+
+fn is_field_name(name: &str) -> bool {
+    name.len() <= MAX_NAME
+        && name.starts_with(|c: char| c.is_ascii_lowercase() || c == '_')
+        && name.bytes().all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'_')
+}
+
+fn is_undeclared(name: &str) -> bool {
+    name.starts_with('?') && name.contains('/') && name.len() <= 576 && is_printable(name)
+}
+
+/// Whether `text` can be shown on a terminal or a page as it is: no control
+/// characters, none that change the direction of text (UAX 9), and neither of
+/// the two marks that carry references inside text.
+pub fn is_printable(text: &str) -> bool {
+    !text.chars().any(|c| {
+        c.is_control()
+            || matches!(
+                c,
+                '\u{200b}'..='\u{200f}'
+                    | '\u{2028}'..='\u{202e}'
+                    | '\u{2060}'..='\u{2069}'
+                    | '\u{61c}'
+                    | '\u{feff}'
+                    | '\u{fff9}'..='\u{fffb}'
+                    | '\u{e0000}'..='\u{e007f}'
+                    | '\u{f1ac0}'
+                    | '\u{f1ac1}'
+            )
+    })
+}
+
+/// `text` in backquotes, cut to a length that fits a line, with what cannot be
+/// shown escaped.
+pub fn quoted(text: &str) -> String {
+    let mut shown = String::new();
+    for (index, c) in text.chars().enumerate() {
+        if index == 64 {
+            shown.push('…');
+            break;
+        }
+        if is_printable(c.encode_utf8(&mut [0; 4])) {
+            shown.push(c);
+        } else {
+            shown.extend(c.escape_unicode());
+        }
+    }
+    format!("`{shown}`")
+}
+
+impl fmt::Display for Instance {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.name)?;
+        if self.key.is_empty() {
+            return Ok(());
+        }
+        f.write_str("[")?;
+        for (index, part) in self.key.iter().enumerate() {
+            if index > 0 {
+                f.write_str(",")?;
+            }
+            f.write_str("\"")?;
+            for c in part.chars() {
+                if matches!(c, '"' | '\\') {
+                    f.write_str("\\")?;
+                }
+                write!(f, "{c}")?;
+            }
+            f.write_str("\"")?;
+        }
+        f.write_str("]")
+    }
+}
+
+impl fmt::Display for Address {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}.{}", self.instance, self.resource)
+    }
+}
+
+/// Splits `name["a","b"]rest` into its parts.
+fn split(text: &str) -> Option<(&str, Vec<String>, &str)> {
+    let end = text.find(['[', '.']).unwrap_or(text.len());
+    let (name, mut rest) = text.split_at(end);
+    let mut key = Vec::new();
+    if let Some(inner) = rest.strip_prefix('[') {
+        rest = inner;
+        loop {
+            rest = rest.strip_prefix('"')?;
+            let mut part = String::new();
+            let mut chars = rest.char_indices();
+            let after = loop {
+                match chars.next()? {
+                    (_, '\\') => part.push(chars.next()?.1),
+                    (index, '"') => break index + 1,
+                    (_, c) => part.push(c),
+                }
+            };
+            key.push(part);
+            rest = &rest[after..];
+            if let Some(next) = rest.strip_prefix(',') {
+                rest = next;
+            } else {
+                rest = rest.strip_prefix(']')?;
+                break;
+            }
+        }
+    }
+    Some((name, key, rest))
+}
+
+impl FromStr for Instance {
+    type Err = Error;
+
+    fn from_str(text: &str) -> Result<Self> {
+        match split(text) {
+            Some((name, key, "")) => Self::keyed(name, key),
+            _ => Err(invalid(format!("{} is not an agent", quoted(text)))
+                .help("write `name` or `name[\"key\"]`")),
+        }
+    }
+}
+
+impl FromStr for Address {
+    type Err = Error;
+
+    fn from_str(text: &str) -> Result<Self> {
+        match split(text) {
+            Some((name, key, rest)) if rest.starts_with('.') => {
+                Self::new(Instance::keyed(name, key)?, &rest[1..])
+            }
+            _ => Err(invalid(format!("{} is not an address", quoted(text)))
+                .help("write `agent.resource` or `agent[\"key\"].resource`")),
+        }
+    }
+}
+
+macro_rules! as_text {
+    ($($name:ty),*) => {$(
+        impl fmt::Debug for $name {
+            fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                fmt::Display::fmt(self, f)
+            }
+        }
+
+        impl Serialize for $name {
+            fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+                serializer.collect_str(self)
+            }
+        }
+
+        impl<'de> Deserialize<'de> for $name {
+            fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+                String::deserialize(deserializer)?.parse().map_err(de::Error::custom)
+            }
+        }
+
+        impl PartialEq<str> for $name {
+            fn eq(&self, other: &str) -> bool {
+                self.to_string() == other
+            }
+        }
+    )*};
+}
+
+as_text!(Instance, Address);
+

@@ -1,0 +1,248 @@
+//! What a resource type looks like, as data.
+//!
+//! Owns [`ResourceType`], which `derive(Resource)` makes one constant of for
+//! each type, and the normal form of a property's value. It knows no Rust type
+//! behind a schema, so that the planner, the ledger and a text fleet all read
+//! the same description.
+
+use std::{collections::BTreeMap, fmt};
+
+use serde::{Deserialize, Serialize};
+
+use crate::{access::Access, resource::Node, value::Value};
+
+/// What a resource is to its agent.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Kind {
+    /// Who the agent is: an account or a role.
+    Identity,
+    /// What an identity may do.
+    Permission,
+    /// What an identity proves itself with.
+    Credential,
+    /// Where and how the agent runs.
+    Runtime,
+}
+
+impl fmt::Display for Kind {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Identity => "identity",
+            Self::Permission => "permission",
+            Self::Credential => "credential",
+            Self::Runtime => "runtime",
+        })
+    }
+}
+
+/// The shape of one property.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Type {
+    /// A truth value.
+    Bool,
+    /// A whole number.
+    Int,
+    /// Text.
+    Text,
+    /// One of a few words.
+    Enum(&'static [&'static str]),
+    /// Values whose order means something.
+    List(&'static Type),
+    /// Values without order or repetition.
+    Set(&'static Type),
+    /// Text keys and their values.
+    Map(&'static Type),
+    /// Named fields, as `derive(Property)` makes of a struct.
+    Struct(&'static [(&'static str, Type)]),
+    /// A value that may be left out.
+    Option(&'static Type),
+    /// Another resource of the named type; its value is that resource's id.
+    Link(&'static str),
+}
+
+impl Type {
+    /// Brings a value into the one form in which it is compared and hashed:
+    /// sets sorted, links reduced to the id, what is left out made
+    /// [`Value::Null`].
+    pub fn normalise(&self, value: Value) -> Value {
+        match (self, value) {
+            (Self::Set(item), Value::List(items)) => {
+                Value::List(items.into_iter().map(|v| item.normalise(v)).collect()).into_set()
+            }
+            (Self::List(item), Value::List(items)) => {
+                Value::List(items.into_iter().map(|v| item.normalise(v)).collect())
+            }
+            (Self::Map(item), Value::Map(entries)) => {
+                Value::Map(entries.into_iter().map(|(k, v)| (k, item.normalise(v))).collect())
+            }
+            (Self::Struct(fields), Value::Map(mut entries)) => Value::Map(
+                fields
+                    .iter()
+                    .map(|(name, item)| {
+                        let value = entries.remove(*name).unwrap_or_default();
+                        ((*name).to_owned(), item.normalise(value))
+                    })
+                    .collect(),
+            ),
+            (Self::Option(item), value) if !value.is_null() => item.normalise(value),
+            (Self::Link(_), Value::Map(mut entries)) => entries.remove("id").unwrap_or_default(),
+            (_, value) => value,
+        }
+    }
+
+    /// Says what is wrong with a value of this shape, or `None` when it fits.
+    pub fn misfit(&self, value: &Value) -> Option<String> {
+        let expected = |what: &str| Some(format!("expected {what}, found {value}"));
+        match (self, value) {
+            (Self::Option(_), Value::Null)
+            | (Self::Bool, Value::Bool(_))
+            | (Self::Text, Value::Text(_)) => None,
+            (Self::Int, Value::Int(number)) => {
+                let fits = (-crate::value::MAX_INT..=crate::value::MAX_INT).contains(number);
+                if fits { None } else { expected("a whole number within ±(2^53 - 1)") }
+            }
+            (Self::Option(item), value) => item.misfit(value),
+            (Self::Enum(words), Value::Text(word)) if words.contains(&word.as_str()) => None,
+            (Self::Enum(words), _) => expected(&format!("one of {}", words.join(", "))),
+            (Self::List(item) | Self::Set(item), Value::List(items)) => {
+                items.iter().find_map(|value| item.misfit(value))
+            }
+            (Self::Map(item), Value::Map(entries)) => {
+                entries.values().find_map(|value| item.misfit(value))
+            }
+            (Self::Struct(fields), Value::Map(entries)) => {
+                if let Some(name) = entries.keys().find(|k| fields.iter().all(|(f, _)| f != k)) {
+                    return Some(format!("there is no field `{name}`"));
+                }
+                fields.iter().find_map(|(name, item)| {
+                    let value = entries.get(*name).unwrap_or(&Value::Null);
+                    item.misfit(value).map(|why| format!("`{name}`: {why}"))
+                })
+            }
+            (Self::Link(_), Value::Text(_) | Value::Map(_)) => None,
+            (Self::Bool, _) => expected("true or false"),
+            (Self::Int, _) => expected("a whole number"),
+            (Self::Text, _) => expected("text"),
+            (Self::List(_) | Self::Set(_), _) => expected("a list"),
+            (Self::Map(_) | Self::Struct(_), _) => expected("a map"),
+            (Self::Link(_), _) => expected("a reference to a resource"),
+        }
+    }
+}
+
+/// What a change of a property does to the real object.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Mutability {
+    /// It is changed in place.
+    Update,
+    /// It cannot be changed; the object is made anew.
+    Replace,
+}
+
+/// One declared property of a resource type.
+#[derive(Clone, Copy, Debug)]
+pub struct Field {
+    /// Its name, as written in a declaration.
+    pub name: &'static str,
+    /// Its shape.
+    pub ty: Type,
+    /// Whether a declaration must give it.
+    pub required: bool,
+    /// Whether it is part of the object's natural key: what makes two
+    /// declarations claim one real object.
+    pub key: bool,
+    /// What a change of it does.
+    pub mutability: Mutability,
+    /// Its documentation, shown by tools.
+    pub doc: &'static str,
+}
+
+/// One value that is known only after the resource exists.
+#[derive(Clone, Copy, Debug)]
+pub struct Output {
+    /// Its name.
+    pub name: &'static str,
+    /// Its shape.
+    pub ty: Type,
+    /// Its documentation, shown by tools.
+    pub doc: &'static str,
+}
+
+/// Computes the access that a permission gives, from its properties, as far as
+/// they are known.
+pub type AccessOf = fn(&BTreeMap<String, Node>) -> Access;
+
+/// A resource type: the constant that `derive(Resource)` makes.
+///
+/// ```
+/// # #[cfg(feature = "authority")] {
+/// use agent_iac::{providers::authority::Account, resource::Resource};
+///
+/// assert_eq!(Account::RESOURCE.name, "authority.account");
+/// assert!(Account::RESOURCE.field("name").is_some_and(|field| field.key));
+/// # }
+/// ```
+#[derive(Clone, Copy)]
+pub struct ResourceType {
+    /// `provider.type`, as `postgres.role`.
+    pub name: &'static str,
+    /// What it is to an agent.
+    pub kind: Kind,
+    /// Its declared properties, sorted by name.
+    pub fields: &'static [Field],
+    /// What is known only once it exists, sorted by name.
+    pub outputs: &'static [Output],
+    /// The access that it gives, for permissions.
+    pub access: Option<AccessOf>,
+    /// Its documentation, shown by tools.
+    pub doc: &'static str,
+}
+
+impl ResourceType {
+    /// The declared property of that name.
+    pub fn field(&self, name: &str) -> Option<&'static Field> {
+        self.fields.iter().find(|field| field.name == name)
+    }
+
+    /// The output of that name.
+    pub fn output(&self, name: &str) -> Option<&'static Output> {
+        self.outputs.iter().find(|output| output.name == name)
+    }
+
+    /// The provider that manages it unless a declaration names another: what
+    /// stands before the dot of its name.
+    pub fn default_provider(&self) -> &'static str {
+        self.name.split('.').next().unwrap_or(self.name)
+    }
+
+    /// The field that names the identity which this resource belongs to: `to`
+    /// of a permission, `of` of a credential.
+    pub fn owner_field(&self) -> Option<&'static str> {
+        match self.kind {
+            Kind::Permission => Some("to"),
+            Kind::Credential => Some("of"),
+            Kind::Identity | Kind::Runtime => None,
+        }
+    }
+
+    /// The names of the fields that form the natural key.
+    pub fn key_fields(&self) -> impl Iterator<Item = &'static Field> {
+        self.fields.iter().filter(|field| field.key)
+    }
+}
+
+impl fmt::Debug for ResourceType {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "ResourceType({})", self.name)
+    }
+}
+
+impl PartialEq for ResourceType {
+    fn eq(&self, other: &Self) -> bool {
+        self.name == other.name
+    }
+}
+
+impl Eq for ResourceType {}
