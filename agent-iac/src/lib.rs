@@ -6,13 +6,16 @@ pub mod address;
 pub mod agent;
 pub mod clock;
 pub mod error;
+pub mod ledger;
+pub mod plan;
+pub mod provider;
 pub mod resource;
 pub mod schema;
 pub mod secret;
 pub mod value;
+pub mod vault;
 
-pub use error::{Error, Result};
-
+pub use error::{Error, ErrorKind, Result};
 /// What derived code names. Not part of the public interface: it changes
 /// without notice, together with the macro crate, which is pinned to it.
 #[doc(hidden)]

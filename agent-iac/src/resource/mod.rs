@@ -65,6 +65,9 @@ pub trait Resource: Sized + Send + Sync + 'static {
     type Builder: Builder;
     /// Refers to the values that are known only after apply.
     type Outputs: Outputs;
+    /// The declared properties alone, with everything known: what a provider
+    /// is asked to make.
+    type Spec: Spec;
 
     /// A builder without any key.
     fn builder() -> Self::Builder {
@@ -96,6 +99,16 @@ pub trait Builder: Default + Send {
 pub trait Outputs: Send + Sync + 'static {
     /// The outputs of the resource at `address`.
     fn at(address: Address) -> Self;
+}
+
+/// The declared properties of a resource, with everything known; derived.
+pub trait Spec: Sized + std::fmt::Debug + Send + Sync + 'static {
+    /// Reads the properties; what else is in `values` is passed over.
+    ///
+    /// # Errors
+    ///
+    /// The name of the first field that is missing or has another shape.
+    fn from_values(values: &BTreeMap<String, Value>) -> Result<Self, String>;
 }
 
 /// Says which access a permission gives. Implement it for every type of the

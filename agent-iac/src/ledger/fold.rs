@@ -1,0 +1,509 @@
+//! The state: what the entries amount to.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use jiff::{Timestamp, civil::Date};
+use serde::{Deserialize, Serialize};
+
+use super::{
+    Actor, AgentEvent, Authority, Batch, Cause, Claim, CredentialEvent, Entry, Event, Head,
+    LedgerEvent, RecordEvent, RunEvent, RunId, RunPurpose, StepEvent,
+};
+use crate::{
+    access::Access,
+    address::{Address, Instance},
+    agent::{Period, Source},
+    error::{Error, ErrorKind, Result},
+    plan::Action,
+    schema::Kind,
+    secret::Fingerprint,
+    value::{Digest, Value},
+    vault::Place,
+};
+
+/// One managed object as it was last recorded.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Managed {
+    /// The type, as `postgres.role`.
+    pub resource_type: String,
+    /// What it is to its agent.
+    pub kind: Kind,
+    /// The provider's name in the deployment.
+    pub provider: String,
+    /// The object's id in its system; empty until it exists.
+    pub id: String,
+    /// The declared properties, all known.
+    pub properties: BTreeMap<String, Value>,
+    /// What the system gave.
+    pub outputs: BTreeMap<String, Value>,
+    /// The access that it gives.
+    #[serde(default, skip_serializing_if = "is_none")]
+    pub access: Access,
+    /// What it needs to exist.
+    #[serde(default, skip_serializing_if = "BTreeSet::is_empty")]
+    pub dependencies: BTreeSet<Address>,
+    /// Whether it may not be deleted or replaced.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub protect: bool,
+    /// Whether it is suspended.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub suspended: bool,
+    /// For a credential.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub credential: Option<CredentialRecord>,
+}
+
+fn is_none(access: &Access) -> bool {
+    *access == Access::NONE
+}
+
+/// What is recorded of a credential's generation.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct CredentialRecord {
+    /// The generation, from 1.
+    pub generation: u32,
+    /// Where consumers read it.
+    pub place: Place,
+    /// The digest of what is stored there.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub stored: Option<Digest>,
+    /// The name of the fingerprint's key, and the fingerprint.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub fingerprint: Option<(String, Fingerprint)>,
+    /// When it was issued.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub issued_at: Option<Timestamp>,
+    /// When it was last really used with success, by the probe.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub verified_at: Option<Timestamp>,
+}
+
+/// A step that was begun and of which no end is recorded.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct OpenStep {
+    /// Its run.
+    pub run: RunId,
+    /// Its idempotency token.
+    pub claim: Claim,
+    /// What it does.
+    pub action: Action,
+    /// Whether it removes the old one of a replacement.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub deposed: bool,
+    /// What will be recorded once it is done.
+    pub target: Option<Managed>,
+    /// The id of the object that it acts on.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub id: Option<String>,
+    /// The provider's name.
+    pub provider: String,
+    /// The type.
+    pub resource_type: String,
+    /// When it was begun.
+    pub begun_at: Timestamp,
+    /// For a credential: the id under which the system knows it, once it does.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub issued: Option<String>,
+}
+
+/// What is recorded of one address.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Record {
+    /// The number of the last batch that changed it.
+    pub version: u64,
+    /// The object, when there is one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub object: Option<Managed>,
+    /// Objects that were replaced and still have to go.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub deposed: Vec<Managed>,
+    /// A step whose end is not recorded.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub open: Option<OpenStep>,
+    /// The generations that were ever begun here; the next is one more.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub generations: u32,
+}
+
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde calls it so")]
+fn is_zero(number: &u32) -> bool {
+    *number == 0
+}
+
+impl Record {
+    /// Whether nothing real stands behind it and nothing is in doubt.
+    pub fn is_vacant(&self) -> bool {
+        self.object.is_none() && self.deposed.is_empty() && self.open.is_none()
+    }
+}
+
+/// A hold: the engine keeps its hands off an agent.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Hold {
+    /// Why.
+    pub reason: String,
+    /// Until when.
+    pub until: Timestamp,
+    /// By whom.
+    pub actor: Actor,
+}
+
+/// An agent's departure.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Leaving {
+    /// Why.
+    pub cause: Cause,
+    /// Since when it is suspended.
+    pub since: Timestamp,
+}
+
+/// What is recorded of an agent as a whole.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct AgentRecord {
+    /// Who answers for it.
+    pub owner: String,
+    /// What it is for.
+    pub purpose: String,
+    /// Its last day.
+    pub expires: Date,
+    /// How long its identity stays suspended before it is deleted.
+    pub grace: Period,
+    /// Where it is declared.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub source: Option<Source>,
+    /// When it was first declared.
+    pub since: Timestamp,
+    /// Its departure, when it has begun.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub leaving: Option<Leaving>,
+    /// A hold on it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub hold: Option<Hold>,
+    /// When a credential of it last proved to work or to be dead.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub proved_at: Option<Timestamp>,
+}
+
+/// A run that was begun and not ended.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct OpenRun {
+    /// What it is for.
+    pub purpose: RunPurpose,
+    /// Who started it.
+    pub actor: Actor,
+    /// On what authority.
+    pub authority: Authority,
+    /// The agents that it holds.
+    pub instances: Vec<Instance>,
+    /// When it began.
+    pub begun_at: Timestamp,
+}
+
+/// What the entries amount to.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct State {
+    /// The newest batch.
+    pub head: Head,
+    /// The ledger's own id; empty before its first batch.
+    pub ledger: String,
+    /// The fleet that it is of.
+    pub fleet: String,
+    /// The environment that it is of.
+    pub environment: String,
+    /// The record of each address.
+    pub records: BTreeMap<Address, Record>,
+    /// The record of each agent.
+    pub agents: BTreeMap<Instance, AgentRecord>,
+    /// The runs that have not ended.
+    pub runs: BTreeMap<RunId, OpenRun>,
+}
+
+/// The parts of a state that a batch changed.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Touched {
+    /// Addresses whose record changed.
+    pub addresses: BTreeSet<Address>,
+    /// Agents whose record changed.
+    pub agents: BTreeSet<Instance>,
+    /// Runs that began or ended.
+    pub runs: BTreeSet<RunId>,
+}
+
+impl Default for State {
+    fn default() -> Self {
+        Self {
+            head: Head::EMPTY,
+            ledger: String::new(),
+            fleet: String::new(),
+            environment: String::new(),
+            records: BTreeMap::new(),
+            agents: BTreeMap::new(),
+            runs: BTreeMap::new(),
+        }
+    }
+}
+
+impl State {
+    /// The version of an address; 0 when it was never recorded.
+    pub fn version(&self, address: &Address) -> u64 {
+        self.records.get(address).map_or(0, |record| record.version)
+    }
+
+    /// The recorded object at an address.
+    pub fn object(&self, address: &Address) -> Option<&Managed> {
+        self.records.get(address)?.object.as_ref()
+    }
+
+    /// Which records a batch will touch: those that a backend must have loaded
+    /// before [`State::absorb`].
+    pub fn touched_by(entries: &[Entry]) -> Touched {
+        let mut touched = Touched::default();
+        for entry in entries {
+            if let Some(address) = &entry.address {
+                touched.addresses.insert(address.clone());
+                touched.agents.insert(address.instance().clone());
+            }
+            if let Event::Record(RecordEvent::Moved { from }) = &entry.event {
+                touched.addresses.insert(from.clone());
+            }
+            touched.agents.extend(entry.instance.clone());
+            touched.runs.extend(entry.run.clone());
+        }
+        touched
+    }
+
+    /// Folds one batch in. It is the only way in which a state changes.
+    ///
+    /// The batch must follow the head; [`Head::follow`] checks that where the
+    /// batch comes from outside.
+    ///
+    /// # Errors
+    ///
+    /// [`ErrorKind::Damaged`] when an entry cannot follow what was recorded
+    /// (a step that ends without having begun), and then nothing is changed
+    /// that a caller may keep.
+    pub fn absorb(&mut self, batch: &Batch) -> Result<()> {
+        let header = &batch.header;
+        for entry in &batch.entries {
+            self.absorb_entry(entry, header.sequence, header.time)?;
+        }
+        self.head = Head { sequence: header.sequence, hash: header.hash()? };
+        Ok(())
+    }
+
+    fn absorb_entry(&mut self, entry: &Entry, sequence: u64, time: Timestamp) -> Result<()> {
+        match &entry.event {
+            Event::Ledger(LedgerEvent::Opened { id, fleet, environment, format: _ }) => {
+                self.ledger.clone_from(id);
+                self.fleet.clone_from(fleet);
+                self.environment.clone_from(environment);
+            }
+            Event::Ledger(LedgerEvent::Pinned { .. }) | Event::Plan(_) | Event::Observed(_) => {}
+            Event::Run(event) => self.absorb_run(entry, event, time)?,
+            Event::Step(event) => self.absorb_step(entry, event, sequence, time)?,
+            Event::Credential(event) => self.absorb_credential(entry, event, sequence, time)?,
+            Event::Agent(event) => self.absorb_agent(entry, event, time)?,
+            Event::Record(event) => self.absorb_record(entry, event, sequence)?,
+        }
+        Ok(())
+    }
+
+    fn absorb_run(&mut self, entry: &Entry, event: &RunEvent, time: Timestamp) -> Result<()> {
+        let run = entry.run.clone().ok_or_else(|| misplaced("a run's event names no run"))?;
+        match event {
+            RunEvent::Begun { purpose, actor, authority, instances, .. } => {
+                self.runs.insert(
+                    run,
+                    OpenRun {
+                        purpose: *purpose,
+                        actor: actor.clone(),
+                        authority: authority.clone(),
+                        instances: instances.clone(),
+                        begun_at: time,
+                    },
+                );
+            }
+            RunEvent::Ended { .. } => {
+                self.runs.remove(&run);
+            }
+        }
+        Ok(())
+    }
+
+    fn absorb_step(
+        &mut self,
+        entry: &Entry,
+        event: &StepEvent,
+        sequence: u64,
+        time: Timestamp,
+    ) -> Result<()> {
+        let record = self.record_mut(entry, sequence)?;
+        match event {
+            StepEvent::Begun { claim, action, deposed, target, id, provider, resource_type } => {
+                let run = entry.run.clone().ok_or_else(|| misplaced("a step names no run"))?;
+                let generation = target.as_ref().and_then(|target| target.credential.as_ref());
+                if let Some(credential) = generation {
+                    record.generations = record.generations.max(credential.generation);
+                }
+                record.open = Some(OpenStep {
+                    run,
+                    claim: claim.clone(),
+                    action: *action,
+                    deposed: *deposed,
+                    target: target.clone(),
+                    id: id.clone(),
+                    provider: provider.clone(),
+                    resource_type: resource_type.clone(),
+                    begun_at: time,
+                    issued: None,
+                });
+            }
+            StepEvent::Done { claim, object } => {
+                let open = close(record, claim)?;
+                if open.deposed {
+                    record.deposed.retain(|old| Some(&old.id) != open.id.as_ref());
+                } else {
+                    let replaced = open.action == Action::ReplaceCreateFirst;
+                    if let Some(old) = record.object.take().filter(|_| replaced) {
+                        record.deposed.push(old);
+                    }
+                    record.object.clone_from(object);
+                }
+            }
+            StepEvent::Failed { claim, .. } => {
+                close(record, claim)?;
+            }
+            StepEvent::InDoubt { .. } => {}
+        }
+        Ok(())
+    }
+
+    fn absorb_credential(
+        &mut self,
+        entry: &Entry,
+        event: &CredentialEvent,
+        sequence: u64,
+        time: Timestamp,
+    ) -> Result<()> {
+        let mut proved = false;
+        match event {
+            CredentialEvent::Issued { claim, id } => {
+                let record = self.record_mut(entry, sequence)?;
+                if let Some(open) = record.open.as_mut().filter(|open| open.claim == *claim) {
+                    open.issued = Some(id.clone());
+                }
+            }
+            CredentialEvent::Delivered { claim, stored, fingerprint, .. } => {
+                let record = self.record_mut(entry, sequence)?;
+                let open = record.open.as_mut().filter(|open| open.claim == *claim);
+                let target = open.and_then(|open| open.target.as_mut());
+                if let Some(credential) = target.and_then(|target| target.credential.as_mut()) {
+                    credential.stored = Some(*stored);
+                    credential.fingerprint = Some(fingerprint.clone());
+                }
+            }
+            CredentialEvent::Verified { .. } => proved = true,
+            CredentialEvent::Revoked { proof, .. } => {
+                proved = proof.as_ref().is_some_and(super::Proof::holds);
+            }
+            CredentialEvent::Promoted { .. } | CredentialEvent::Lost { .. } => {}
+        }
+        let instance = entry.address.as_ref().map(Address::instance);
+        if let Some(agent) = instance.and_then(|i| self.agents.get_mut(i)).filter(|_| proved) {
+            agent.proved_at = Some(time);
+        }
+        Ok(())
+    }
+
+    fn absorb_agent(&mut self, entry: &Entry, event: &AgentEvent, time: Timestamp) -> Result<()> {
+        let instance =
+            entry.instance.clone().ok_or_else(|| misplaced("an agent's event names no agent"))?;
+        if let AgentEvent::Declared { owner, purpose, expires, grace, source } = event {
+            let before = self.agents.remove(&instance);
+            self.agents.insert(
+                instance,
+                AgentRecord {
+                    owner: owner.clone(),
+                    purpose: purpose.clone(),
+                    expires: *expires,
+                    grace: *grace,
+                    source: source.clone(),
+                    since: before.as_ref().map_or(time, |before| before.since),
+                    leaving: before.as_ref().and_then(|before| before.leaving),
+                    proved_at: before.as_ref().and_then(|before| before.proved_at),
+                    hold: before.and_then(|before| before.hold),
+                },
+            );
+            return Ok(());
+        }
+        if let AgentEvent::Left { .. } = event {
+            self.agents.remove(&instance);
+            return Ok(());
+        }
+        let Some(agent) = self.agents.get_mut(&instance) else {
+            return Err(misplaced("an agent's event comes before its declaration"));
+        };
+        match event {
+            AgentEvent::Suspended { cause } => {
+                let since = agent.leaving.map_or(time, |leaving| leaving.since);
+                agent.leaving = Some(Leaving { cause: *cause, since });
+            }
+            AgentEvent::Resumed => agent.leaving = None,
+            AgentEvent::Held { reason, until, actor } => {
+                agent.hold =
+                    Some(Hold { reason: reason.clone(), until: *until, actor: actor.clone() });
+            }
+            AgentEvent::Released { .. } => agent.hold = None,
+            AgentEvent::Declared { .. } | AgentEvent::Left { .. } => {}
+        }
+        Ok(())
+    }
+
+    fn absorb_record(&mut self, entry: &Entry, event: &RecordEvent, sequence: u64) -> Result<()> {
+        if let RecordEvent::Moved { from } = event {
+            let to = entry.address.clone().ok_or_else(|| misplaced("a move names no address"))?;
+            let mut record = self.records.remove(from).unwrap_or_default();
+            // The old address keeps a vacant record, so that its version goes
+            // on growing and a late writer of it is refused.
+            let vacant = Record { version: sequence, ..Record::default() };
+            self.records.insert(from.clone(), vacant);
+            record.version = sequence;
+            self.records.insert(to, record);
+            return Ok(());
+        }
+        let record = self.record_mut(entry, sequence)?;
+        match event {
+            RecordEvent::Adopted { object, .. } | RecordEvent::Updated { object } => {
+                let generation = object.credential.as_ref().map_or(0, |c| c.generation);
+                record.generations = record.generations.max(generation);
+                record.object = Some(object.clone());
+            }
+            RecordEvent::Forgotten => {
+                record.object = None;
+                record.deposed.clear();
+            }
+            RecordEvent::Moved { .. } => {}
+        }
+        Ok(())
+    }
+
+    fn record_mut(&mut self, entry: &Entry, sequence: u64) -> Result<&mut Record> {
+        let address =
+            entry.address.clone().ok_or_else(|| misplaced("an entry names no address"))?;
+        let record = self.records.entry(address).or_default();
+        record.version = sequence;
+        Ok(record)
+    }
+}
+
+fn close(record: &mut Record, claim: &Claim) -> Result<OpenStep> {
+    match record.open.take() {
+        Some(open) if open.claim == *claim => Ok(open),
+        _ => Err(misplaced("a step ends that had not begun")),
+    }
+}
+
+fn misplaced(what: &str) -> Error {
+    Error::new(ErrorKind::Damaged, format!("the ledger cannot be folded: {what}"))
+        .help("restore the ledger from a backup that is not older than its pin")
+}

@@ -1,0 +1,175 @@
+//! The append-only record of everything that was proposed, approved, begun,
+//! done, seen and failed. The state is its fold.
+//!
+//! Owns the entries, the hash chain, the fold and the [`Ledger`] trait with
+//! its backends. It knows no provider, and it never holds a secret.
+
+mod chain;
+mod entry;
+mod fold;
+mod names;
+
+pub use chain::{Batch, FORMAT, Head, Header};
+pub use entry::{
+    Actor, AgentEvent, Assurance, Authority, Cause, CredentialEvent, Entry, Event, LedgerEvent,
+    ObservedEvent, PlanEvent, Proof, RecordEvent, RunEvent, RunPurpose, StepEvent, Summary,
+};
+pub use fold::{
+    AgentRecord, CredentialRecord, Hold, Leaving, Managed, OpenRun, OpenStep, Record, State, Touched,
+};
+pub use names::{Claim, Fence, RunId};
+
+use std::{collections::BTreeMap, time::Duration};
+
+use async_trait::async_trait;
+use jiff::Timestamp;
+
+use crate::{
+    address::{Address, Instance},
+    error::Result,
+};
+
+/// Entries to append as one batch.
+#[derive(Clone, Debug, Default)]
+pub struct Append {
+    /// The version that each touched address is expected to have; 0 for one
+    /// that was never recorded. An entry that changes a record must name its
+    /// address here.
+    pub expected: BTreeMap<Address, u64>,
+    /// The entries, in order.
+    pub entries: Vec<Entry>,
+    /// The lease under which the run writes; `None` for what needs none
+    /// (a proposal, an observation, a hold).
+    pub fence: Option<Fence>,
+    /// Leases to take in the same instant.
+    pub take: Option<Take>,
+}
+
+/// Leases that a run takes in the append that begins it.
+#[derive(Clone, Debug)]
+pub struct Take {
+    /// The run.
+    pub run: RunId,
+    /// The agents that it is about.
+    pub instances: Vec<Instance>,
+    /// Who holds them, for those who have to wait: person, host, process.
+    pub holder: String,
+    /// How long they last without being renewed, where the backend cannot see
+    /// the holder die.
+    pub ttl: Duration,
+    /// Take them from whoever holds them; their fence then keeps that one out.
+    pub force: bool,
+}
+
+/// A lease that is held.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Lease {
+    /// The agent.
+    pub instance: Instance,
+    /// The run that holds it.
+    pub run: RunId,
+    /// Who holds it.
+    pub holder: String,
+    /// Since when.
+    pub since: Timestamp,
+    /// Until when, unless renewed.
+    pub until: Timestamp,
+}
+
+/// What an append did.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Appended {
+    /// The head with the new batch.
+    pub head: Head,
+    /// The batch's time, as the ledger recorded it.
+    pub time: Timestamp,
+    /// The fence of the leases that were taken.
+    pub fence: Option<Fence>,
+}
+
+/// Which part of the state to read.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub enum Query {
+    /// All of it.
+    #[default]
+    Everything,
+    /// The records of these agents, with their agent records and open runs.
+    Agents(Vec<Instance>),
+}
+
+/// A store of batches.
+///
+/// # Contract
+///
+/// * **One history.** Batches form one hash chain. An append is refused with
+///   [`ErrorKind::Conflict`](crate::ErrorKind::Conflict), naming every address
+///   that moved, when one of `expected` has another version; otherwise the
+///   backend itself puts it behind the newest batch, however many others were
+///   appended meanwhile.
+/// * **Durable.** What was answered survives a power cut; what was refused or
+///   failed left nothing behind. When it cannot be told, the error's kind is
+///   [`ErrorKind::InDoubt`](crate::ErrorKind::InDoubt).
+/// * **Fenced.** An append under a fence whose leases were taken by another,
+///   or have run out and been taken, is refused with
+///   [`ErrorKind::LeaseHeld`](crate::ErrorKind::LeaseHeld), naming the holder,
+///   since when and from where.
+/// * **Constant.** The bytes written for an append do not depend on how much
+///   was recorded before.
+/// * **Genesis.** A new ledger is empty; its first batch holds
+///   [`LedgerEvent::Opened`].
+/// * **Cancel-safe.** A dropped append was either carried out or not at all.
+#[async_trait]
+pub trait Ledger: Send + Sync + 'static {
+    /// A short description for people, as `SQLite .agent-iac/ledger.db`.
+    fn description(&self) -> String;
+
+    /// Appends one batch.
+    ///
+    /// # Errors
+    ///
+    /// See the contract.
+    async fn append(&self, append: Append) -> Result<Appended>;
+
+    /// The fold, or the part of it that is asked for.
+    ///
+    /// # Errors
+    ///
+    /// When the ledger cannot be read.
+    async fn state(&self, query: &Query) -> Result<State>;
+
+    /// Up to `limit` batches, from the one numbered `from`.
+    ///
+    /// # Errors
+    ///
+    /// When the ledger cannot be read.
+    async fn batches(&self, from: u64, limit: usize) -> Result<Vec<Batch>>;
+
+    /// Prolongs the leases of a fence.
+    ///
+    /// # Errors
+    ///
+    /// [`ErrorKind::LeaseHeld`](crate::ErrorKind::LeaseHeld) when another has
+    /// taken one.
+    async fn renew(&self, fence: &Fence, ttl: Duration) -> Result<()>;
+
+    /// Gives the leases of a fence back; those that are lost already are
+    /// passed over.
+    ///
+    /// # Errors
+    ///
+    /// When the ledger cannot be written.
+    async fn release(&self, fence: &Fence) -> Result<()>;
+
+    /// The leases that are held and alive.
+    ///
+    /// # Errors
+    ///
+    /// When the ledger cannot be read.
+    async fn leases(&self) -> Result<Vec<Lease>>;
+}
+
+impl std::fmt::Debug for dyn Ledger {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "Ledger({})", self.description())
+    }
+}

@@ -1,0 +1,3 @@
+//! Plans.
+mod action;
+pub use action::Action;

@@ -1,0 +1,251 @@
+//! The traits with their types erased, and the wrappers that erase them.
+
+use std::{collections::BTreeMap, marker::PhantomData, sync::Arc};
+
+use async_trait::async_trait;
+
+use super::{
+    Attempt, Capabilities, Issue, IssueRequest, Issued, Listing, Manage, Object, Observation,
+    Observe, Operation, Probe, Reference, RevokeRequest, Settled, Tried, Write, WriteRequest,
+    Written,
+};
+use crate::{
+    error::{Error, ErrorKind, Result},
+    ledger::Claim,
+    resource::{Resource, Spec as _},
+    value::Value,
+};
+
+/// [`Observe`] for a type that is not named.
+#[async_trait]
+pub trait DynObserve: Send + Sync + 'static {
+    /// As [`Observe::capabilities`].
+    fn capabilities(&self) -> Capabilities;
+
+    /// As [`Observe::read`].
+    ///
+    /// # Errors
+    ///
+    /// As [`Observe::read`].
+    async fn read(&self, references: &[Reference]) -> Result<Vec<Observation>>;
+
+    /// As [`Observe::list`].
+    ///
+    /// # Errors
+    ///
+    /// As [`Observe::list`].
+    async fn list(&self, listing: &Listing) -> Result<Vec<Object>>;
+}
+
+/// [`Manage`] or [`Issue`] for a type that is not named.
+#[async_trait]
+pub trait DynWrite: Send + Sync + 'static {
+    /// Carries out writes; for a credential, `Create` issues and `Delete`
+    /// revokes.
+    async fn write(&self, batch: Vec<WriteRequest>) -> Vec<Result<Issued>>;
+
+    /// As [`Manage::settle`].
+    ///
+    /// # Errors
+    ///
+    /// As [`Manage::settle`].
+    async fn settle(&self, claims: &[Claim]) -> Result<Vec<Settled>>;
+
+    /// Reads just before a write, with the credential that writes.
+    ///
+    /// # Errors
+    ///
+    /// As [`Observe::read`].
+    async fn read(&self, references: &[Reference]) -> Result<Vec<Observation>>;
+
+    /// As [`Observe::capabilities`].
+    fn capabilities(&self) -> Capabilities;
+}
+
+/// [`Probe`] for a type that is not named.
+#[async_trait]
+pub trait DynProbe: Send + Sync + 'static {
+    /// As [`Probe::probe`].
+    async fn probe(&self, attempts: &[Attempt<'_>]) -> Vec<Tried>;
+}
+
+pub(super) struct Erased<R, P> {
+    provider: Arc<P>,
+    of: PhantomData<fn() -> R>,
+}
+
+impl<R, P> Erased<R, P> {
+    pub(super) fn new(provider: Arc<P>) -> Self {
+        Self { provider, of: PhantomData }
+    }
+}
+
+#[async_trait]
+impl<R: Resource, P: Observe<R>> DynObserve for Erased<R, P> {
+    fn capabilities(&self) -> Capabilities {
+        self.provider.capabilities()
+    }
+
+    async fn read(&self, references: &[Reference]) -> Result<Vec<Observation>> {
+        self.provider.read(references).await
+    }
+
+    async fn list(&self, listing: &Listing) -> Result<Vec<Object>> {
+        self.provider.list(listing).await
+    }
+}
+
+#[async_trait]
+impl<C: Resource, P: Probe<C>> DynProbe for Erased<C, P> {
+    async fn probe(&self, attempts: &[Attempt<'_>]) -> Vec<Tried> {
+        self.provider.probe(attempts).await
+    }
+}
+
+/// Reads the properties of a request as the type has them.
+fn spec<R: Resource>(values: &BTreeMap<String, Value>) -> Result<R::Spec> {
+    R::Spec::from_values(values).map_err(|name| {
+        Error::new(
+            ErrorKind::InvalidFleet,
+            format!("the property `{name}` of `{}` is missing or has another shape", R::TYPE),
+        )
+    })
+}
+
+/// Wraps a [`Manage`].
+pub(super) struct ErasedManage<R, P>(pub(super) Erased<R, P>);
+
+#[async_trait]
+impl<R: Resource, P: Manage<R>> DynWrite for ErasedManage<R, P> {
+    async fn write(&self, batch: Vec<WriteRequest>) -> Vec<Result<Issued>> {
+        // A request that does not fit the type is answered here; the others
+        // still go to the provider as one batch.
+        let mut answers: Vec<Option<Result<Issued>>> = Vec::with_capacity(batch.len());
+        let mut typed = Vec::with_capacity(batch.len());
+        for request in batch {
+            match typed_write::<R>(request) {
+                Ok(write) => {
+                    typed.push(write);
+                    answers.push(None);
+                }
+                Err(error) => answers.push(Some(Err(error))),
+            }
+        }
+        let written = self.0.provider.write(&typed).await;
+        let mut written = written.into_iter();
+        let plain = |written| Issued { written, secret: None };
+        answers
+            .into_iter()
+            .map(|answer| answer.unwrap_or_else(|| next_answer(&mut written).map(plain)))
+            .collect()
+    }
+
+    async fn settle(&self, claims: &[Claim]) -> Result<Vec<Settled>> {
+        self.0.provider.settle(claims).await
+    }
+
+    async fn read(&self, references: &[Reference]) -> Result<Vec<Observation>> {
+        self.0.provider.read(references).await
+    }
+
+    fn capabilities(&self) -> Capabilities {
+        self.0.provider.capabilities()
+    }
+}
+
+/// The provider's next answer; one that is missing is its fault.
+fn next_answer<T>(answers: &mut impl Iterator<Item = Result<T>>) -> Result<T> {
+    answers.next().unwrap_or_else(|| {
+        Err(Error::new(
+            ErrorKind::ProviderContract,
+            "the provider answered for fewer writes than it was given",
+        ))
+    })
+}
+
+fn typed_write<R: Resource>(request: WriteRequest) -> Result<Write<R>> {
+    let WriteRequest { claim, mark, operation, seen, credential: _ } = request;
+    let operation = match operation {
+        Operation::Create(values) => Operation::Create(spec::<R>(&values)?),
+        Operation::Update { id, desired } => {
+            Operation::Update { id, desired: spec::<R>(&desired)? }
+        }
+        Operation::Suspend { id } => Operation::Suspend { id },
+        Operation::Resume { id } => Operation::Resume { id },
+        Operation::Delete { id } => Operation::Delete { id },
+    };
+    Ok(Write { claim, mark, operation, seen })
+}
+
+/// Wraps an [`Issue`].
+pub(super) struct ErasedIssue<C, P>(pub(super) Erased<C, P>);
+
+enum Routed {
+    Issue,
+    Revoke,
+    Answered(Result<Issued>),
+}
+
+#[async_trait]
+impl<C: Resource, P: Issue<C>> DynWrite for ErasedIssue<C, P> {
+    async fn write(&self, batch: Vec<WriteRequest>) -> Vec<Result<Issued>> {
+        let (mut issues, mut revokes, mut routes) = (Vec::new(), Vec::new(), Vec::new());
+        for request in batch {
+            let WriteRequest { claim, mark, operation, seen: _, credential } = request;
+            routes.push(match (operation, credential) {
+                (Operation::Create(values), Some((generation, secret))) => {
+                    match spec::<C>(&values) {
+                        Ok(desired) => {
+                            issues.push(IssueRequest { claim, mark, generation, desired, secret });
+                            Routed::Issue
+                        }
+                        Err(error) => Routed::Answered(Err(error)),
+                    }
+                }
+                (Operation::Delete { id }, _) => {
+                    revokes.push(RevokeRequest { claim, mark, id });
+                    Routed::Revoke
+                }
+                _ => Routed::Answered(Err(Error::new(
+                    ErrorKind::Bug,
+                    "a credential is issued or revoked, and nothing else",
+                ))),
+            });
+        }
+        let mut issued = Vec::new().into_iter();
+        if !issues.is_empty() {
+            issued = self.provider().issue(&issues).await.into_iter();
+        }
+        let mut revoked = Vec::new().into_iter();
+        if !revokes.is_empty() {
+            revoked = self.provider().revoke(&revokes).await.into_iter();
+        }
+        let plain = |written: Written| Issued { written, secret: None };
+        routes
+            .into_iter()
+            .map(|route| match route {
+                Routed::Issue => next_answer(&mut issued),
+                Routed::Revoke => next_answer(&mut revoked).map(plain),
+                Routed::Answered(answer) => answer,
+            })
+            .collect()
+    }
+
+    async fn settle(&self, claims: &[Claim]) -> Result<Vec<Settled>> {
+        self.provider().settle(claims).await
+    }
+
+    async fn read(&self, references: &[Reference]) -> Result<Vec<Observation>> {
+        self.provider().read(references).await
+    }
+
+    fn capabilities(&self) -> Capabilities {
+        self.provider().capabilities()
+    }
+}
+
+impl<C, P> ErasedIssue<C, P> {
+    fn provider(&self) -> &P {
+        &self.0.provider
+    }
+}

@@ -1,0 +1,349 @@
+//! What passes between the engine and a provider.
+
+use std::{collections::BTreeMap, fmt, time::Duration};
+
+use serde::{Deserialize, Serialize};
+
+use crate::{
+    address::Address,
+    ledger::Claim,
+    resource::{Reading, Resource},
+    secret::Secret,
+    value::Value,
+};
+
+/// What a provider can do with one type. It is data, so that a plan can say
+/// beforehand what will be possible.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Capabilities {
+    /// How the fate of a write is learned after a crash.
+    pub recovery: Recovery,
+    /// Whether a write compares with what was seen in its own transaction. The
+    /// engine re-reads just before the write where it does not.
+    pub checks_seen: bool,
+    /// How long after the death of a run its work may still land.
+    pub settles_within: Duration,
+    /// How many writes one call takes at most.
+    pub batch: usize,
+    /// Whether an identity can be suspended, with its sessions ended.
+    pub suspends: bool,
+    /// What holds for credentials; `None` for other kinds.
+    pub credential: Option<CredentialCapabilities>,
+}
+
+impl Default for Capabilities {
+    /// The most modest provider: it finds objects by their natural key, takes
+    /// one write at a time and suspends nothing.
+    fn default() -> Self {
+        Self {
+            recovery: Recovery::NaturalKey,
+            checks_seen: false,
+            settles_within: Duration::ZERO,
+            batch: 1,
+            suspends: false,
+            credential: None,
+        }
+    }
+}
+
+/// How the fate of a write is learned after a crash.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Recovery {
+    /// The claim is written in the same transaction.
+    Registry,
+    /// The claim stands on the object.
+    Tagged,
+    /// Reading the object by its natural key decides.
+    NaturalKey,
+    /// It cannot be learned; the plan says so beforehand.
+    None,
+}
+
+/// What holds for a type of credential.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct CredentialCapabilities {
+    /// Who makes the secret.
+    pub origin: Origin,
+    /// How many may be valid at once for one identity.
+    pub at_once: AtOnce,
+    /// Whether the system tells when a credential was last used.
+    pub last_use_known: bool,
+    /// How long after a revocation the secret may still be accepted.
+    pub propagation: Duration,
+}
+
+/// Who makes a secret.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Origin {
+    /// The engine; it is delivered before the system learns it.
+    Engine,
+    /// The system; it is delivered as soon as it exists.
+    System,
+}
+
+/// How many credentials may be valid at once for one identity.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum AtOnce {
+    /// One: replacing it leaves a gap.
+    One,
+    /// Two: enough to rotate without a gap.
+    Two,
+    /// Any number.
+    Many,
+}
+
+/// How hard a system may be driven.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Limits {
+    /// Calls under way at once.
+    pub concurrent: usize,
+    /// Writes a second; `None` when there is no limit.
+    pub writes_per_second: Option<u32>,
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        Self { concurrent: 4, writes_per_second: None }
+    }
+}
+
+/// Names one object to read.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Reference {
+    /// By its id in its system.
+    Id(String),
+    /// By the fields of its natural key.
+    Key(BTreeMap<String, Value>),
+}
+
+/// Which objects to list.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Listing {
+    /// Every object of the type.
+    All,
+    /// What belongs to these identities, by their ids.
+    Of(Vec<String>),
+}
+
+/// What is kept at the target to tell whose an object is.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+pub struct Mark {
+    /// The fleet's name.
+    pub fleet: String,
+    /// Its environment.
+    pub environment: String,
+    /// The object's address in it.
+    pub address: Address,
+}
+
+impl fmt::Display for Mark {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} of fleet `{}` in `{}`", self.address, self.fleet, self.environment)
+    }
+}
+
+/// One real object as it was read.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Object {
+    /// Its id in its system.
+    pub id: String,
+    /// Its properties and outputs, each as it was read.
+    pub fields: BTreeMap<String, Reading>,
+    /// Whether it is suspended; always false for what cannot be.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub suspended: bool,
+    /// Whose it is, where the system keeps a mark.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub mark: Option<Mark>,
+}
+
+impl Object {
+    /// An object with the fields that a builder collected.
+    pub fn new<R: Resource>(id: impl Into<String>, builder: &mut R::Builder) -> Self {
+        use crate::resource::Builder as _;
+        Self {
+            id: id.into(),
+            fields: std::mem::take(builder.fields_mut()).into_readings(),
+            suspended: false,
+            mark: None,
+        }
+    }
+
+    /// The value of a field, when it was read.
+    pub fn value(&self, name: &str) -> Option<&Value> {
+        match self.fields.get(name)? {
+            Reading::Known(value) => Some(value),
+            _ => None,
+        }
+    }
+}
+
+/// What was found where an object was looked for.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Observation {
+    /// There is none.
+    Absent,
+    /// It is there.
+    Present(Object),
+    /// It could not be read; the reason.
+    Unread(String),
+}
+
+impl Observation {
+    /// The object, when it is there.
+    pub fn object(&self) -> Option<&Object> {
+        match self {
+            Self::Present(object) => Some(object),
+            Self::Absent | Self::Unread(_) => None,
+        }
+    }
+}
+
+/// What a write does.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Operation<S> {
+    /// Makes an object with these properties.
+    Create(S),
+    /// Gives an object these properties.
+    Update {
+        /// Its id.
+        id: String,
+        /// All its declared properties.
+        desired: S,
+    },
+    /// Stops an identity from acting and ends its sessions.
+    Suspend {
+        /// Its id.
+        id: String,
+    },
+    /// Lets a suspended identity act again.
+    Resume {
+        /// Its id.
+        id: String,
+    },
+    /// Removes an object; one that is gone already is removed.
+    Delete {
+        /// Its id.
+        id: String,
+    },
+}
+
+/// One write of a resource of type `R`.
+#[derive(Debug)]
+pub struct Write<R: Resource> {
+    /// The idempotency token.
+    pub claim: Claim,
+    /// Whose the object is.
+    pub mark: Mark,
+    /// What to do.
+    pub operation: Operation<R::Spec>,
+    /// What was seen when the write was decided.
+    pub seen: Observation,
+}
+
+/// One credential to issue.
+#[derive(Debug)]
+pub struct IssueRequest<C: Resource> {
+    /// The idempotency token.
+    pub claim: Claim,
+    /// Whose the credential is.
+    pub mark: Mark,
+    /// Its generation.
+    pub generation: u32,
+    /// Its properties.
+    pub desired: C::Spec,
+    /// The secret, when the engine makes it.
+    pub secret: Option<Secret>,
+}
+
+/// One credential to revoke.
+#[derive(Clone, Debug)]
+pub struct RevokeRequest {
+    /// The idempotency token.
+    pub claim: Claim,
+    /// Whose the credential is.
+    pub mark: Mark,
+    /// Its id.
+    pub id: String,
+}
+
+/// A credential that was issued.
+#[derive(Debug)]
+pub struct Issued {
+    /// The credential as it is.
+    pub written: Written,
+    /// The secret, when the system made it and this call is the one that did.
+    pub secret: Option<Secret>,
+}
+
+/// What a write left behind.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Written {
+    /// The object as it is now; `None` when it is gone.
+    pub object: Option<Object>,
+    /// What finds the write in the target's own log.
+    pub correlation: Option<String>,
+}
+
+/// What became of a claim.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Settled {
+    /// It was carried out; this is what it left behind.
+    Done(Written),
+    /// It was not, and it will not be.
+    NotDone,
+    /// It cannot be told; the reason.
+    Unknown(String),
+}
+
+/// One attempt to use a credential.
+#[derive(Debug)]
+pub struct Attempt<'a> {
+    /// The id of the identity that it belongs to.
+    pub identity: &'a str,
+    /// The secret.
+    pub secret: &'a Secret,
+}
+
+/// The answer to an attempt.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Tried {
+    /// The system let it in.
+    Accepted,
+    /// The system refused it; its reason, in a form that compares.
+    Refused(String),
+    /// It could not be asked, or was refused for another reason.
+    Unknown(String),
+}
+
+/// How far an enumeration reaches in a provider's system.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Reach {
+    /// Only what is on the declared identities is looked at, and reported.
+    #[default]
+    Declared,
+    /// Everything is looked at and reported.
+    Watched,
+    /// Everything is ours: what is undeclared is drift, with a plan to take it
+    /// away or adopt it.
+    Exclusive,
+}
+
+/// A write in the form that the engine handles.
+#[derive(Debug)]
+pub struct WriteRequest {
+    /// The idempotency token.
+    pub claim: Claim,
+    /// Whose the object is.
+    pub mark: Mark,
+    /// What to do, with all values resolved.
+    pub operation: Operation<BTreeMap<String, Value>>,
+    /// What was seen when the write was decided.
+    pub seen: Observation,
+    /// For a credential: its generation, and the secret if the engine makes it.
+    pub credential: Option<(u32, Option<Secret>)>,
+}
