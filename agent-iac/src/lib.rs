@@ -4,8 +4,11 @@
 pub mod access;
 pub mod address;
 pub mod agent;
+pub mod blueprint;
 pub mod clock;
+pub mod diagnostic;
 pub mod error;
+pub mod fleet;
 pub mod ledger;
 pub mod plan;
 pub mod provider;

@@ -92,6 +92,15 @@ impl Type {
         }
     }
 
+    /// The type that a link points to; `None` for what is no link.
+    pub fn link(&self) -> Option<&'static str> {
+        match self {
+            Self::Link(name) => Some(name),
+            Self::Option(item) => item.link(),
+            _ => None,
+        }
+    }
+
     /// Says what is wrong with a value of this shape, or `None` when it fits.
     pub fn misfit(&self, value: &Value) -> Option<String> {
         let expected = |what: &str| Some(format!("expected {what}, found {value}"));

@@ -1,3 +1,167 @@
-//! Plans.
+//! Desired × recorded × observed → steps, reasons, risk. Pure: no IO, no
+//! clock, no randomness.
+//!
+//! Owns [`Plan`], its digest and its saved form, and the planner that makes
+//! one. A plan holds no secret, and everything that applying does stands in
+//! its steps.
+
 mod action;
+mod file;
+mod observations;
+mod order;
+mod planner;
+mod step;
+
 pub use action::Action;
+pub use file::SavedPlan;
+pub use observations::{Observations, Observed, Undeclared};
+pub use planner::{Options, plan};
+pub use step::{
+    AgentChange, AgentStep, Blocked, CredentialTarget, Drift, FieldDrift, Part, PropertyChange, Reason, Risk,
+    Step, Target, Totals,
+};
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use jiff::Timestamp;
+use serde::{Deserialize, Serialize};
+
+use crate::{
+    access::{AccessChange, Verdict},
+    address::Address,
+    error::Result,
+    fleet::Rules,
+    value::Digest,
+};
+
+/// The version of a plan's saved form.
+pub const FORMAT: u32 = 1;
+
+/// Ordered steps that bring the observed to the desired.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Plan {
+    /// The version of this form.
+    pub format: u32,
+    /// The fleet.
+    pub fleet: String,
+    /// The environment.
+    pub environment: String,
+    /// The ledger's own id.
+    pub ledger: String,
+    /// The digest of the blueprint.
+    pub blueprint: Digest,
+    /// The target's own identity, by provider.
+    pub targets: BTreeMap<String, String>,
+    /// The guard rules.
+    pub rules: Rules,
+    /// The version of each address that a step touches.
+    pub versions: BTreeMap<Address, u64>,
+    /// What changes about agents as a whole.
+    pub agents: Vec<AgentStep>,
+    /// The steps, in an order that respects what each waits for.
+    pub steps: Vec<Step>,
+    /// What should change and may not, or cannot.
+    pub blocked: Vec<Blocked>,
+    /// Where the real is not as it was recorded.
+    pub drift: Vec<Drift>,
+    /// What was found without being declared and is only reported.
+    pub undeclared: Vec<Undeclared>,
+    /// What could not be read or compared: an address, and why.
+    pub unread: BTreeMap<Address, BTreeSet<String>>,
+    /// Addresses of which a step is in doubt; the next apply settles them.
+    pub in_doubt: BTreeSet<Address>,
+    /// How many resources are as desired.
+    pub unchanged: u32,
+    /// When the oldest observation was made.
+    pub observed_at: Timestamp,
+}
+
+/// What a plan's digest covers: the effects, the versions and identities that
+/// they rest on, and the rules; not times, the ledger's head or source lines,
+/// so that a pipeline can plan again to the same digest.
+#[derive(Serialize)]
+struct Effects<'a> {
+    format: u32,
+    fleet: &'a str,
+    environment: &'a str,
+    ledger: &'a str,
+    blueprint: Digest,
+    targets: &'a BTreeMap<String, String>,
+    rules: &'a Rules,
+    versions: &'a BTreeMap<Address, u64>,
+    agents: Vec<AgentStep>,
+    steps: Vec<Step>,
+    blocked: &'a [Blocked],
+    drift: &'a [Drift],
+    undeclared: &'a [Undeclared],
+    unread: &'a BTreeMap<Address, BTreeSet<String>>,
+    in_doubt: &'a BTreeSet<Address>,
+    unchanged: u32,
+}
+
+impl Plan {
+    /// The digest that an acknowledgement or an approval names.
+    ///
+    /// # Errors
+    ///
+    /// Never for a plan that [`plan`] made; a hand-made one may hold a number
+    /// that JSON cannot carry.
+    pub fn digest(&self) -> Result<Digest> {
+        let without_source = |step: &Step| Step { source: None, ..step.clone() };
+        Digest::of(&Effects {
+            format: self.format,
+            fleet: &self.fleet,
+            environment: &self.environment,
+            ledger: &self.ledger,
+            blueprint: self.blueprint,
+            targets: &self.targets,
+            rules: &self.rules,
+            versions: &self.versions,
+            agents: self.agents.iter().map(AgentStep::without_source).collect(),
+            steps: self.steps.iter().map(without_source).collect(),
+            blocked: &self.blocked,
+            drift: &self.drift,
+            undeclared: &self.undeclared,
+            unread: &self.unread,
+            in_doubt: &self.in_doubt,
+            unchanged: self.unchanged,
+        })
+    }
+
+    /// Whether applying would do nothing at all.
+    pub fn is_empty(&self) -> bool {
+        self.steps.is_empty() && self.agents.is_empty()
+    }
+
+    /// Whether everything was read and is as it should be, with nothing
+    /// blocked, in doubt or undeclared.
+    pub fn is_clean(&self) -> bool {
+        self.is_empty()
+            && self.blocked.is_empty()
+            && self.drift.is_empty()
+            && self.undeclared.is_empty()
+            && self.unread.is_empty()
+            && self.in_doubt.is_empty()
+    }
+
+    /// Who gains and who loses which access by the plan as a whole.
+    pub fn access(&self) -> AccessChange {
+        let mut change = AccessChange::default();
+        self.steps.iter().for_each(|step| change.merge(&step.access));
+        // What one step takes and another gives stays as it was.
+        let kept: BTreeSet<_> = change.gained.intersection(&change.lost).cloned().collect();
+        change.gained.retain(|tuple| !kept.contains(tuple));
+        change.lost.retain(|tuple| !kept.contains(tuple));
+        change
+    }
+
+    /// Whether the plan widens, narrows or keeps access.
+    pub fn verdict(&self) -> Verdict {
+        self.access().verdict()
+    }
+
+    /// How many steps of each sort there are.
+    pub fn totals(&self) -> Totals {
+        Totals::of(self)
+    }
+}

@@ -1,0 +1,187 @@
+//! The validated graph of desired resources, independent of any provider.
+//!
+//! Owns validation of a whole fleet and its canonical bytes: the same fleet
+//! and environment give the same digest on every machine and in any order of
+//! declaration. It contacts nothing and knows no async.
+
+mod graph;
+mod validate;
+
+pub use graph::find_cycle;
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use jiff::civil::Date;
+use serde::Serialize;
+
+use crate::{
+    access::Access,
+    address::{Address, Instance},
+    agent::{OnDrift, Period, Source},
+    diagnostic::Diagnostics,
+    fleet::{Fleet, Rules},
+    provider::Reach,
+    resource::Node,
+    schema::ResourceType,
+    value::Digest,
+    vault::Place,
+};
+
+/// What an agent is, as a whole.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct DesiredAgent {
+    /// Who answers for it.
+    pub owner: String,
+    /// What it is for.
+    pub purpose: String,
+    /// The last day on which it may act.
+    pub expires: Date,
+    /// How long its identity is kept suspended before it is deleted.
+    pub grace: Period,
+    /// Where it was declared; no part of the digest.
+    #[serde(skip)]
+    pub source: Source,
+}
+
+/// One desired resource.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct Desired {
+    /// Its type.
+    #[serde(rename = "type", serialize_with = "type_name")]
+    pub resource_type: &'static ResourceType,
+    /// The name of its provider.
+    pub provider: String,
+    /// Its properties; those that were left out are null.
+    pub properties: BTreeMap<String, Node>,
+    /// The access that it gives.
+    pub access: Access,
+    /// What it needs to exist.
+    pub dependencies: BTreeSet<Address>,
+    /// Whether it may not be deleted or replaced.
+    pub protect: bool,
+    /// What is done about drift without a plan.
+    pub on_drift: OnDrift,
+    /// Properties that others manage.
+    pub ignore: BTreeSet<String>,
+    /// Why something unusual is wanted.
+    pub because: Option<String>,
+    /// For a credential.
+    pub credential: Option<DesiredCredential>,
+    /// Where it was declared; no part of the digest.
+    #[serde(skip)]
+    pub source: Source,
+}
+
+/// What is desired of a credential.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct DesiredCredential {
+    /// Where it is delivered.
+    pub place: Place,
+    /// How long one generation lives.
+    pub rotate: Option<Period>,
+    /// How long two generations are valid together.
+    pub overlap: Option<Period>,
+    /// When it may be rotated.
+    pub window: Option<String>,
+    /// Who uses it.
+    pub consumers: BTreeSet<String>,
+}
+
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde calls it so")]
+fn type_name<S: serde::Serializer>(
+    resource_type: &&'static ResourceType,
+    serializer: S,
+) -> Result<S::Ok, S::Error> {
+    serializer.serialize_str(resource_type.name)
+}
+
+/// A validated fleet in one environment.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct Blueprint {
+    format: u32,
+    fleet: String,
+    environment: String,
+    agents: BTreeMap<Instance, DesiredAgent>,
+    resources: BTreeMap<Address, Desired>,
+    providers: BTreeMap<String, Reach>,
+    stores: BTreeSet<String>,
+    moved: BTreeMap<Address, Address>,
+    removed: BTreeSet<Address>,
+    imports: BTreeMap<Address, String>,
+    rules: Rules,
+    #[serde(skip)]
+    digest: Option<Digest>,
+}
+
+impl Fleet {
+    /// Validates the fleet for an environment.
+    ///
+    /// # Errors
+    ///
+    /// Every mistake of the fleet, each with its place and its repair.
+    pub fn blueprint(&self, environment: &str) -> Result<Blueprint, Diagnostics> {
+        validate::blueprint(self, environment)
+    }
+}
+
+impl Blueprint {
+    /// The fleet's name.
+    pub fn fleet(&self) -> &str {
+        &self.fleet
+    }
+
+    /// The environment.
+    pub fn environment(&self) -> &str {
+        &self.environment
+    }
+
+    /// The desired agents, sorted.
+    pub fn agents(&self) -> impl Iterator<Item = (&Instance, &DesiredAgent)> {
+        self.agents.iter()
+    }
+
+    /// One desired agent.
+    pub fn agent(&self, instance: &Instance) -> Option<&DesiredAgent> {
+        self.agents.get(instance)
+    }
+
+    /// The desired resources, sorted.
+    pub fn resources(&self) -> &BTreeMap<Address, Desired> {
+        &self.resources
+    }
+
+    /// The names of the providers, and how far enumeration reaches in each.
+    pub fn providers(&self) -> &BTreeMap<String, Reach> {
+        &self.providers
+    }
+
+    /// The names of the secret stores.
+    pub fn stores(&self) -> &BTreeSet<String> {
+        &self.stores
+    }
+
+    /// Moved addresses, from and to.
+    pub fn moved(&self) -> &BTreeMap<Address, Address> {
+        &self.moved
+    }
+
+    /// Addresses that are no longer managed.
+    pub fn removed(&self) -> &BTreeSet<Address> {
+        &self.removed
+    }
+
+    /// Objects to adopt: the address and the id.
+    pub fn imports(&self) -> &BTreeMap<Address, String> {
+        &self.imports
+    }
+
+    /// The guard rules.
+    pub fn rules(&self) -> &Rules {
+        &self.rules
+    }
+
+    /// The digest of the canonical bytes.
+    pub fn digest(&self) -> Digest {
+        self.digest.expect("validation computes the digest")
+    }
+}

@@ -1,0 +1,557 @@
+//! The rules of a fleet, one function each.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use super::{Blueprint, Desired, DesiredAgent, DesiredCredential, find_cycle};
+use crate::{
+    access::Access,
+    address::{Address, Instance, is_printable, quoted},
+    agent::{Declared, Period},
+    diagnostic::{Code, Diagnostic, Diagnostics},
+    fleet::{Fleet, FleetAgent},
+    ledger::FORMAT,
+    resource::Node,
+    schema::{Kind, ResourceType},
+    value::{Digest, Value},
+};
+
+/// How long an identity is kept suspended before it is deleted, unless said.
+const GRACE: Period = Period::days(7);
+
+pub(super) fn blueprint(fleet: &Fleet, environment: &str) -> Result<Blueprint, Diagnostics> {
+    let mut problems = fleet.problems.clone();
+    check_name("fleet", &fleet.name, &mut problems);
+    check_name("environment", environment, &mut problems);
+
+    let mut agents = BTreeMap::new();
+    let mut resources = BTreeMap::new();
+    let mut first_at: BTreeMap<&Instance, &FleetAgent> = BTreeMap::new();
+    for agent in &fleet.agents {
+        if let Some(first) = first_at.insert(&agent.instance, agent) {
+            problems.push(
+                Diagnostic::error(
+                    Code::Duplicate,
+                    format!(
+                        "the agent {} is declared twice; first at {}",
+                        agent.instance, first.terms.source
+                    ),
+                )
+                .declared_at(&agent.terms.source)
+                .help("mark the input that tells the two apart with `#[input(key)]`"),
+            );
+            continue;
+        }
+        if let Some(desired) = check_terms(agent, &mut problems) {
+            agents.insert(agent.instance.clone(), desired);
+        }
+        for declared in &agent.resources {
+            if let Some((address, desired)) = check_resource(fleet, agent, declared, &mut problems)
+            {
+                resources.insert(address, desired);
+            }
+        }
+    }
+    check_references(fleet, &mut resources, &mut problems);
+    check_cycles(&resources, &mut problems);
+    check_places(&resources, &mut problems);
+    check_shared_objects(&resources, &mut problems);
+    check_refactorings(fleet, &resources, &mut problems);
+    if problems.has_errors() {
+        return Err(problems.sorted());
+    }
+    let mut blueprint = Blueprint {
+        format: FORMAT,
+        fleet: fleet.name.clone(),
+        environment: environment.to_owned(),
+        agents,
+        resources,
+        providers: fleet.providers.clone(),
+        stores: fleet.stores.clone(),
+        moved: fleet.moved.clone(),
+        removed: fleet.removed.clone(),
+        imports: fleet.imports.clone(),
+        rules: fleet.rules.clone(),
+        digest: None,
+    };
+    match Digest::of(&blueprint) {
+        Ok(digest) => {
+            blueprint.digest = Some(digest);
+            Ok(blueprint)
+        }
+        Err(error) => {
+            problems.push(Diagnostic::error(Code::Property, error.to_string()));
+            Err(problems)
+        }
+    }
+}
+
+/// A fleet and an environment stand in marks, files and file names of others.
+fn check_name(what: &str, name: &str, problems: &mut Diagnostics) {
+    if Instance::new(name).is_err() {
+        problems.push(
+            Diagnostic::error(Code::Name, format!("{} is not the name of an {what}", quoted(name)))
+                .help("use a-z, 0-9 and dashes, a letter first, at most 63 bytes"),
+        );
+    }
+}
+
+/// Owner, purpose and expiry are mandatory: an agent that nobody answers for
+/// is what this crate exists to prevent.
+fn check_terms(agent: &FleetAgent, problems: &mut Diagnostics) -> Option<DesiredAgent> {
+    let terms = &agent.terms;
+    let mut problem = |code, message: String, help: &str| {
+        problems.push(
+            Diagnostic::error(code, format!("{}: {message}", agent.instance))
+                .declared_at(&terms.source)
+                .help(help),
+        );
+    };
+    for (what, text) in [("owner", terms.owner), ("purpose", terms.purpose)] {
+        let shown = text.replace('\n', " ");
+        if text.trim().is_empty() {
+            problem(Code::Terms, format!("the {what} is empty"), "say who or what it is");
+        } else if !is_printable(&shown) {
+            problem(
+                Code::Terms,
+                format!("the {what} holds characters that cannot be shown"),
+                "use visible characters",
+            );
+        }
+    }
+    let expires = terms.expires.parse();
+    if expires.is_err() {
+        problem(
+            Code::Terms,
+            format!("{} is not a day", quoted(terms.expires)),
+            "write the last day as `2027-06-30`",
+        );
+    }
+    let grace = terms.grace.map_or(Ok(GRACE), str::parse);
+    if let Err(error) = &grace {
+        problem(Code::Period, error.message().to_owned(), "write it as `7d`");
+    }
+    Some(DesiredAgent {
+        owner: terms.owner.to_owned(),
+        purpose: terms.purpose.trim().to_owned(),
+        expires: expires.ok()?,
+        grace: grace.ok()?,
+        source: terms.source.clone(),
+    })
+}
+
+fn check_resource(
+    fleet: &Fleet,
+    agent: &FleetAgent,
+    declared: &Declared,
+    problems: &mut Diagnostics,
+) -> Option<(Address, Desired)> {
+    let address = match Address::new(agent.instance.clone(), &declared.field) {
+        Ok(address) => address,
+        Err(error) => {
+            problems.push(
+                Diagnostic::error(Code::Name, error.message().to_owned())
+                    .declared_at(&declared.source),
+            );
+            return None;
+        }
+    };
+    let ty = declared.resource_type;
+    let properties = check_properties(&address, declared, problems);
+    let provider = declared.terms.provider.clone().unwrap_or_else(|| ty.default_provider().into());
+    if !fleet.providers.contains_key(&provider) {
+        problems.push(
+            Diagnostic::error(
+                Code::UnknownProvider,
+                format!("the fleet has no provider named {}", quoted(&provider)),
+            )
+            .at(&address, &declared.source)
+            .help(nearest(&provider, fleet.providers.keys()).map_or_else(
+                || format!("add `fleet.provider({provider:?}, Reach::Declared)`"),
+                |name| format!("did you mean `{name}`?"),
+            )),
+        );
+    }
+    let credential = check_credential(fleet, &address, declared, problems);
+    let mut dependencies = declared.terms.depends_on.clone();
+    properties.values().for_each(|node| dependencies.extend(node.addresses()));
+    let access = ty.access.map_or(Access::NONE, |access| access(&properties));
+    Some((
+        address,
+        Desired {
+            resource_type: ty,
+            provider,
+            properties,
+            access,
+            dependencies,
+            protect: declared.terms.protect,
+            on_drift: declared.terms.on_drift,
+            ignore: declared.terms.ignore.clone(),
+            because: declared.terms.because.clone(),
+            credential,
+            source: declared.source.clone(),
+        },
+    ))
+}
+
+/// Brings the properties into normal form and checks each against its schema.
+fn check_properties(
+    address: &Address,
+    declared: &Declared,
+    problems: &mut Diagnostics,
+) -> BTreeMap<String, Node> {
+    let ty = declared.resource_type;
+    let mut problem = |message: String, help: String| {
+        problems.push(
+            Diagnostic::error(Code::Property, message).at(address, &declared.source).help(help),
+        );
+    };
+    for name in declared.properties.keys().filter(|name| ty.field(name).is_none()) {
+        let known = ty.fields.iter().map(|field| field.name);
+        let help = nearest(name, known).map_or_else(
+            || format!("`{}` has no such property", ty.name),
+            |near| format!("did you mean `{near}`?"),
+        );
+        problem(format!("unknown property `{name}`"), help);
+    }
+    for name in declared.terms.ignore.iter().filter(|name| ty.field(name).is_none()) {
+        problem(format!("`ignore` names the unknown property `{name}`"), "remove it".into());
+    }
+    let mut properties = BTreeMap::new();
+    for field in ty.fields {
+        let node = match declared.properties.get(field.name) {
+            Some(node) => node.clone(),
+            None if field.required => {
+                problem(
+                    format!("missing property `{}`", field.name),
+                    format!("`{}` needs it: {}", ty.name, field.doc.trim()),
+                );
+                continue;
+            }
+            None => Node::Known(Value::Null),
+        };
+        let node = match node.known() {
+            None => node,
+            Some(value) => {
+                if let Some(mark) = broken_reference(&value) {
+                    problem(
+                        format!("`{}` holds text that was a reference: {mark}", field.name),
+                        "use an output in `format!` as it is, without changing the text".into(),
+                    );
+                    continue;
+                }
+                if let Some(why) = field.ty.misfit(&value) {
+                    problem(format!("`{}`: {why}", field.name), field.doc.trim().to_owned());
+                    continue;
+                }
+                Node::Known(field.ty.normalise(value))
+            }
+        };
+        properties.insert(field.name.to_owned(), node);
+    }
+    properties
+}
+
+/// Text in which a reference's marks are left over: it was changed on its way.
+fn broken_reference(value: &Value) -> Option<String> {
+    match value {
+        Value::Text(text) if text.contains(['\u{f1ac0}', '\u{f1ac1}']) => Some(quoted(text)),
+        Value::List(items) => items.iter().find_map(broken_reference),
+        Value::Map(entries) => entries.values().find_map(broken_reference),
+        _ => None,
+    }
+}
+
+fn check_credential(
+    fleet: &Fleet,
+    address: &Address,
+    declared: &Declared,
+    problems: &mut Diagnostics,
+) -> Option<DesiredCredential> {
+    if declared.resource_type.kind != Kind::Credential {
+        return None;
+    }
+    let mut problem = |code, message: String, help: &str| {
+        problems.push(Diagnostic::error(code, message).at(address, &declared.source).help(help));
+    };
+    let mut period = |name: &str, text: &Option<String>| -> Option<Period> {
+        match text.as_deref()?.parse() {
+            Ok(period) => Some(period),
+            Err(error) => {
+                let error: crate::Error = error;
+                problem(
+                    Code::Period,
+                    format!("`{name}`: {}", error.message()),
+                    error.repair().unwrap_or_default(),
+                );
+                None
+            }
+        }
+    };
+    let rotate = period("rotate", &declared.terms.rotate);
+    let overlap = period("overlap", &declared.terms.overlap);
+    if let (Some(rotate), Some(overlap)) = (rotate, overlap)
+        && overlap >= rotate
+    {
+        problem(
+            Code::Period,
+            format!("the overlap of {overlap} is not shorter than the period of {rotate}"),
+            "two generations would be valid all the time",
+        );
+    }
+    let Some(place) = &declared.terms.deliver else {
+        problem(
+            Code::Place,
+            "the credential has no place".into(),
+            "say where it is delivered: `deliver = \"vault:agents/name/key\"`",
+        );
+        return None;
+    };
+    if broken_reference(&Value::from(place.as_str())).is_some() {
+        problem(
+            Code::Place,
+            "the place depends on a value that is known only after apply".into(),
+            "use inputs only: consumers must know the place beforehand",
+        );
+        return None;
+    }
+    match place.parse::<crate::vault::Place>() {
+        Err(error) => {
+            problem(Code::Place, error.message().into(), error.repair().unwrap_or_default());
+            None
+        }
+        Ok(place) => {
+            if !fleet.stores.contains(place.store()) {
+                let help = nearest(place.store(), fleet.stores.iter()).map_or_else(
+                    || format!("add `fleet.store({:?})`", place.store()),
+                    |name| format!("did you mean `{name}`?"),
+                );
+                problem(
+                    Code::UnknownStore,
+                    format!("the fleet has no secret store named `{}`", place.store()),
+                    &help,
+                );
+            }
+            Some(DesiredCredential {
+                place,
+                rotate,
+                overlap,
+                window: declared.terms.window.clone(),
+                consumers: declared.terms.consumers.clone(),
+            })
+        }
+    }
+}
+
+/// Every reference must lead to a declared resource, a link to one of the
+/// right type, and an output to one that the type has.
+fn check_references(
+    fleet: &Fleet,
+    resources: &mut BTreeMap<Address, Desired>,
+    problems: &mut Diagnostics,
+) {
+    let types: BTreeMap<Address, &'static ResourceType> =
+        resources.iter().map(|(a, d)| (a.clone(), d.resource_type)).collect();
+    // A resource that was left out for a mistake of its own is declared all
+    // the same: one mistake gives one error.
+    let declared: BTreeSet<Address> = fleet
+        .agents
+        .iter()
+        .flat_map(|agent| {
+            agent.resources.iter().filter_map(|r| agent.instance.resource(&r.field).ok())
+        })
+        .collect();
+    for (address, desired) in resources.iter() {
+        let dangling = |to: &Address, message: String| {
+            let near = nearest(&to.to_string(), types.keys().map(Address::to_string));
+            Diagnostic::error(Code::DanglingReference, message)
+                .at(address, &desired.source)
+                .help(near.map_or_else(
+                    || "add the agent to the fleet, or give another reference".to_owned(),
+                    |near| format!("did you mean `{near}`?"),
+                ))
+        };
+        for to in desired.dependencies.iter().filter(|to| !declared.contains(to)) {
+            problems.push(dangling(to, format!("it refers to `{to}`, which is not declared")));
+        }
+        for (name, node) in &desired.properties {
+            let wanted = desired.resource_type.field(name).and_then(|field| field.ty.link());
+            node.references(&mut |to, field| {
+                let Some(ty) = types.get(to) else { return };
+                match field {
+                    None if wanted.is_some_and(|wanted| wanted != ty.name) => {
+                        problems.push(
+                            Diagnostic::error(
+                                Code::DanglingReference,
+                                format!("`{name}` refers to `{to}`, which is a {}", ty.name),
+                            )
+                            .at(address, &desired.source)
+                            .help(format!("refer to a {}", wanted.unwrap_or_default())),
+                        );
+                    }
+                    Some(output) if ty.output(output).is_none() => {
+                        let outputs = ty.outputs.iter().map(|output| output.name);
+                        problems.push(
+                            Diagnostic::error(
+                                Code::DanglingReference,
+                                format!("`{name}` refers to `{to}.{output}`, and a {} has no such output", ty.name),
+                            )
+                            .at(address, &desired.source)
+                            .help(nearest(output, outputs).map_or_else(
+                                || "refer to another output".to_owned(),
+                                |near| format!("did you mean `{near}`?"),
+                            )),
+                        );
+                    }
+                    _ => {}
+                }
+            });
+        }
+    }
+    for desired in resources.values_mut() {
+        desired.dependencies.retain(|to| types.contains_key(to));
+    }
+}
+
+/// A cycle is printed whole, as the chain that closes it.
+fn check_cycles(resources: &BTreeMap<Address, Desired>, problems: &mut Diagnostics) {
+    let mut needs: BTreeMap<Address, BTreeSet<Address>> =
+        resources.iter().map(|(a, d)| (a.clone(), d.dependencies.clone())).collect();
+    // Each cycle is cut where it was found, so that all are reported.
+    while let Some(cycle) = find_cycle(&needs) {
+        let names: Vec<String> = cycle.iter().map(ToString::to_string).collect();
+        let last = (*cycle[cycle.len() - 1]).clone();
+        let first = cycle[0].clone();
+        problems.push(
+            Diagnostic::error(
+                Code::Cycle,
+                format!("resources need each other: {} → {}", names.join(" → "), names[0]),
+            )
+            .at(&first, &resources[&first].source)
+            .help("take one of the references out"),
+        );
+        if let Some(edges) = needs.get_mut(&last) {
+            edges.remove(&first);
+        }
+    }
+}
+
+/// What one credential delivers, another would overwrite.
+fn check_places(resources: &BTreeMap<Address, Desired>, problems: &mut Diagnostics) {
+    let mut taken = BTreeMap::new();
+    for (address, desired) in resources {
+        let Some(credential) = &desired.credential else { continue };
+        if let Some(first) = taken.insert(&credential.place, address) {
+            problems.push(
+                Diagnostic::error(
+                    Code::Place,
+                    format!("`{first}` is delivered at `{}` too", credential.place),
+                )
+                .at(address, &desired.source)
+                .help("give each credential a place of its own"),
+            );
+        }
+    }
+}
+
+/// Two declarations with one natural key would fight over one real object.
+fn check_shared_objects(resources: &BTreeMap<Address, Desired>, problems: &mut Diagnostics) {
+    let mut claimed = BTreeMap::new();
+    for (address, desired) in resources {
+        let key: Vec<&Node> = desired
+            .resource_type
+            .key_fields()
+            .filter_map(|field| desired.properties.get(field.name))
+            .collect();
+        // What is not known yet cannot be compared; the provider answers then.
+        let comparable = |node: &&Node| matches!(node, Node::Known(_) | Node::Link(_));
+        if key.is_empty() || !key.iter().all(comparable) {
+            continue;
+        }
+        let object = (&desired.provider, desired.resource_type.name, key);
+        if let Some(first) = claimed.insert(object.clone(), address) {
+            let shown: Vec<String> = object.2.iter().map(|node| node.shown()).collect();
+            problems.push(
+                Diagnostic::error(
+                    Code::SharedObject,
+                    format!(
+                        "`{first}` claims the same {} {} of provider `{}`",
+                        object.1,
+                        shown.join(", "),
+                        object.0
+                    ),
+                )
+                .at(address, &desired.source)
+                .help("give it another name, or refer to the other agent's resource"),
+            );
+        }
+    }
+}
+
+fn check_refactorings(
+    fleet: &Fleet,
+    resources: &BTreeMap<Address, Desired>,
+    problems: &mut Diagnostics,
+) {
+    let mut problem = |message: String, help: &str| {
+        problems.push(Diagnostic::error(Code::Refactoring, message).help(help));
+    };
+    let mut targets = BTreeSet::new();
+    for (from, to) in &fleet.moved {
+        if resources.contains_key(from) {
+            problem(format!("`{from}` was moved and is still declared"), "remove one of the two");
+        }
+        if !resources.contains_key(to) {
+            problem(format!("`{from}` was moved to `{to}`, which is not declared"), "declare it");
+        }
+        if !targets.insert(to) {
+            problem(format!("two resources were moved to `{to}`"), "remove one of the two");
+        }
+    }
+    for address in fleet.removed.iter().filter(|address| resources.contains_key(address)) {
+        problem(
+            format!("`{address}` is said to be no longer managed and is still declared"),
+            "remove one of the two",
+        );
+    }
+    for (address, id) in &fleet.imports {
+        if !resources.contains_key(address) {
+            problem(
+                format!("{} is to be imported as `{address}`, which is not declared", quoted(id)),
+                "declare it",
+            );
+        }
+        if id.is_empty() || !is_printable(id) {
+            problem(
+                format!("{} cannot be the id to import as `{address}`", quoted(id)),
+                "give the object's id in its system",
+            );
+        }
+    }
+}
+
+/// The nearest of the known names, when one is near enough to be meant.
+fn nearest<T: AsRef<str>>(name: &str, known: impl IntoIterator<Item = T>) -> Option<String> {
+    let limit = (name.chars().count() / 3).max(1);
+    known
+        .into_iter()
+        .map(|near| (edits(name, near.as_ref()), near))
+        .filter(|(distance, _)| *distance <= limit)
+        .min_by_key(|(distance, _)| *distance)
+        .map(|(_, near)| near.as_ref().to_owned())
+}
+
+/// How many single-character edits lie between two names (Levenshtein).
+fn edits(a: &str, b: &str) -> usize {
+    let b: Vec<char> = b.chars().collect();
+    let mut row: Vec<usize> = (0..=b.len()).collect();
+    for (i, x) in a.chars().enumerate() {
+        let mut diagonal = row[0];
+        row[0] = i + 1;
+        for (j, y) in b.iter().enumerate() {
+            let substitution = diagonal + usize::from(x != *y);
+            diagonal = row[j + 1];
+            row[j + 1] = substitution.min(diagonal + 1).min(row[j] + 1);
+        }
+    }
+    row[b.len()]
+}

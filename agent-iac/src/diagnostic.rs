@@ -1,0 +1,216 @@
+//! Mistakes in a declaration, all at once.
+//!
+//! Owns [`Diagnostic`]: what is wrong, where, and the repair. How one looks on
+//! a terminal or a page is the business of who shows it.
+
+use std::fmt;
+
+use serde::{Deserialize, Serialize};
+
+use crate::{
+    address::Address,
+    agent::Source,
+    error::{Error, ErrorKind},
+};
+
+/// How grave a diagnostic is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Severity {
+    /// The fleet is invalid.
+    Error,
+    /// It is valid, and something should be looked at.
+    Warning,
+}
+
+/// The rules that a declaration can break. A code never changes its meaning.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[non_exhaustive]
+pub enum Code {
+    /// A name or a key is malformed.
+    #[serde(rename = "IAC0001")]
+    Name,
+    /// An agent instance or an address is declared twice.
+    #[serde(rename = "IAC0002")]
+    Duplicate,
+    /// A provider is not declared by the fleet.
+    #[serde(rename = "IAC0003")]
+    UnknownProvider,
+    /// A secret store is not declared by the fleet.
+    #[serde(rename = "IAC0004")]
+    UnknownStore,
+    /// A reference leads nowhere.
+    #[serde(rename = "IAC0005")]
+    DanglingReference,
+    /// Resources need each other in a circle.
+    #[serde(rename = "IAC0006")]
+    Cycle,
+    /// A credential has no place, or one that is malformed or taken.
+    #[serde(rename = "IAC0007")]
+    Place,
+    /// Two resources claim one real object.
+    #[serde(rename = "IAC0008")]
+    SharedObject,
+    /// A property is missing, unknown or has another shape.
+    #[serde(rename = "IAC0009")]
+    Property,
+    /// Owner, purpose or expiry is missing or malformed.
+    #[serde(rename = "IAC0010")]
+    Terms,
+    /// A period is malformed, or an overlap is not shorter than its period.
+    #[serde(rename = "IAC0011")]
+    Period,
+    /// A move, a removal or an import contradicts the declarations.
+    #[serde(rename = "IAC0012")]
+    Refactoring,
+}
+
+impl fmt::Display for Code {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let number = *self as u16 + 1;
+        write!(f, "IAC{number:04}")
+    }
+}
+
+/// One mistake: what is wrong, where, and how to mend it.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+pub struct Diagnostic {
+    /// How grave it is.
+    pub severity: Severity,
+    /// The rule.
+    pub code: Code,
+    /// The resource, where there is one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub address: Option<Address>,
+    /// Where it was declared.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub source: Option<Source>,
+    /// What is wrong.
+    pub message: String,
+    /// How to mend it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub help: Option<String>,
+}
+
+impl Diagnostic {
+    /// An error.
+    pub fn error(code: Code, message: impl Into<String>) -> Self {
+        Self {
+            severity: Severity::Error,
+            code,
+            address: None,
+            source: None,
+            message: message.into(),
+            help: None,
+        }
+    }
+
+    /// Names the resource and where it was declared.
+    #[must_use]
+    pub fn at(mut self, address: &Address, source: &Source) -> Self {
+        self.address = Some(address.clone());
+        self.source = Some(source.clone());
+        self
+    }
+
+    /// Says where it was declared.
+    #[must_use]
+    pub fn declared_at(mut self, source: &Source) -> Self {
+        self.source = Some(source.clone());
+        self
+    }
+
+    /// Says how to mend it.
+    #[must_use]
+    pub fn help(mut self, help: impl Into<String>) -> Self {
+        self.help = Some(help.into());
+        self
+    }
+}
+
+impl fmt::Display for Diagnostic {
+    /// One line: `file:line:column: error[CODE]: address: message; help`.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if let Some(source) = &self.source {
+            write!(f, "{source}: ")?;
+        }
+        let severity = match self.severity {
+            Severity::Error => "error",
+            Severity::Warning => "warning",
+        };
+        write!(f, "{severity}[{}]: ", self.code)?;
+        if let Some(address) = &self.address {
+            write!(f, "{address}: ")?;
+        }
+        f.write_str(&self.message)?;
+        match &self.help {
+            Some(help) => write!(f, "; {help}"),
+            None => Ok(()),
+        }
+    }
+}
+
+/// All mistakes of a fleet.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Diagnostics(Vec<Diagnostic>);
+
+impl Diagnostics {
+    /// None yet.
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// Adds one.
+    pub fn push(&mut self, diagnostic: Diagnostic) {
+        self.0.push(diagnostic);
+    }
+
+    /// Each of them, in the order of files and lines.
+    pub fn iter(&self) -> impl Iterator<Item = &Diagnostic> {
+        self.0.iter()
+    }
+
+    /// Whether one of them makes the fleet invalid.
+    pub fn has_errors(&self) -> bool {
+        self.0.iter().any(|d| d.severity == Severity::Error)
+    }
+
+    /// Sorts them by place, and drops repetitions.
+    #[must_use]
+    pub fn sorted(mut self) -> Self {
+        self.0.sort_by(|a, b| {
+            (&a.source, &a.address, a.code, &a.message).cmp(&(&b.source, &b.address, b.code, &b.message))
+        });
+        self.0.dedup();
+        self
+    }
+}
+
+impl Extend<Diagnostic> for Diagnostics {
+    fn extend<I: IntoIterator<Item = Diagnostic>>(&mut self, more: I) {
+        self.0.extend(more);
+    }
+}
+
+impl fmt::Display for Diagnostics {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        for (index, diagnostic) in self.0.iter().enumerate() {
+            if index > 0 {
+                f.write_str("\n")?;
+            }
+            write!(f, "{diagnostic}")?;
+        }
+        Ok(())
+    }
+}
+
+impl std::error::Error for Diagnostics {}
+
+impl From<Diagnostics> for Error {
+    fn from(diagnostics: Diagnostics) -> Self {
+        let count = diagnostics.0.iter().filter(|d| d.severity == Severity::Error).count();
+        let noun = if count == 1 { "mistake" } else { "mistakes" };
+        Self::new(ErrorKind::InvalidFleet, format!("the fleet has {count} {noun}"))
+            .caused_by(diagnostics)
+    }
+}

@@ -1,0 +1,89 @@
+//! What differs between two views of one object. Pure.
+//!
+//! Owns the comparison of a property as it was read with the value that is
+//! wanted or was recorded, and nothing else: what to do about a difference is
+//! the planner's business.
+
+use std::collections::BTreeMap;
+
+use serde::{Deserialize, Serialize};
+
+use crate::{
+    resource::{Node, Reading},
+    schema::{Field, ResourceType},
+    value::Value,
+};
+
+/// How one property compares.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Compared {
+    /// Both are equal.
+    Matched,
+    /// They differ; this is what was read.
+    Differs(Value),
+    /// What is wanted is not known before apply.
+    Unknown,
+    /// It could not be read, or is hidden; the reason.
+    Unreadable(String),
+    /// The system has no such property.
+    Unsupported,
+}
+
+/// Compares one property as it was read with a value.
+pub fn compare(field: &Field, read: Option<&Reading>, wanted: Option<&Value>) -> Compared {
+    let Some(wanted) = wanted else {
+        return Compared::Unknown;
+    };
+    match read {
+        // A provider answers every field; one that is left out reads as null,
+        // which is how an optional property that is not set reads.
+        None if wanted.is_null() => Compared::Matched,
+        None => Compared::Differs(Value::Null),
+        Some(Reading::Known(value)) => {
+            let value = field.ty.normalise(value.clone());
+            if value == *wanted { Compared::Matched } else { Compared::Differs(value) }
+        }
+        Some(Reading::Redacted) => Compared::Unreadable("the system hides it".into()),
+        Some(Reading::Unreadable(why)) => Compared::Unreadable(why.clone()),
+        Some(Reading::Unsupported) => Compared::Unsupported,
+    }
+}
+
+/// Compares every declared property of an object with the values wanted of it.
+pub fn compare_all<'a>(
+    resource_type: &'static ResourceType,
+    read: &BTreeMap<String, Reading>,
+    mut wanted: impl FnMut(&'static Field) -> Option<&'a Value>,
+) -> BTreeMap<&'static str, Compared> {
+    resource_type
+        .fields
+        .iter()
+        .map(|field| (field.name, compare(field, read.get(field.name), wanted(field))))
+        .collect()
+}
+
+/// The readings as nodes, for what computes access of a real object: what was
+/// not read is left out.
+pub fn readings_as_nodes(
+    resource_type: &'static ResourceType,
+    read: &BTreeMap<String, Reading>,
+    name_of: &dyn Fn(&'static str, &str) -> Option<crate::address::Address>,
+) -> BTreeMap<String, Node> {
+    let mut nodes = BTreeMap::new();
+    for field in resource_type.fields {
+        let Some(Reading::Known(value)) = read.get(field.name) else { continue };
+        let value = field.ty.normalise(value.clone());
+        let node = match (field.ty.link(), &value) {
+            // An id that is one of ours shows as its address, so that access
+            // compares equal on both sides.
+            (Some(target), Value::Text(id)) => match name_of(target, id) {
+                Some(address) => Node::Link(address),
+                None => Node::Known(value),
+            },
+            _ => Node::Known(value),
+        };
+        nodes.insert(field.name.to_owned(), node);
+    }
+    nodes
+}

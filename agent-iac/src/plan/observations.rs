@@ -1,0 +1,65 @@
+//! What was read before planning.
+
+use std::collections::BTreeMap;
+
+use jiff::Timestamp;
+use serde::{Deserialize, Serialize};
+
+use crate::{
+    access::Access,
+    address::{Address, Instance},
+    provider::{Capabilities, Object, Observation},
+    schema::ResourceType,
+    vault::Versions,
+};
+
+/// Everything that was read for a plan.
+#[derive(Clone, Debug)]
+pub struct Observations {
+    /// When reading began.
+    pub at: Timestamp,
+    /// What was found for each address that was asked about.
+    pub objects: BTreeMap<Address, Observed>,
+    /// What was found on our identities, or in a scope that is watched, and
+    /// stands in no record.
+    pub undeclared: Vec<Undeclared>,
+    /// The target's own identity, by provider.
+    pub targets: BTreeMap<String, String>,
+    /// What each provider can do, by provider and type.
+    pub capabilities: BTreeMap<(String, String), Capabilities>,
+    /// The description of each type that is recorded, by name.
+    pub types: BTreeMap<String, &'static ResourceType>,
+}
+
+/// What was found for one address.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Observed {
+    /// What the provider answered.
+    pub object: Observation,
+    /// For a credential: what stands at its place, or why that is not known.
+    pub stored: Option<Result<Versions, String>>,
+}
+
+impl Observed {
+    /// An observation of something that is no credential.
+    pub fn of(object: Observation) -> Self {
+        Self { object, stored: None }
+    }
+}
+
+/// Something that was found without being declared.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Undeclared {
+    /// The agent on whose identity it was found; `None` for an identity that
+    /// is nobody's.
+    pub instance: Option<Instance>,
+    /// The provider's name.
+    pub provider: String,
+    /// The type.
+    pub resource_type: String,
+    /// The object.
+    pub object: Object,
+    /// The access that it gives.
+    #[serde(default)]
+    pub access: Access,
+}
