@@ -1,0 +1,4 @@
+//! From models to tokens; nothing here can fail.
+
+pub(crate) mod property;
+pub(crate) mod resource;
