@@ -7,6 +7,35 @@ use syn::DeriveInput;
 
 use crate::paths;
 
+/// An agent without inputs and resources.
+pub(crate) fn agent(input: &DeriveInput) -> TokenStream {
+    let root = paths::standard();
+    let ident = &input.ident;
+    let (before, parameters, bounds) = input.generics.split_for_impl();
+    quote! {
+        #[automatically_derived]
+        impl #before #root::agent::Agent for #ident #parameters #bounds {
+            type Inputs = #root::__private::NoInputs<Self>;
+            type References = #root::__private::NoReferences;
+
+            const TERMS: #root::agent::AgentTerms = #root::__private::NO_TERMS;
+
+            fn key(_: &Self::Inputs) -> ::std::vec::Vec<::std::string::String> {
+                ::std::vec::Vec::new()
+            }
+
+            fn declare(_: &Self::Inputs, _: &mut #root::agent::Declare) {}
+
+            fn from_live(
+                _: Self::Inputs,
+                _: &#root::agent::Live<'_>,
+            ) -> #root::error::Result<Self> {
+                ::core::result::Result::Err(#root::__private::no_agent())
+            }
+        }
+    }
+}
+
 /// A resource without fields.
 pub(crate) fn resource(input: &DeriveInput) -> TokenStream {
     let root = paths::standard();

@@ -5,6 +5,7 @@ mod check;
 mod ctxt;
 mod expand;
 mod fallback;
+mod literal;
 mod model;
 mod paths;
 mod symbol;
@@ -13,7 +14,16 @@ use proc_macro2::TokenStream;
 use quote::quote;
 use syn::{DeriveInput, parse_macro_input};
 
-use crate::{ctxt::Ctxt, model::property::Property, model::resource::Resource};
+use crate::{
+    ctxt::Ctxt,
+    model::{agent::Agent, property::Property, resource::Resource},
+};
+
+/// Makes an agent of a struct.
+#[proc_macro_derive(Agent, attributes(agent, input, identity, permission, credential, runtime))]
+pub fn derive_agent(input: proc_macro::TokenStream) -> proc_macro::TokenStream {
+    agent(&parse_macro_input!(input as DeriveInput)).into()
+}
 
 /// Makes a managed type of a struct.
 #[proc_macro_derive(Resource, attributes(resource))]
@@ -25,6 +35,16 @@ pub fn derive_resource(input: proc_macro::TokenStream) -> proc_macro::TokenStrea
 #[proc_macro_derive(Property, attributes(property))]
 pub fn derive_property(input: proc_macro::TokenStream) -> proc_macro::TokenStream {
     property(&parse_macro_input!(input as DeriveInput)).into()
+}
+
+fn agent(input: &DeriveInput) -> TokenStream {
+    let (model, errors) = Ctxt::collect(|cx| {
+        let model = Agent::from_input(cx, input)?;
+        check::agent(cx, &model);
+        Some(model)
+    });
+    let items = model.map_or_else(|| fallback::agent(input), |model| expand::agent::expand(&model));
+    quote!(#errors #items)
 }
 
 fn resource(input: &DeriveInput) -> TokenStream {

@@ -1,11 +1,24 @@
 //! Every name that an attribute may hold, once, and which of them somebody may
 //! have meant.
 
+/// The attribute of `derive(Agent)`.
+pub(crate) const AGENT: &str = "agent";
+/// The attribute of an agent's parameters.
+pub(crate) const INPUT: &str = "input";
 /// The attribute of `derive(Resource)`.
 pub(crate) const RESOURCE: &str = "resource";
 /// The attribute of `derive(Property)`.
 pub(crate) const PROPERTY: &str = "property";
 
+pub(crate) const OWNER: &str = "owner";
+pub(crate) const EXPIRES: &str = "expires";
+pub(crate) const NAME: &str = "name";
+pub(crate) const GRACE: &str = "grace";
+pub(crate) const BECAUSE: &str = "because";
+pub(crate) const PROTECT: &str = "protect";
+pub(crate) const ROTATE: &str = "rotate";
+pub(crate) const OVERLAP: &str = "overlap";
+pub(crate) const DELIVER: &str = "deliver";
 pub(crate) const TYPE: &str = "type";
 pub(crate) const KIND: &str = "kind";
 pub(crate) const CRATE: &str = "crate";
@@ -18,6 +31,10 @@ pub(crate) const RENAME: &str = "rename";
 pub(crate) const OF: &str = "of";
 pub(crate) const TO: &str = "to";
 
+/// What `#[agent(…)]` takes.
+pub(crate) const AGENT_KEYS: &[&str] = &[OWNER, EXPIRES, NAME, GRACE, CRATE];
+/// What `#[input(…)]` takes.
+pub(crate) const INPUT_KEYS: &[&str] = &[KEY];
 /// What `#[resource(…)]` on a struct takes.
 pub(crate) const RESOURCE_KEYS: &[&str] = &[TYPE, KIND, CRATE];
 /// What `#[resource(…)]` on a field takes.
@@ -30,21 +47,23 @@ pub(crate) const PROPERTY_ITEM_KEYS: &[&str] = &[RENAME];
 /// What a resource is to an agent.
 pub(crate) const KINDS: &[&str] = &["identity", "permission", "credential", "runtime"];
 
-/// The keys of a declaration that belong to the engine, and which kinds take
-/// them; `None` for all.
-pub(crate) const ENGINE_KEYS: &[(&str, Option<&str>)] = &[
-    ("provider", None),
-    ("depends_on", None),
-    ("protect", None),
-    ("on_drift", None),
-    ("ignore", None),
-    ("because", None),
-    ("rotate", Some("credential")),
-    ("overlap", Some("credential")),
-    ("window", Some("credential")),
-    ("deliver", Some("credential")),
-    ("consumers", Some("credential")),
+/// The keys of a declaration that belong to the engine.
+pub(crate) const ENGINE_KEYS: &[&str] = &[
+    "provider",
+    "depends_on",
+    PROTECT,
+    "on_drift",
+    "ignore",
+    BECAUSE,
+    ROTATE,
+    OVERLAP,
+    "window",
+    DELIVER,
+    "consumers",
 ];
+
+/// Those of them that only a credential takes.
+pub(crate) const CREDENTIAL_KEYS: &[&str] = &[ROTATE, OVERLAP, "window", DELIVER, "consumers"];
 
 /// The names among `known` that somebody who wrote `word` most likely meant.
 pub(crate) fn nearest<'k>(word: &str, known: &[&'k str]) -> Option<&'k str> {
@@ -84,7 +103,6 @@ mod tests {
 
     #[test]
     fn a_slip_finds_the_name_that_was_meant() {
-        let keys: Vec<&str> = ENGINE_KEYS.iter().map(|(key, _)| *key).collect();
         for (word, meant) in [
             ("rotat", Some("rotate")),
             ("roatte", Some("rotate")),
@@ -94,7 +112,7 @@ mod tests {
             ("name", None),
             ("x", None),
         ] {
-            assert_eq!(nearest(word, &keys), meant, "{word}");
+            assert_eq!(nearest(word, ENGINE_KEYS), meant, "{word}");
         }
     }
 }

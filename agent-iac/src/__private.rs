@@ -4,11 +4,13 @@
 //! Bodies stand here, and not in each expansion, so that they are compiled
 //! once.
 
-use std::collections::BTreeMap;
+use std::{collections::BTreeMap, marker::PhantomData};
 
 use crate::{
-    address::Address,
-    resource::{Builder, Expr, Fields, IntoExpr, Node, Outputs, Property, Spec},
+    address::{Address, Instance},
+    agent::{Agent, AgentInputs, AgentTerms, References, Source},
+    error::{Error, ErrorKind},
+    resource::{Builder, Expr, Fields, IntoExpr, Node, Outputs, Property, Resource, Spec},
     schema::{Kind, ResourceType},
     value::Value,
 };
@@ -116,7 +118,116 @@ pub const NO_RESOURCE: ResourceType = ResourceType {
     doc: "",
 };
 
-/// Reports a key that a declaration forgot, at compile time.
+/// The agent's parameters of a type whose derive failed.
+#[derive(Debug)]
+pub struct NoInputs<A>(PhantomData<fn() -> A>);
+
+impl<A> Clone for NoInputs<A> {
+    fn clone(&self) -> Self {
+        Self(PhantomData)
+    }
+}
+
+impl<A: Agent<Inputs = Self>> AgentInputs for NoInputs<A> {
+    type Agent = A;
+}
+
+/// The references of an agent whose derive failed.
+#[derive(Debug)]
+pub struct NoReferences;
+
+impl References for NoReferences {
+    fn of(_: &Instance) -> Self {
+        Self
+    }
+}
+
+/// The terms of an agent whose derive failed.
+pub const NO_TERMS: AgentTerms = AgentTerms {
+    name: "unknown",
+    owner: "",
+    purpose: "",
+    expires: "",
+    grace: None,
+    source: Source::rust("", 0, 0),
+};
+
+/// What a derive that failed answers; no program with one is ever built.
+pub fn no_agent() -> Error {
+    Error::new(ErrorKind::Bug, "the derive of this agent failed")
+}
+
+/// Reads every field of an agent: none is dead, whoever else reads it.
+pub trait ReadsFields {
+    /// Reads them.
+    fn reads_fields(&self);
+}
+
+/// One part of an instance's key.
+pub fn key_text<T: ToString>(input: &T) -> String {
+    input.to_string()
+}
+
+/// Reports a field whose type is of another kind than its attribute says, at
+/// compile time. Gives `true`, so that what follows can depend on it.
+///
+/// # Panics
+///
+/// In a constant, when the kinds differ.
+#[track_caller]
+pub const fn kind<R: Resource>(expected: Kind) -> bool {
+    if expected as u8 != R::KIND as u8 {
+        let found = R::KIND.name();
+        fail(&["this type is of the kind `", found, "`; write `#[", found, "(…)]`"]);
+    }
+    true
+}
+
+/// Reports the keys that a declaration forgot, and outputs that it gives, at
+/// compile time. When a key is unknown, rustc says so, and the key that seems
+/// to be missing is most likely the one that was meant.
+///
+/// # Panics
+///
+/// In a constant, when `given` lacks a required key or names an output.
+#[track_caller]
+pub const fn keys<R: Resource>(given: &[&str]) {
+    let mut i = 0;
+    while i < given.len() {
+        if has_output(R::RESOURCE, given[i]) {
+            fail(&["`", given[i], "` is known only after apply; remove it"]);
+        }
+        if !has_field(R::RESOURCE, given[i]) {
+            return;
+        }
+        i += 1;
+    }
+    require(R::REQUIRED, given);
+}
+
+const fn has_field(ty: &ResourceType, name: &str) -> bool {
+    let mut i = 0;
+    while i < ty.fields.len() {
+        if same(ty.fields[i].name, name) {
+            return true;
+        }
+        i += 1;
+    }
+    false
+}
+
+const fn has_output(ty: &ResourceType, name: &str) -> bool {
+    let mut i = 0;
+    while i < ty.outputs.len() {
+        if same(ty.outputs[i].name, name) {
+            return true;
+        }
+        i += 1;
+    }
+    false
+}
+
+/// Reports the keys that a declaration forgot, at compile time.
 ///
 /// # Panics
 ///
@@ -132,7 +243,7 @@ pub const fn require(required: &[&str], given: &[&str]) {
             j += 1;
         }
         if !found {
-            missing(required[i]);
+            fail(&["missing key `", required[i], "`; add `", required[i], " = …`"]);
         }
         i += 1;
     }
@@ -153,10 +264,10 @@ const fn same(a: &str, b: &str) -> bool {
     true
 }
 
+/// Panics with the parts as one message; a constant cannot format.
 #[track_caller]
-const fn missing(key: &str) -> ! {
-    let mut text = [0_u8; 96];
-    let parts = ["missing key `", key, "`"];
+const fn fail(parts: &[&str]) -> ! {
+    let mut text = [0_u8; 256];
     let mut length = 0;
     let mut part = 0;
     while part < parts.len() {
@@ -172,6 +283,6 @@ const fn missing(key: &str) -> ! {
     let (text, _) = text.split_at(length);
     match str::from_utf8(text) {
         Ok(text) => panic!("{}", text),
-        Err(_) => panic!("missing key"),
+        Err(_) => panic!("a key is missing or wrong"),
     }
 }

@@ -24,4 +24,4 @@ pub mod vault;
 pub use error::{Error, ErrorKind, Result};
 
 #[cfg(feature = "derive")]
-pub use agent_iac_macros::{Property, Resource};
+pub use agent_iac_macros::{Agent, Property, Resource};

@@ -9,4 +9,4 @@ pub use crate::{
 };
 
 #[cfg(feature = "derive")]
-pub use agent_iac_macros::{Property, Resource};
+pub use agent_iac_macros::{Agent, Property, Resource};

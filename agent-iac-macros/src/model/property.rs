@@ -2,7 +2,7 @@
 
 use syn::{Data, DeriveInput, Fields, Ident, LitStr, Path, Type, ext::IdentExt as _};
 
-use super::without_parameters;
+use super::{kebab, without_parameters};
 use crate::{attr, ctxt::Ctxt, paths, symbol};
 
 /// A type with `derive(Property)`.
@@ -115,50 +115,4 @@ fn distinct<'a>(cx: &Ctxt, items: Vec<Item<'a>>) -> Vec<Item<'a>> {
         }
     }
     items
-}
-
-/// `InvoiceReader` as `invoice-reader`, `HTTPServer` as `http-server`.
-pub(crate) fn kebab(name: &str) -> String {
-    let letters: Vec<char> = name.chars().collect();
-    let mut text = String::new();
-    for (index, &letter) in letters.iter().enumerate() {
-        if letter == '_' {
-            text.push('-');
-            continue;
-        }
-        let before = index.checked_sub(1).map(|before| letters[before]);
-        let after = letters.get(index + 1);
-        // A word begins at a capital behind a small letter or a digit, and at
-        // the last of several capitals.
-        let begins = letter.is_uppercase()
-            && before.is_some_and(|before| {
-                before.is_lowercase()
-                    || before.is_ascii_digit()
-                    || before.is_uppercase() && after.is_some_and(|after| after.is_lowercase())
-            });
-        if begins {
-            text.push('-');
-        }
-        text.extend(letter.to_lowercase());
-    }
-    text
-}
-
-#[cfg(test)]
-mod tests {
-    use super::kebab;
-
-    #[test]
-    fn names_become_words_with_dashes() {
-        for (name, expected) in [
-            ("Select", "select"),
-            ("InvoiceReader", "invoice-reader"),
-            ("HTTPServer", "http-server"),
-            ("Tls13Only", "tls13-only"),
-            ("Snake_Case", "snake-case"),
-            ("A", "a"),
-        ] {
-            assert_eq!(kebab(name), expected);
-        }
-    }
 }

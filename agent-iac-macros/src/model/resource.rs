@@ -76,6 +76,15 @@ impl Kind {
         }
     }
 
+    pub(crate) fn name(self) -> &'static str {
+        match self {
+            Self::Identity => "identity",
+            Self::Permission => "permission",
+            Self::Credential => "credential",
+            Self::Runtime => "runtime",
+        }
+    }
+
     /// The link that resources of this kind must have.
     pub(crate) fn link(self) -> Option<&'static str> {
         match self {

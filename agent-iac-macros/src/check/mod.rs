@@ -1,13 +1,23 @@
 //! Rules that look at more than one attribute.
 
+mod agent;
+mod cycle;
+
 use crate::{
     ctxt::Ctxt,
     model::{
+        agent::Agent,
         last_name,
         resource::{Kind, Resource, Role},
     },
     symbol,
 };
+
+/// Every rule about an agent.
+pub(crate) fn agent(cx: &Ctxt, agent: &Agent<'_>) {
+    agent::agent(cx, agent);
+    cycle::fields_do_not_need_each_other(cx, agent);
+}
 
 /// Every rule about a resource type.
 pub(crate) fn resource(cx: &Ctxt, resource: &Resource<'_>) {
@@ -21,7 +31,7 @@ pub(crate) fn resource(cx: &Ctxt, resource: &Resource<'_>) {
 fn names_are_free(cx: &Ctxt, resource: &Resource<'_>) {
     for field in &resource.fields {
         let name = field.name.as_str();
-        if symbol::ENGINE_KEYS.iter().any(|(key, _)| *key == name) {
+        if symbol::ENGINE_KEYS.contains(&name) {
             cx.error(
                 field.ident,
                 format!(
@@ -42,7 +52,7 @@ fn the_kind_has_its_link(cx: &Ctxt, resource: &Resource<'_>) {
     let Some((kind, link)) = resource.kind.and_then(|kind| Some((kind, kind.link()?))) else {
         return;
     };
-    let what = if kind == Kind::Permission { "permission" } else { "credential" };
+    let what = kind.name();
     match resource.fields.iter().find(|field| field.name == link) {
         None => cx.error(
             resource.ident,
