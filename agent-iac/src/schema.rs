@@ -25,14 +25,21 @@ pub enum Kind {
     Runtime,
 }
 
-impl fmt::Display for Kind {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match self {
+impl Kind {
+    /// Its name, as an attribute has it.
+    pub const fn name(self) -> &'static str {
+        match self {
             Self::Identity => "identity",
             Self::Permission => "permission",
             Self::Credential => "credential",
             Self::Runtime => "runtime",
-        })
+        }
+    }
+}
+
+impl fmt::Display for Kind {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.name())
     }
 }
 

@@ -1,1 +1,3 @@
-//! Internal.
+//! What the test programs of this member share.
+
+pub mod system;

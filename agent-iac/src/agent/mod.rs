@@ -4,9 +4,11 @@
 //! builders filled them, and the keys that belong to the engine. It validates
 //! nothing and contacts nothing; [`crate::blueprint`] judges what stands here.
 
+mod keys;
 mod period;
 mod terms;
 
+pub use keys::Keys;
 pub use period::{MAX_SECONDS, Period, is_date, parse_period};
 pub use terms::{IntoAddresses, OnDrift, Source, Terms};
 
@@ -137,6 +139,12 @@ impl Declare {
             terms,
             source,
         });
+    }
+
+    /// Adds a resource with the keys that were given.
+    pub fn add<R: Resource>(&mut self, field: &'static str, keys: Keys<R>, source: Source) {
+        let (mut builder, terms) = keys.into_parts();
+        self.push::<R>(field, &mut builder, terms, source);
     }
 
     /// What was declared.

@@ -131,6 +131,19 @@ impl fmt::Display for Period {
     }
 }
 
+// So that a key takes a period where it takes its text.
+impl From<Period> for String {
+    fn from(period: Period) -> Self {
+        period.to_string()
+    }
+}
+
+impl From<&Period> for String {
+    fn from(period: &Period) -> Self {
+        period.to_string()
+    }
+}
+
 impl Serialize for Period {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
         serializer.collect_str(self)

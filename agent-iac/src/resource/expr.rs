@@ -263,9 +263,33 @@ impl<T: Property> IntoExpr<Option<T>> for T {
     }
 }
 
+impl<T: Property> IntoExpr<Option<T>> for &T {
+    fn into_expr(self) -> Expr<Option<T>> {
+        Expr::from_node(self.to_node())
+    }
+}
+
 impl<T> IntoExpr<Option<T>> for Expr<T> {
     fn into_expr(self) -> Expr<Option<T>> {
         Expr::from_node(self.node)
+    }
+}
+
+impl<T> IntoExpr<Option<T>> for &Expr<T> {
+    fn into_expr(self) -> Expr<Option<T>> {
+        Expr::from_node(self.node.clone())
+    }
+}
+
+impl<R: Resource> IntoExpr<Option<Link<R>>> for Ref<R> {
+    fn into_expr(self) -> Expr<Option<Link<R>>> {
+        Expr::from_node(Node::Link(self.address))
+    }
+}
+
+impl<R: Resource> IntoExpr<Option<Link<R>>> for &Ref<R> {
+    fn into_expr(self) -> Expr<Option<Link<R>>> {
+        Expr::from_node(Node::Link(self.address.clone()))
     }
 }
 
@@ -405,18 +429,14 @@ impl<T: Property> Property for BTreeMap<String, T> {
     }
 
     fn from_value(value: &Value) -> Option<Self> {
-        value.as_map()?.iter().map(|(key, item)| Some((key.clone(), T::from_value(item)?))).collect()
+        value
+            .as_map()?
+            .iter()
+            .map(|(key, item)| Some((key.clone(), T::from_value(item)?)))
+            .collect()
     }
 
     fn to_node(&self) -> Node {
-        let nodes: BTreeMap<String, Node> =
-            self.iter().map(|(key, item)| (key.clone(), item.to_node())).collect();
-        if nodes.values().all(|node| matches!(node, Node::Known(_))) {
-            Node::Known(Value::Map(
-                nodes.iter().filter_map(|(k, n)| Some((k.clone(), n.known()?))).collect(),
-            ))
-        } else {
-            Node::Map(nodes)
-        }
+        Node::map(self.iter().map(|(key, item)| (key.clone(), item.to_node())).collect())
     }
 }

@@ -69,7 +69,11 @@ pub trait Resource: Sized + Send + Sync + 'static {
     /// is asked to make.
     type Spec: Spec;
 
-    /// A builder without any key.
+    /// A builder for a declaration: without any key but the defaults.
+    ///
+    /// What was observed goes into an empty builder, `Self::Builder::default()`,
+    /// so that a property that nobody read never looks like one with its
+    /// default.
     fn builder() -> Self::Builder {
         Self::Builder::default()
     }
@@ -151,11 +155,13 @@ pub enum Reading {
 impl Fields {
     /// Sets a property.
     pub fn set(&mut self, name: &'static str, node: Node) {
+        self.unreadable.remove(name);
         self.nodes.insert(name.to_owned(), node);
     }
 
-    /// Marks a property as not read.
+    /// Marks a property as not read, whatever was set before.
     pub fn mark(&mut self, name: &'static str, reading: Reading) {
+        self.nodes.remove(name);
         self.unreadable.insert(name.to_owned(), reading);
     }
 

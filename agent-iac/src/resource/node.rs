@@ -49,6 +49,18 @@ pub struct Unknown {
 }
 
 impl Node {
+    /// Named expressions as one; known when all of them are.
+    pub fn map(entries: BTreeMap<String, Self>) -> Self {
+        let known: Option<BTreeMap<String, Value>> = entries
+            .iter()
+            .map(|(key, node)| match node {
+                Self::Known(value) => Some((key.clone(), value.clone())),
+                _ => None,
+            })
+            .collect();
+        known.map_or(Self::Map(entries), |known| Self::Known(Value::Map(known)))
+    }
+
     /// The value, when no part of it refers to anything.
     pub fn known(&self) -> Option<Value> {
         self.resolve(&Nothing).ok()
@@ -62,9 +74,9 @@ impl Node {
     pub fn resolve(&self, lookup: &dyn Lookup) -> Result<Value, Unknown> {
         match self {
             Self::Known(value) => Ok(value.clone()),
-            Self::Output { address, field } => lookup.output(address, field).ok_or_else(|| {
-                Unknown { address: address.clone(), field: Some(field.clone()) }
-            }),
+            Self::Output { address, field } => lookup
+                .output(address, field)
+                .ok_or_else(|| Unknown { address: address.clone(), field: Some(field.clone()) }),
             Self::Link(address) => lookup
                 .id(address)
                 .map(Value::Text)
@@ -79,9 +91,11 @@ impl Node {
                 }
                 Ok(Value::Text(text))
             }
-            Self::List(items) => {
-                items.iter().map(|item| item.resolve(lookup)).collect::<Result<_, _>>().map(Value::List)
-            }
+            Self::List(items) => items
+                .iter()
+                .map(|item| item.resolve(lookup))
+                .collect::<Result<_, _>>()
+                .map(Value::List),
             Self::Map(entries) => entries
                 .iter()
                 .map(|(key, node)| Ok((key.clone(), node.resolve(lookup)?)))
@@ -145,7 +159,11 @@ impl Node {
             }
             Self::Map(entries) => format!(
                 "{{{}}}",
-                entries.iter().map(|(k, v)| format!("{k}: {}", v.shown())).collect::<Vec<_>>().join(", ")
+                entries
+                    .iter()
+                    .map(|(k, v)| format!("{k}: {}", v.shown()))
+                    .collect::<Vec<_>>()
+                    .join(", ")
             ),
         }
     }

@@ -1,0 +1,248 @@
+//! What `derive(Agent)` makes.
+//!
+//! A pair `key = value` becomes the statement `keys.key(value);` with the
+//! user's tokens and places. Statements, and not one chain of calls: rustc then
+//! reports each mistake, and each where it is.
+
+use proc_macro2::{Ident, Span, TokenStream};
+use quote::{ToTokens as _, format_ident, quote, quote_spanned};
+use syn::{Path, ext::IdentExt as _, spanned::Spanned as _};
+
+use crate::{
+    attr::{Given, Pair},
+    model::{
+        agent::{Agent, Declaration, Input},
+        resource::Kind,
+    },
+    symbol,
+};
+
+/// The items beside the struct.
+pub(crate) fn expand(agent: &Agent<'_>) -> TokenStream {
+    let inputs = inputs(agent);
+    let references = references(agent);
+    let checks = agent.resources.iter().map(|resource| check(&agent.root, resource));
+    let implementation = implementation(agent);
+    quote!(#inputs #references #(#checks)* #implementation)
+}
+
+/// `InvoiceReaderInputs` of `InvoiceReader`.
+fn beside(agent: &Agent<'_>, what: &str) -> Ident {
+    format_ident!("{}{what}", agent.ident.unraw(), span = agent.ident.span())
+}
+
+fn inputs(agent: &Agent<'_>) -> TokenStream {
+    let Agent { ident, vis, root, inputs, .. } = agent;
+    let name = beside(agent, "Inputs");
+    let doc = format!("The parameters of [`{}`]; one instance is made of them.", ident.unraw());
+    let members = inputs.iter().map(|input| {
+        let Input { ident, ty, doc, .. } = input;
+        let doc = if doc.is_empty() { format!("Its `{}`.", ident.unraw()) } else { doc.clone() };
+        quote!(#[doc = #doc] #vis #ident: #ty,)
+    });
+    // There is only one value of it, so nobody should have to spell it out.
+    let default = inputs.is_empty().then(|| quote!(#[derive(::core::default::Default)]));
+    quote! {
+        #[doc = #doc]
+        #[derive(::core::clone::Clone, ::core::fmt::Debug)]
+        #default
+        #vis struct #name {
+            #(#members)*
+        }
+
+        #[automatically_derived]
+        impl #root::agent::AgentInputs for #name {
+            type Agent = #ident;
+        }
+    }
+}
+
+fn references(agent: &Agent<'_>) -> TokenStream {
+    let Agent { ident, vis, root, resources, .. } = agent;
+    let name = beside(agent, "References");
+    let doc = format!("References to the resources of one [`{}`].", ident.unraw());
+    let methods = resources.iter().map(|resource| {
+        let Declaration { ident, name, ty, doc, .. } = resource;
+        let doc = if doc.is_empty() { format!("Refers to its `{name}`.") } else { doc.clone() };
+        quote! {
+            #[doc = #doc]
+            #vis fn #ident(&self) -> #root::resource::Ref<#ty> {
+                #root::agent::reference(&self.instance, #name)
+            }
+        }
+    });
+    quote! {
+        #[doc = #doc]
+        #[derive(::core::clone::Clone, ::core::fmt::Debug)]
+        #vis struct #name {
+            #[allow(dead_code, reason = "an agent without resources never reads it")]
+            instance: #root::address::Instance,
+        }
+
+        #[allow(dead_code, clippy::wrong_self_convention, reason = "the names are those of the fields")]
+        impl #name {
+            #(#methods)*
+        }
+
+        #[automatically_derived]
+        impl #root::agent::References for #name {
+            fn of(instance: &#root::address::Instance) -> Self {
+                Self { instance: ::core::clone::Clone::clone(instance) }
+            }
+        }
+    }
+}
+
+/// What only the type can tell: its kind, and the keys that it needs. A
+/// constant for each field, since the first panic ends a constant's evaluation
+/// and would hide the mistakes of the fields behind it.
+fn check(root: &Path, resource: &Declaration<'_>) -> TokenStream {
+    let Declaration { ty, kind, attribute, pairs, .. } = resource;
+    let mut given: Vec<String> = pairs
+        .iter()
+        .map(Pair::name)
+        .filter(|key| !symbol::ENGINE_KEYS.contains(&key.as_str()))
+        .collect();
+    // That this one is missing was said already.
+    if let Some(link) = kind.link() {
+        given.push(link.to_owned());
+    }
+    let kind = variant(*kind);
+    let of_kind =
+        quote_spanned!(ty.span()=> #root::__private::kind::<#ty>(#root::schema::Kind::#kind));
+    let complete = quote_spanned!(attribute.span()=> #root::__private::keys::<#ty>(&[#(#given),*]));
+    quote! {
+        const _: () = if #of_kind {
+            #complete
+        };
+    }
+}
+
+fn implementation(agent: &Agent<'_>) -> TokenStream {
+    let Agent { ident, root, purpose, name, owner, expires, grace, inputs, resources, .. } = agent;
+    let inputs_name = beside(agent, "Inputs");
+    let references_name = beside(agent, "References");
+    let grace = grace.as_ref().map_or_else(
+        || quote!(::core::option::Option::None),
+        |grace| quote!(::core::option::Option::Some(#grace)),
+    );
+    let source = source(root, agent.ident.span());
+    let keys = inputs.iter().filter(|input| input.key).map(|input| {
+        let Input { ident, ty, .. } = input;
+        quote_spanned!(ty.span()=> #root::__private::key_text::<#ty>(&inputs.#ident))
+    });
+
+    let cx = Ident::new("cx", Span::mixed_site());
+    let input_idents: Vec<_> = inputs.iter().map(|input| input.ident).collect();
+    let bindings = resources.iter().map(|resource| {
+        let Declaration { ident, name, ty, .. } = resource;
+        quote! {
+            let #ident: &#root::resource::Ref<#ty> = &#cx.reference(#name);
+        }
+    });
+    let declarations = resources.iter().map(|resource| declaration(root, &cx, resource));
+    let resource_idents: Vec<_> = resources.iter().map(|resource| resource.ident).collect();
+    let lives = resources.iter().map(|resource| {
+        let Declaration { ident, name, ty, .. } = resource;
+        quote!(#ident: #root::agent::Live::resource::<#ty>(live, #name)?,)
+    });
+
+    quote! {
+        #[automatically_derived]
+        impl #root::agent::Agent for #ident {
+            type Inputs = #inputs_name;
+            type References = #references_name;
+
+            const TERMS: #root::agent::AgentTerms = #root::agent::AgentTerms {
+                name: #name,
+                owner: #owner,
+                purpose: #purpose,
+                expires: #expires,
+                grace: #grace,
+                source: #source,
+            };
+
+            fn key(inputs: &#inputs_name) -> ::std::vec::Vec<::std::string::String> {
+                ::std::vec![#(#keys),*]
+            }
+
+            #[allow(unused_variables, reason = "an expression need not name every field")]
+            fn declare(inputs: &#inputs_name, #cx: &mut #root::agent::Declare) {
+                // All of them first, and by reference: fields may stand in any
+                // order, and a name may be used more than once.
+                let #inputs_name { #(#input_idents),* } = inputs;
+                #(#bindings)*
+                #(#declarations)*
+            }
+
+            fn from_live(
+                inputs: #inputs_name,
+                live: &#root::agent::Live<'_>,
+            ) -> #root::error::Result<Self> {
+                let #inputs_name { #(#input_idents),* } = inputs;
+                ::core::result::Result::Ok(Self {
+                    #(#input_idents,)*
+                    #(#lives)*
+                })
+            }
+        }
+
+        // Fields that nothing else reads are not dead: they are the declaration.
+        #[automatically_derived]
+        impl #root::__private::ReadsFields for #ident {
+            fn reads_fields(&self) {
+                #(let _ = &self.#input_idents;)*
+                #(let _ = &self.#resource_idents;)*
+            }
+        }
+    }
+}
+
+fn declaration(root: &Path, cx: &Ident, resource: &Declaration<'_>) -> TokenStream {
+    let Declaration { ident, name, ty, pairs, .. } = resource;
+    let keys = Ident::new("keys", Span::mixed_site());
+    let statements = pairs.iter().map(|pair| statement(&keys, pair));
+    let source = source(root, ident.span());
+    quote! {
+        {
+            #[allow(unused_mut, reason = "a type may need no keys")]
+            let mut #keys = #root::agent::Keys::<#ty>::new();
+            #(#statements)*
+            #cx.add(#name, #keys, #source);
+        }
+    }
+}
+
+fn statement(keys: &Ident, pair: &Pair) -> TokenStream {
+    let key = &pair.key;
+    match &pair.given {
+        Given::Value(value) => {
+            let value = value.to_token_stream();
+            let call = quote_spanned!(key.span()=> #keys.#key);
+            quote!(#call(#value);)
+        }
+        Given::Bare if pair.name() == symbol::PROTECT => quote!(#keys.#key(true);),
+        // An editor completes the name from this; rustc never sees it.
+        Given::Bare => quote!(#[cfg(rust_analyzer)] { #keys.#key; }),
+        Given::Broken => TokenStream::new(),
+    }
+}
+
+/// The place of a token, as rustc names it.
+fn source(root: &Path, span: Span) -> TokenStream {
+    let [file, line, column] = ["file", "line", "column"].map(|name| {
+        let name = Ident::new(name, span);
+        quote_spanned!(span=> ::core::#name!())
+    });
+    quote!(#root::agent::Source::rust(#file, #line, #column))
+}
+
+fn variant(kind: Kind) -> Ident {
+    let name = match kind {
+        Kind::Identity => "Identity",
+        Kind::Permission => "Permission",
+        Kind::Credential => "Credential",
+        Kind::Runtime => "Runtime",
+    };
+    Ident::new(name, Span::mixed_site())
+}

@@ -1,0 +1,112 @@
+//! What a declaration says about one resource while it is being written.
+
+use std::{
+    borrow::Borrow,
+    fmt,
+    ops::{Deref, DerefMut},
+};
+
+use super::{IntoAddresses, OnDrift, Terms};
+use crate::resource::Resource;
+
+/// The keys of one declaration: those of the engine as methods of its own, and
+/// those of the type through the builder that it dereferences to.
+///
+/// `derive(Agent)` makes a call of each `key = value`, so that rustc checks
+/// both alike, and names the nearest of either when a key is misspelt.
+pub struct Keys<R: Resource> {
+    builder: R::Builder,
+    terms: Terms,
+}
+
+impl<R: Resource> Keys<R> {
+    /// Starts with the type's defaults.
+    pub fn new() -> Self {
+        Self { builder: R::builder(), terms: Terms::default() }
+    }
+
+    pub(crate) fn into_parts(self) -> (R::Builder, Terms) {
+        (self.builder, self.terms)
+    }
+
+    /// The provider's name, where it is not the type's own.
+    pub fn provider(&mut self, name: impl Into<String>) {
+        self.terms.provider(name);
+    }
+
+    /// Resources that must exist first, beside those that are referred to.
+    pub fn depends_on(&mut self, on: impl IntoAddresses) {
+        self.terms.depends_on(on);
+    }
+
+    /// Whether deleting or replacing it is refused.
+    pub fn protect(&mut self, protect: impl Borrow<bool>) {
+        self.terms.protect(protect);
+    }
+
+    /// What is done about drift without a plan.
+    pub fn on_drift(&mut self, policy: impl Borrow<OnDrift>) {
+        self.terms.on_drift(*policy.borrow());
+    }
+
+    /// Properties that others manage: read, never compared or written.
+    pub fn ignore<T: Into<String>>(&mut self, properties: impl IntoIterator<Item = T>) {
+        self.terms.ignore(properties);
+    }
+
+    /// Why something unusual is wanted.
+    pub fn because(&mut self, why: impl Into<String>) {
+        self.terms.because(why);
+    }
+
+    /// How long one generation of a credential lives, as `"7d"`.
+    pub fn rotate(&mut self, period: impl Into<String>) {
+        self.terms.rotate(period);
+    }
+
+    /// How long two generations are valid together, as `"1h"`.
+    pub fn overlap(&mut self, period: impl Into<String>) {
+        self.terms.overlap(period);
+    }
+
+    /// When a credential may be rotated.
+    pub fn window(&mut self, window: impl Into<String>) {
+        self.terms.window(window);
+    }
+
+    /// Where a credential is delivered, as `"store:path"`.
+    pub fn deliver(&mut self, place: impl Into<String>) {
+        self.terms.deliver(place);
+    }
+
+    /// Who uses the credential.
+    pub fn consumers<T: Into<String>>(&mut self, names: impl IntoIterator<Item = T>) {
+        self.terms.consumers(names);
+    }
+}
+
+impl<R: Resource> Default for Keys<R> {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+impl<R: Resource> Deref for Keys<R> {
+    type Target = R::Builder;
+
+    fn deref(&self) -> &R::Builder {
+        &self.builder
+    }
+}
+
+impl<R: Resource> DerefMut for Keys<R> {
+    fn deref_mut(&mut self) -> &mut R::Builder {
+        &mut self.builder
+    }
+}
+
+impl<R: Resource> fmt::Debug for Keys<R> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Keys({}, {:?})", R::TYPE, self.terms)
+    }
+}

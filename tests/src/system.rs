@@ -1,0 +1,114 @@
+//! The resource types of a system that does not exist, for declarations in
+//! tests. They show every form that a provider's types can have.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use agent_iac::{
+    access::{Access, Tuple},
+    prelude::*,
+    resource::{Link, Node},
+    value::Value,
+};
+
+/// An account.
+#[derive(Clone, Debug, PartialEq, Resource)]
+#[resource(type = "test.account", kind = "identity")]
+pub struct Account {
+    /// Its name.
+    #[resource(key)]
+    name: String,
+    /// Shown to people.
+    display: Option<String>,
+    /// The id in the system.
+    #[resource(output)]
+    id: String,
+    /// The number in the system.
+    #[resource(output)]
+    uid: u32,
+}
+
+/// What can be done to a table.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Property)]
+pub enum Action {
+    /// Read rows.
+    Select,
+    /// Add rows.
+    Insert,
+}
+
+/// A table.
+#[derive(Clone, Debug, PartialEq, Property)]
+pub struct Table {
+    schema: String,
+    name: String,
+}
+
+impl Table {
+    /// The table of that name.
+    pub fn new(schema: &str, name: &str) -> Self {
+        Self { schema: schema.to_owned(), name: name.to_owned() }
+    }
+
+    /// Its name with the schema's.
+    pub fn path(&self) -> String {
+        format!("{}.{}", self.schema, self.name)
+    }
+}
+
+/// Actions on a table.
+#[derive(Clone, Debug, PartialEq, Resource)]
+#[resource(type = "test.grant", kind = "permission")]
+pub struct Grant {
+    /// Whose it is.
+    #[resource(key)]
+    to: Link<Account>,
+    /// The table.
+    #[resource(key)]
+    on: Table,
+    /// What is allowed.
+    allow: BTreeSet<Action>,
+    /// Rows, as a condition.
+    rows: Option<String>,
+}
+
+impl Grants for Grant {
+    fn grants(properties: &BTreeMap<String, Node>) -> Access {
+        let known = |name: &str| properties.get(name).and_then(Node::known);
+        let (Some(to), Some(on), Some(Value::List(actions))) = (
+            properties.get("to").and_then(Node::principal),
+            known("on").as_ref().and_then(Table::from_value),
+            known("allow"),
+        ) else {
+            return Access::undecided("a property is not known yet");
+        };
+        let actions = actions.iter().filter_map(Value::as_text);
+        Access::exactly(actions.map(|action| Tuple::allow(&to, action, on.path())))
+    }
+}
+
+/// A password.
+#[derive(Clone, Debug, PartialEq, Resource)]
+#[resource(type = "test.login", kind = "credential")]
+pub struct Login {
+    /// Whose it is.
+    of: Link<Account>,
+    /// How long it is, in characters.
+    length: Option<u32>,
+    /// Where it was delivered.
+    #[resource(output)]
+    place: String,
+    /// The number of its current generation.
+    #[resource(output)]
+    generation: u32,
+}
+
+/// Where an agent runs.
+#[derive(Clone, Debug, PartialEq, Resource)]
+#[resource(type = "test.process", kind = "runtime")]
+pub struct Process {
+    /// Environment variables.
+    #[resource(default)]
+    env: BTreeMap<String, String>,
+    /// The secret that it gets.
+    secret: Option<Link<Login>>,
+}
