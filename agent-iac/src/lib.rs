@@ -12,6 +12,7 @@ pub mod agent;
 pub mod blueprint;
 pub mod clock;
 pub mod diagnostic;
+pub mod diff;
 pub mod error;
 pub mod fleet;
 pub mod ledger;

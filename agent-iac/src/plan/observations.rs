@@ -20,6 +20,9 @@ pub struct Observations {
     pub at: Timestamp,
     /// What was found for each address that was asked about.
     pub objects: BTreeMap<Address, Observed>,
+    /// What was found of objects that were replaced and still have to go, by
+    /// address and id.
+    pub deposed: BTreeMap<(Address, String), Observation>,
     /// What was found on our identities, or in a scope that is watched, and
     /// stands in no record.
     pub undeclared: Vec<Undeclared>,

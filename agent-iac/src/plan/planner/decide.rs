@@ -1,0 +1,440 @@
+//! What happens to each desired resource.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use super::{
+    Fresh, Planner, Wanted,
+    leaving::gone,
+    resolve, shown,
+    steps::{self, key_changes, replacing},
+};
+use crate::{
+    access::AccessChange,
+    address::Address,
+    blueprint::Desired,
+    diff::{Compared, compare, compare_all},
+    ledger::Managed,
+    plan::{Action, Drift, FieldDrift, Observed, PropertyChange, Reason, Risk},
+    provider::{AtOnce, Mark, Object, Observation},
+    schema::{Kind, ResourceType},
+};
+
+impl<'a> Planner<'a> {
+    /// Decides about everything that is desired, what is needed first.
+    pub(super) fn desired(&mut self) {
+        for address in in_order_of_need(self.blueprint.resources()) {
+            let instance = address.instance();
+            if !self.is_target(instance) || self.departures.contains_key(instance) {
+                if self.departures.contains_key(instance) {
+                    self.stuck.insert(address);
+                }
+                continue;
+            }
+            if self.record_of(address).is_some_and(|record| record.open.is_some()) {
+                self.plan.in_doubt.insert(address.clone());
+                self.stuck.insert(address);
+                continue;
+            }
+            let desired = &self.blueprint.resources()[address];
+            if let Some((reason, repair)) = self.frozen.get(instance).cloned() {
+                self.block(address, reason, repair);
+                continue;
+            }
+            if let Some(needed) = desired.dependencies.iter().find(|n| self.stuck.contains(n)) {
+                let reason = format!("it needs `{needed}`, which is blocked, leaving or in doubt");
+                self.block(address, reason, format!("see to `{needed}` first"));
+                continue;
+            }
+            self.decide(address, desired);
+        }
+    }
+
+    fn decide(&mut self, address: &'a Address, desired: &'a Desired) {
+        let record = self.record_of(address);
+        if let Some(from) = self.moved_from.get(address).copied() {
+            if let Some(object) = record.and_then(|record| record.object.as_ref()) {
+                let reason = Reason::Moved { from: from.clone() };
+                let mut step = steps::bare(address, object, Action::Move, reason);
+                step.source = Some(desired.source.clone());
+                step.id = Some(object.id.clone());
+                self.plan.versions.insert(from.clone(), self.state.version(from));
+                self.push(step);
+            }
+            // The move is recorded first; what else differs is seen by the
+            // next plan, at the new address.
+            return;
+        }
+        match record.and_then(|record| record.object.as_ref()) {
+            None => self.decide_unrecorded(address, desired),
+            Some(object) => self.decide_recorded(address, desired, object),
+        }
+    }
+
+    fn decide_unrecorded(&mut self, address: &'a Address, desired: &'a Desired) {
+        let observed = self.observation_of(address).map(|observed| &observed.object);
+        let importing = self.blueprint.imports().get(address);
+        match (observed, importing) {
+            (Some(Observation::Unread(why)), _) => {
+                let why = format!("it could not be read: {why}");
+                self.note_unread(address, &why);
+                self.block(address, why, "make it readable, and plan again");
+            }
+            (Some(Observation::Present(object)), Some(_)) => {
+                if object.mark.as_ref().is_some_and(|mark| *mark != self.mark(address)) {
+                    self.foreign(address, object);
+                } else {
+                    self.adopt(address, desired, object, Reason::Imported);
+                }
+            }
+            (_, Some(id)) => {
+                let reason = format!("there is no {} with the id {id:?}", desired.resource_type.name);
+                self.block(address, reason, "give the id that it has in its system");
+            }
+            (Some(Observation::Present(object)), None) => {
+                let ours = object.mark.as_ref().is_some_and(|mark| *mark == self.mark(address));
+                // The value of a credential that exists is nobody's to know,
+                // so a new one is issued instead.
+                if ours && desired.resource_type.kind != Kind::Credential {
+                    self.adopt(address, desired, object, Reason::Marked);
+                } else {
+                    self.foreign(address, object);
+                }
+            }
+            (Some(Observation::Absent) | None, None) => {
+                self.create(address, desired, Reason::Declared);
+            }
+        }
+    }
+
+    fn foreign(&mut self, address: &'a Address, object: &Object) {
+        let (reason, repair) = match &object.mark {
+            Some(mark) => (
+                format!("it exists already and belongs to {mark}"),
+                "move it in both fleets, or give this one another name".to_owned(),
+            ),
+            None => (
+                "it exists already, and this fleet did not make it".to_owned(),
+                format!("import the id {:?} at this address, or give it another name", object.id),
+            ),
+        };
+        self.block(address, reason, repair);
+    }
+
+    fn mark(&self, address: &Address) -> Mark {
+        Mark {
+            fleet: self.blueprint.fleet().to_owned(),
+            environment: self.blueprint.environment().to_owned(),
+            address: address.clone(),
+        }
+    }
+
+    fn create(&mut self, address: &'a Address, desired: &'a Desired, reason: Reason) {
+        let wanted = Wanted { address, desired, recorded: None, seen: Observation::Absent };
+        let step = self.creation(&wanted, reason);
+        self.fresh.insert(address, Fresh::Created);
+        self.push(step);
+    }
+
+    fn adopt(
+        &mut self,
+        address: &'a Address,
+        desired: &'a Desired,
+        object: &'a Object,
+        reason: Reason,
+    ) {
+        let wanted = Wanted {
+            address,
+            desired,
+            recorded: None,
+            seen: Observation::Present(object.clone()),
+        };
+        let mut step = self.step(&wanted, Action::Adopt, reason);
+        step.access = AccessChange::default();
+        step.id = Some(object.id.clone());
+        self.adopted.insert(address, object);
+        self.push(step);
+    }
+
+    fn decide_recorded(
+        &mut self,
+        address: &'a Address,
+        desired: &'a Desired,
+        object: &'a Managed,
+    ) {
+        let Some(observed) = self.observation_of(address) else {
+            self.note_unread(address, "it was not looked at");
+            self.stuck.insert(address);
+            return;
+        };
+        match &observed.object {
+            Observation::Unread(why) => {
+                self.note_unread(address, format!("it could not be read: {why}"));
+                self.stuck.insert(address);
+            }
+            Observation::Absent => {
+                self.plan.drift.push(gone(address, object));
+                self.create(address, desired, Reason::Gone);
+            }
+            Observation::Present(real) => {
+                self.note_drift(address, object, real, desired.resource_type);
+                self.compare(address, desired, object, real, observed);
+            }
+        }
+    }
+
+    fn compare(
+        &mut self,
+        address: &'a Address,
+        desired: &'a Desired,
+        object: &'a Managed,
+        real: &'a Object,
+        observed: &Observed,
+    ) {
+        let mut changes = self.changes(address, desired, real);
+        let wanted = Wanted {
+            address,
+            desired,
+            recorded: Some(object),
+            seen: Observation::Present(real.clone()),
+        };
+        let another = desired.resource_type.name != object.resource_type
+            || desired.provider != object.provider;
+        let replaced_target = desired.dependencies.iter().find(|needed| {
+            matches!(
+                self.fresh.get(needed),
+                Some(Fresh::ReplacedCreateFirst | Fresh::ReplacedDeleteFirst)
+            )
+        });
+        let fields_replace = replacing(desired.resource_type, &mut changes);
+        let credential = if desired.resource_type.kind == Kind::Credential {
+            self.credential_differs(address, desired, object, observed)
+        } else {
+            None
+        };
+        let reason = if another {
+            Some(Reason::CannotChangeInPlace { fields: BTreeSet::from(["type".to_owned()]) })
+        } else if fields_replace || (!changes.is_empty() && desired.resource_type.kind == Kind::Credential) {
+            Some(match replaced_target {
+                Some(target) => Reason::TargetReplaced { target: target.clone() },
+                None => Reason::CannotChangeInPlace {
+                    fields: changes.iter().filter(|c| c.replaces).map(|c| c.name.clone()).collect(),
+                },
+            })
+        } else {
+            credential
+        };
+        if let Some(reason) = reason {
+            self.replace(&wanted, object, changes, reason, another);
+        } else if !changes.is_empty() {
+            let mut step = self.step(&wanted, Action::Update, Reason::Differs);
+            step.changes = changes;
+            self.push(step);
+            self.resume_if_suspended(&wanted, object, real);
+        } else if real.suspended && desired.resource_type.kind == Kind::Identity {
+            self.resume_if_suspended(&wanted, object, real);
+        } else if self.record_is_behind(desired, object) {
+            let mut step = self.step(&wanted, Action::Record, Reason::Terms);
+            step.access = AccessChange::default();
+            self.push(step);
+        } else {
+            self.plan.unchanged += 1;
+        }
+    }
+
+    /// The declared properties that are not as desired.
+    fn changes(&mut self, address: &Address, desired: &Desired, real: &Object) -> Vec<PropertyChange> {
+        let resolved = resolve(desired, self);
+        let mut changes = Vec::new();
+        for field in desired.resource_type.fields {
+            if desired.ignore.contains(field.name) {
+                continue;
+            }
+            let wanted = resolved.get(field.name).and_then(Option::as_ref);
+            let reading = real.fields.get(field.name);
+            match compare(field, reading, wanted) {
+                Compared::Matched => {}
+                Compared::Differs(_) | Compared::Unknown => changes.push(PropertyChange {
+                    name: field.name.to_owned(),
+                    before: reading.cloned(),
+                    after: desired.properties.get(field.name).map(|node| shown(wanted, node)),
+                    replaces: false,
+                }),
+                Compared::Unreadable(why) => {
+                    self.note_unread(address, format!("`{}`: {why}", field.name));
+                }
+                Compared::Unsupported => {
+                    // Wanting nothing of a property that the system does not
+                    // have is satisfied.
+                    if wanted.is_none_or(|wanted| !wanted.is_null()) {
+                        self.note_unread(
+                            address,
+                            format!("`{}`: the system has no such property", field.name),
+                        );
+                    }
+                }
+            }
+        }
+        changes
+    }
+
+    /// Why a credential's delivered value is not the recorded one.
+    fn credential_differs(
+        &mut self,
+        address: &Address,
+        desired: &Desired,
+        object: &Managed,
+        observed: &Observed,
+    ) -> Option<Reason> {
+        let (wanted, recorded) = (desired.credential.as_ref()?, object.credential.as_ref()?);
+        if wanted.place != recorded.place {
+            let fields = BTreeSet::from(["deliver".to_owned()]);
+            return Some(Reason::CannotChangeInPlace { fields });
+        }
+        let what = match observed.stored.as_ref()? {
+            Err(why) => {
+                self.note_unread(address, format!("its place could not be read: {why}"));
+                return None;
+            }
+            Ok(versions) => match &versions.current {
+                None => format!("nothing stands at {}", recorded.place),
+                Some(current) if current.generation != recorded.generation => format!(
+                    "generation {} stands at {}, and {} is recorded",
+                    current.generation, recorded.place, recorded.generation
+                ),
+                Some(current) if Some(current.digest) != recorded.stored => {
+                    format!("what stands at {} is not what was delivered", recorded.place)
+                }
+                Some(_) => return None,
+            },
+        };
+        Some(Reason::NotInVault { what })
+    }
+
+    fn replace(
+        &mut self,
+        wanted: &Wanted<'a>,
+        object: &'a Managed,
+        changes: Vec<PropertyChange>,
+        reason: Reason,
+        another: bool,
+    ) {
+        if wanted.desired.protect {
+            self.block(
+                wanted.address,
+                format!("it would be made anew ({reason}), and it is protected"),
+                "take `protect` away, or leave these properties as they are",
+            );
+            return;
+        }
+        let ty = wanted.desired.resource_type;
+        let old_goes_first = wanted
+            .desired
+            .dependencies
+            .iter()
+            .any(|needed| self.fresh.get(needed) == Some(&Fresh::ReplacedDeleteFirst));
+        let side_by_side = match ty.kind {
+            Kind::Credential => self
+                .capabilities(&wanted.desired.provider, ty.name)
+                .credential
+                .is_some_and(|credential| credential.at_once != AtOnce::One),
+            _ => key_changes(ty, &changes),
+        };
+        let action = if side_by_side && !old_goes_first && !another {
+            self.fresh.insert(wanted.address, Fresh::ReplacedCreateFirst);
+            Action::ReplaceCreateFirst
+        } else {
+            self.fresh.insert(wanted.address, Fresh::ReplacedDeleteFirst);
+            Action::ReplaceDeleteFirst
+        };
+        for step in self.replacement(wanted, object, changes, action, reason) {
+            self.push(step);
+        }
+    }
+
+    fn resume_if_suspended(&mut self, wanted: &Wanted<'a>, object: &Managed, real: &Object) {
+        if real.suspended && wanted.desired.resource_type.kind == Kind::Identity {
+            let reason = if object.suspended { Reason::Returned } else { Reason::Differs };
+            let mut step = self.step(wanted, Action::Resume, reason);
+            step.risk = Risk::Widens;
+            self.push(step);
+        }
+    }
+
+    /// Whether the record says something else than the declaration of what
+    /// only the engine reads, or of values that already are as desired.
+    fn record_is_behind(&self, desired: &Desired, object: &Managed) -> bool {
+        let resolved = resolve(desired, self);
+        object.protect != desired.protect
+            || object.dependencies != desired.dependencies
+            || object.access != desired.access
+            || object.suspended
+            || resolved.iter().any(|(name, value)| {
+                !desired.ignore.contains(name)
+                    && value.as_ref().is_some_and(|value| object.properties.get(name) != Some(value))
+            })
+    }
+
+    /// Reports where the real object is not as it was recorded.
+    pub(super) fn note_drift(
+        &mut self,
+        address: &'a Address,
+        object: &'a Managed,
+        real: &Object,
+        ty: &'static ResourceType,
+    ) {
+        let ignored = self.blueprint.resources().get(address).map(|desired| &desired.ignore);
+        let compared = compare_all(ty, &real.fields, |field| {
+            // What was never recorded (a field of a newer version) cannot drift.
+            object.properties.get(field.name)
+        });
+        let fields: BTreeMap<String, FieldDrift> = compared
+            .into_iter()
+            .filter(|(name, _)| ignored.is_none_or(|ignored| !ignored.contains(*name)))
+            .filter_map(|(name, observed)| {
+                let recorded = object.properties.get(name)?.clone();
+                let differs = matches!(observed, Compared::Differs(_));
+                differs.then(|| (name.to_owned(), FieldDrift { recorded, observed }))
+            })
+            .collect();
+        let suspended = (real.suspended != object.suspended).then_some(real.suspended);
+        if fields.is_empty() && suspended.is_none() {
+            return;
+        }
+        let access = object.access.change_to(&self.access_of(ty, real));
+        self.plan.drift.push(Drift {
+            address: address.clone(),
+            fields,
+            gone: false,
+            suspended,
+            access,
+        });
+    }
+}
+
+/// Desired addresses, each after all that it needs. A validated blueprint has
+/// no cycle, so every address is reached.
+fn in_order_of_need(resources: &BTreeMap<Address, Desired>) -> Vec<&Address> {
+    let mut waiting: BTreeMap<&Address, usize> = BTreeMap::new();
+    let mut followers: BTreeMap<&Address, Vec<&Address>> = BTreeMap::new();
+    for (address, desired) in resources {
+        waiting.insert(address, desired.dependencies.len());
+        for needed in &desired.dependencies {
+            followers.entry(needed).or_default().push(address);
+        }
+    }
+    let mut ready: BTreeSet<&Address> =
+        waiting.iter().filter(|(_, count)| **count == 0).map(|(address, _)| *address).collect();
+    let mut order = Vec::with_capacity(resources.len());
+    while let Some(address) = ready.pop_first() {
+        order.push(address);
+        for follower in followers.get(address).into_iter().flatten() {
+            if let Some(count) = waiting.get_mut(follower) {
+                *count -= 1;
+                if *count == 0 {
+                    ready.insert(follower);
+                }
+            }
+        }
+    }
+    order
+}

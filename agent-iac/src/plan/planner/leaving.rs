@@ -1,0 +1,309 @@
+//! Which agents leave, and what of them goes when.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use jiff::{SignedDuration, Timestamp};
+
+use super::{Planner, agent_step, end_of, occupied, source_of, steps};
+use crate::{
+    address::{Address, Instance},
+    ledger::{AgentRecord, Cause, Managed, Record},
+    plan::{Action, AgentChange, Drift, Part, Reason},
+    provider::Observation,
+    schema::Kind,
+};
+
+impl<'a> Planner<'a> {
+    /// Decides about each agent as a whole.
+    pub(super) fn agents(&mut self) {
+        self.find_departures();
+        self.find_holds();
+        self.apply_cap();
+        for (instance, agent) in self.blueprint.agents() {
+            if !self.is_target(instance)
+                || self.frozen.contains_key(instance)
+                || self.departures.contains_key(instance)
+            {
+                continue;
+            }
+            let recorded = self.state.agents.get(instance);
+            let same = recorded.is_some_and(|r| {
+                r.owner == agent.owner
+                    && r.purpose == agent.purpose
+                    && r.expires == agent.expires
+                    && r.grace == agent.grace
+            });
+            if !same {
+                let change = AgentChange::Declared {
+                    owner: agent.owner.clone(),
+                    purpose: agent.purpose.clone(),
+                    expires: agent.expires,
+                    grace: agent.grace,
+                    source: source_of(self.blueprint, instance),
+                };
+                self.plan.agents.push(agent_step(instance, change));
+            }
+            if recorded.is_some_and(|r| r.leaving.is_some()) {
+                self.plan.agents.push(agent_step(instance, AgentChange::Returns));
+            }
+        }
+        let departures: Vec<(&Instance, Cause)> =
+            self.departures.iter().map(|(i, c)| (*i, *c)).collect();
+        for (instance, cause) in departures {
+            if self.frozen.contains_key(instance) {
+                continue;
+            }
+            if self.state.agents.get(instance).is_some_and(|agent| agent.leaving.is_none()) {
+                self.plan.agents.push(agent_step(instance, AgentChange::Leaves { cause }));
+            }
+            if self.is_over(instance) {
+                self.plan.agents.push(agent_step(instance, AgentChange::Ends { cause }));
+            }
+        }
+    }
+
+    fn find_departures(&mut self) {
+        let now = self.options.now;
+        let mut instances: BTreeSet<&'a Instance> = self.state.agents.keys().collect();
+        instances.extend(self.blueprint.agents().map(|(instance, _)| instance));
+        for instance in instances {
+            if !self.is_target(instance) {
+                continue;
+            }
+            let recorded = self.state.agents.get(instance);
+            let killed = recorded
+                .and_then(|agent| agent.leaving)
+                .is_some_and(|leaving| leaving.cause == Cause::Killed);
+            let cause = match self.blueprint.agent(instance) {
+                None => Some(if killed { Cause::Killed } else { Cause::Removed }),
+                Some(_) if killed => Some(Cause::Killed),
+                Some(agent) if end_of(agent.expires).is_none_or(|end| now >= end) => {
+                    Some(Cause::Expired)
+                }
+                Some(_) => None,
+            };
+            if let Some(cause) = cause {
+                self.departures.insert(instance, cause);
+            }
+        }
+    }
+
+    /// A hold freezes the engine's hand, whatever the code says.
+    fn find_holds(&mut self) {
+        for (instance, agent) in &self.state.agents {
+            if let Some(hold) = agent.hold.as_ref().filter(|hold| hold.until > self.options.now) {
+                self.frozen.insert(
+                    instance,
+                    (
+                        format!("it is held by {} until {}: {}", hold.actor, hold.until, hold.reason),
+                        format!("wait, or end the hold of `{instance}`"),
+                    ),
+                );
+            }
+        }
+    }
+
+    /// The records of an agent that something real stands behind and that
+    /// neither move nor are forgotten.
+    fn records_of(&self, instance: &'a Instance) -> impl Iterator<Item = (&'a Address, &'a Record)> {
+        let state = self.state;
+        let blueprint = self.blueprint;
+        let first = Address::undeclared(instance.clone(), "", "").ok();
+        let first = first.unwrap_or_else(|| unreachable_address(instance));
+        state
+            .records
+            .range(first..)
+            .take_while(move |(address, _)| address.instance() == instance)
+            .filter(move |(address, record)| {
+                !record.is_vacant()
+                    && !blueprint.removed().contains(*address)
+                    && !blueprint
+                        .moved()
+                        .get(*address)
+                        .is_some_and(|to| !occupied(state, to))
+            })
+    }
+
+    /// An emptied file or a jumped clock must not remove a whole fleet.
+    fn apply_cap(&mut self) {
+        let beginning: Vec<&'a Instance> = self
+            .departures
+            .keys()
+            .copied()
+            .filter(|i| self.state.agents.get(*i).is_some_and(|a| a.leaving.is_none()))
+            .filter(|i| self.records_of(i).next().is_some())
+            .collect();
+        let recorded = u32::try_from(self.state.agents.len()).unwrap_or(u32::MAX);
+        let cap = self
+            .options
+            .max_leaving
+            .or(self.blueprint.rules().max_leaving)
+            .unwrap_or_else(|| (recorded / 4).max(3));
+        let count = u32::try_from(beginning.len()).unwrap_or(u32::MAX);
+        if count > cap {
+            for instance in beginning {
+                self.frozen.insert(
+                    instance,
+                    (
+                        format!("{count} agents would begin to leave, and the cap is {cap}"),
+                        format!("if that is meant, allow {count} for this plan"),
+                    ),
+                );
+            }
+        }
+    }
+
+    /// Whether, after this plan, nothing of a leaving agent is left.
+    fn is_over(&self, instance: &'a Instance) -> bool {
+        let Some(agent) = self.state.agents.get(instance) else { return false };
+        // A killed agent that is still declared is remembered as such, so that
+        // the next plan does not bring it back.
+        let remembered = agent.leaving.is_some_and(|leaving| leaving.cause == Cause::Killed)
+            && self.blueprint.agent(instance).is_some()
+            && self.records_of(instance).next().is_none();
+        !remembered
+            && (self.grace_is_over(instance)
+                || self.records_of(instance).all(|(_, record)| {
+                    record.object.as_ref().is_none_or(|object| object.kind != Kind::Identity)
+                }))
+    }
+
+    fn grace_is_over(&self, instance: &Instance) -> bool {
+        let Some(agent) = self.state.agents.get(instance) else { return true };
+        let since = agent.leaving.map_or(self.options.now, |leaving| leaving.since);
+        grace_end(agent, since).is_some_and(|end| self.options.now >= end)
+    }
+
+    /// Decides about everything that is recorded and not desired any more.
+    pub(super) fn recorded(&mut self) {
+        for (address, record) in &self.state.records {
+            let instance = address.instance();
+            if !self.is_target(instance) || record.is_vacant() {
+                continue;
+            }
+            if record.open.is_some() {
+                self.plan.in_doubt.insert(address.clone());
+                continue;
+            }
+            let departing = self.departures.get(instance).copied();
+            let desired = self.blueprint.resources().contains_key(address) && departing.is_none();
+            if let Some((reason, repair)) = self.frozen.get(instance).cloned() {
+                if departing.is_some() || !desired {
+                    self.block(address, reason, repair);
+                }
+                continue;
+            }
+            if self.blueprint.removed().contains(address) {
+                self.forget(address, record);
+                continue;
+            }
+            for old in &record.deposed {
+                self.remove_deposed(address, old);
+            }
+            let moves = self.blueprint.moved().get(address).is_some_and(|to| !occupied(self.state, to));
+            let Some(object) = record.object.as_ref().filter(|_| !desired && !moves) else {
+                continue;
+            };
+            let reason = match departing {
+                Some(cause) => Reason::Leaving { cause },
+                None if address.is_undeclared() => Reason::Undeclared,
+                None => Reason::NotDeclared,
+            };
+            self.remove(address, object, reason);
+        }
+    }
+
+    fn forget(&mut self, address: &'a Address, record: &'a Record) {
+        if let Some(object) = &record.object {
+            let mut step = steps::bare(address, object, Action::Forget, Reason::NoLongerManaged);
+            step.id = Some(object.id.clone());
+            self.push(step);
+        }
+    }
+
+    fn remove_deposed(&mut self, address: &'a Address, old: &'a Managed) {
+        let key = (address.clone(), old.id.clone());
+        let seen = self.observations.deposed.get(&key).cloned();
+        match seen.unwrap_or_else(|| Observation::Unread("it was not looked at".into())) {
+            Observation::Unread(why) => self.note_unread(address, why),
+            seen => {
+                let mut step = steps::removal(address, old, Reason::Deposed, seen, &old.access);
+                step.part = Part::Remove;
+                step.action = Action::ReplaceCreateFirst;
+                self.push(step);
+            }
+        }
+    }
+
+    fn remove(&mut self, address: &'a Address, object: &'a Managed, reason: Reason) {
+        if object.protect {
+            self.block(
+                address,
+                "it is protected, and its declaration is gone",
+                "declare it with `protect = false`, apply, and then remove it",
+            );
+            return;
+        }
+        let seen = match self.observation_of(address).map(|observed| &observed.object) {
+            Some(Observation::Unread(why)) => {
+                let why = format!("it could not be read: {why}");
+                self.note_unread(address, &why);
+                self.block(address, why, "make it readable, and plan again");
+                return;
+            }
+            None => {
+                self.note_unread(address, "it was not looked at");
+                return;
+            }
+            Some(seen) => seen.clone(),
+        };
+        if let (Some(real), Some(ty)) = (seen.object(), self.resource_type(&object.resource_type)) {
+            self.note_drift(address, object, real, ty);
+        } else if seen == Observation::Absent {
+            self.plan.drift.push(gone(address, object));
+        }
+        let access = match (seen.object(), self.resource_type(&object.resource_type)) {
+            (Some(real), Some(ty)) => self.access_of(ty, real),
+            _ => object.access.clone(),
+        };
+        let leaving = matches!(reason, Reason::Leaving { .. });
+        if leaving && object.kind == Kind::Identity {
+            let suspends = self.capabilities(&object.provider, &object.resource_type).suspends;
+            let active = seen.object().is_some_and(|real| !real.suspended);
+            if suspends && active {
+                let mut step =
+                    steps::bare(address, object, Action::Suspend, reason.clone());
+                step.id = Some(object.id.clone());
+                step.seen = seen.clone();
+                step.risk = crate::plan::Risk::Narrows;
+                step.target = Some(steps::target_of(object));
+                self.push(step);
+            }
+            if !self.grace_is_over(address.instance()) {
+                return;
+            }
+        }
+        let step = steps::removal(address, object, reason, seen, &access);
+        self.push(step);
+    }
+}
+
+/// A recorded object that does not exist any more.
+pub(super) fn gone(address: &Address, object: &Managed) -> Drift {
+    Drift {
+        address: address.clone(),
+        fields: BTreeMap::new(),
+        gone: true,
+        suspended: None,
+        access: object.access.change_to(&crate::access::Access::NONE),
+    }
+}
+
+fn grace_end(agent: &AgentRecord, since: Timestamp) -> Option<Timestamp> {
+    let grace = i64::try_from(agent.grace.as_seconds()).ok()?;
+    since.checked_add(SignedDuration::from_secs(grace)).ok()
+}
+
+fn unreachable_address(instance: &Instance) -> Address {
+    Address::new(instance.clone(), "_").expect("an underscore is a field name")
+}

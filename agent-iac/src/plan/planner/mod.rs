@@ -1,0 +1,353 @@
+//! The planner: from three views of a fleet to one plan.
+
+mod decide;
+mod leaving;
+mod steps;
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use jiff::{Timestamp, tz::TimeZone};
+
+use super::{
+    AgentChange, AgentStep, Blocked, FORMAT, Observations, Plan, Step,
+    order::{Needs, order},
+};
+use crate::{
+    access::Access,
+    address::{Address, Instance},
+    agent::Source,
+    blueprint::{Blueprint, Desired},
+    diff::readings_as_nodes,
+    ledger::{Cause, Managed, Record, State},
+    provider::{Capabilities, Object, Observation},
+    resource::{Lookup, Node},
+    schema::ResourceType,
+    value::Value,
+};
+
+/// What a plan is made for.
+#[derive(Clone, Debug)]
+pub struct Options {
+    /// The present instant.
+    pub now: Timestamp,
+    /// The agents to plan for, with what they depend on; all when empty.
+    pub targets: BTreeSet<Instance>,
+    /// Raises the fleet's cap on how many agents may begin to leave.
+    pub max_leaving: Option<u32>,
+}
+
+impl Options {
+    /// A plan for all agents.
+    pub fn new(now: Timestamp) -> Self {
+        Self { now, targets: BTreeSet::new(), max_leaving: None }
+    }
+}
+
+/// Makes a plan.
+///
+/// It is pure: the same four values give the same plan, and nothing is asked,
+/// written or drawn. It never fails: what cannot be planned for stands in
+/// [`Plan::blocked`] or [`Plan::unread`] and holds nothing else up.
+pub fn plan(
+    blueprint: &Blueprint,
+    state: &State,
+    observations: &Observations,
+    options: &Options,
+) -> Plan {
+    let mut planner = Planner::new(blueprint, state, observations, options);
+    planner.agents();
+    planner.desired();
+    planner.recorded();
+    planner.undeclared();
+    planner.finish()
+}
+
+struct Planner<'a> {
+    blueprint: &'a Blueprint,
+    state: &'a State,
+    observations: &'a Observations,
+    options: &'a Options,
+    /// The agents in question; `None` for all.
+    targets: Option<BTreeSet<&'a Instance>>,
+    /// Why each agent is leaving that is.
+    departures: BTreeMap<&'a Instance, Cause>,
+    /// Agents of which nothing may change, and why.
+    frozen: BTreeMap<&'a Instance, (String, String)>,
+    /// For each address that records were moved to, the one they were at.
+    moved_from: BTreeMap<&'a Address, &'a Address>,
+    /// Which of our addresses each real object is.
+    owners: BTreeMap<(&'a str, &'a str), &'a Address>,
+    /// Addresses whose object will be another one after the plan, and whether
+    /// the old one goes first.
+    fresh: BTreeMap<&'a Address, Fresh>,
+    /// Addresses that were blocked, so that what needs them is too.
+    stuck: BTreeSet<&'a Address>,
+    /// Objects that the plan adopts.
+    adopted: BTreeMap<&'a Address, &'a Object>,
+    steps: Vec<Step>,
+    plan: Plan,
+}
+
+/// How an address gets another object.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Fresh {
+    Created,
+    ReplacedCreateFirst,
+    ReplacedDeleteFirst,
+}
+
+impl<'a> Planner<'a> {
+    fn new(
+        blueprint: &'a Blueprint,
+        state: &'a State,
+        observations: &'a Observations,
+        options: &'a Options,
+    ) -> Self {
+        let moved_from = blueprint
+            .moved()
+            .iter()
+            .filter(|(from, to)| occupied(state, from) && !occupied(state, to))
+            .map(|(from, to)| (to, from))
+            .collect();
+        let mut owners = BTreeMap::new();
+        for (address, record) in &state.records {
+            for object in record.object.iter().chain(&record.deposed) {
+                owners.insert((object.resource_type.as_str(), object.id.as_str()), address);
+            }
+        }
+        let plan = Plan {
+            format: FORMAT,
+            fleet: blueprint.fleet().to_owned(),
+            environment: blueprint.environment().to_owned(),
+            ledger: state.ledger.clone(),
+            blueprint: blueprint.digest(),
+            targets: observations.targets.clone(),
+            rules: blueprint.rules().clone(),
+            versions: BTreeMap::new(),
+            agents: Vec::new(),
+            steps: Vec::new(),
+            blocked: Vec::new(),
+            drift: Vec::new(),
+            undeclared: Vec::new(),
+            unread: BTreeMap::new(),
+            in_doubt: BTreeSet::new(),
+            unchanged: 0,
+            observed_at: observations.at,
+        };
+        Self {
+            blueprint,
+            state,
+            observations,
+            options,
+            targets: targets(blueprint, &options.targets),
+            departures: BTreeMap::new(),
+            frozen: BTreeMap::new(),
+            moved_from,
+            owners,
+            fresh: BTreeMap::new(),
+            stuck: BTreeSet::new(),
+            adopted: BTreeMap::new(),
+            steps: Vec::new(),
+            plan,
+        }
+    }
+
+    /// Whether an agent is one that the plan is for.
+    fn is_target(&self, instance: &Instance) -> bool {
+        self.targets.as_ref().is_none_or(|targets| targets.contains(instance))
+    }
+
+    /// Where the record of a desired address stands: at it, or where it was
+    /// moved from.
+    fn record_of(&self, address: &Address) -> Option<&'a Record> {
+        let at = self.moved_from.get(address).copied().unwrap_or(address);
+        self.state.records.get(at)
+    }
+
+    fn observation_of(&self, address: &Address) -> Option<&'a super::Observed> {
+        let at = self.moved_from.get(address).copied().unwrap_or(address);
+        self.observations.objects.get(at).or_else(|| self.observations.objects.get(address))
+    }
+
+    fn capabilities(&self, provider: &str, resource_type: &str) -> Capabilities {
+        let key = (provider.to_owned(), resource_type.to_owned());
+        self.observations.capabilities.get(&key).cloned().unwrap_or_default()
+    }
+
+    /// The description of a type, from a declaration or from a provider.
+    fn resource_type(&self, name: &str) -> Option<&'static ResourceType> {
+        self.observations.types.get(name).copied()
+    }
+
+    /// The access that a real object gives, with our addresses for ids.
+    fn access_of(&self, ty: &'static ResourceType, object: &Object) -> Access {
+        let Some(access) = ty.access else { return Access::NONE };
+        let owner = |target: &'static str, id: &str| {
+            self.owners.get(&(target, id)).map(|address| (*address).clone())
+        };
+        access(&readings_as_nodes(ty, &object.fields, &owner))
+    }
+
+    fn block(&mut self, address: &'a Address, reason: impl Into<String>, repair: impl Into<String>) {
+        self.stuck.insert(address);
+        self.plan.blocked.push(Blocked {
+            address: address.clone(),
+            reason: reason.into(),
+            repair: repair.into(),
+        });
+    }
+
+    fn note_unread(&mut self, address: &Address, why: impl Into<String>) {
+        self.plan.unread.entry(address.clone()).or_default().insert(why.into());
+    }
+
+    fn push(&mut self, step: Step) {
+        let version = self.state.version(&step.address);
+        self.plan.versions.insert(step.address.clone(), version);
+        self.steps.push(step);
+    }
+
+    /// Decides about what was found and never declared.
+    fn undeclared(&mut self) {
+        use crate::provider::Reach;
+        for found in &self.observations.undeclared {
+            let reach = self.blueprint.providers().get(&found.provider).copied().unwrap_or_default();
+            let Some(instance) = &found.instance else {
+                // An identity that this ledger did not create is never deleted.
+                if self.targets.is_none() {
+                    self.plan.undeclared.push(found.clone());
+                }
+                continue;
+            };
+            if !self.is_target(instance) {
+                continue;
+            }
+            let leaving = self.departures.contains_key(instance);
+            let free = !self.frozen.contains_key(instance);
+            let ty = self.resource_type(&found.resource_type);
+            let address =
+                Address::undeclared(instance.clone(), &found.resource_type, &found.object.id);
+            match (ty, address) {
+                (Some(ty), Ok(address)) if free && (leaving || reach == Reach::Exclusive) => {
+                    self.push(steps::removal_of_undeclared(address, ty, found));
+                }
+                _ => self.plan.undeclared.push(found.clone()),
+            }
+        }
+    }
+
+    fn finish(mut self) -> Plan {
+        let mut needs = Needs { desired: BTreeMap::new(), recorded: BTreeMap::new() };
+        for (address, desired) in self.blueprint.resources() {
+            needs.desired.insert(address, &desired.dependencies);
+        }
+        for (address, record) in &self.state.records {
+            if let Some(object) = record.object.as_ref().or(record.deposed.first()) {
+                needs.recorded.insert(address, &object.dependencies);
+            }
+        }
+        self.plan.steps = order(self.steps, &needs);
+        self.plan.blocked.sort_by(|a, b| a.address.cmp(&b.address));
+        self.plan.drift.sort_by(|a, b| a.address.cmp(&b.address));
+        self.plan.agents.sort_by(|a, b| a.instance.cmp(&b.instance));
+        self.plan
+    }
+}
+
+/// The targets with everything that they need; `None` for all agents.
+fn targets<'a>(
+    blueprint: &'a Blueprint,
+    wanted: &'a BTreeSet<Instance>,
+) -> Option<BTreeSet<&'a Instance>> {
+    if wanted.is_empty() {
+        return None;
+    }
+    let mut needs: BTreeMap<&Instance, BTreeSet<&Instance>> = BTreeMap::new();
+    for (address, desired) in blueprint.resources() {
+        let of = needs.entry(address.instance()).or_default();
+        of.extend(desired.dependencies.iter().map(Address::instance));
+    }
+    let mut targets: BTreeSet<&Instance> = BTreeSet::new();
+    let mut open: Vec<&Instance> = wanted.iter().collect();
+    while let Some(next) = open.pop() {
+        if targets.insert(next) {
+            open.extend(needs.get(next).into_iter().flatten());
+        }
+    }
+    Some(targets)
+}
+
+fn occupied(state: &State, address: &Address) -> bool {
+    state.records.get(address).is_some_and(|record| !record.is_vacant())
+}
+
+/// Looks values up as they will be while the plan runs: what is made anew by
+/// it is not known yet.
+impl Lookup for Planner<'_> {
+    fn output(&self, address: &Address, field: &str) -> Option<Value> {
+        if self.fresh.contains_key(address) {
+            return None;
+        }
+        if let Some(object) = self.adopted.get(address) {
+            return object.value(field).cloned();
+        }
+        let object = self.record_of(address)?.object.as_ref()?;
+        object.outputs.get(field).cloned()
+    }
+
+    fn id(&self, address: &Address) -> Option<String> {
+        if self.fresh.contains_key(address) {
+            return None;
+        }
+        if let Some(object) = self.adopted.get(address) {
+            return Some(object.id.clone());
+        }
+        Some(self.record_of(address)?.object.as_ref()?.id.clone())
+    }
+}
+
+/// The last instant of an agent's last day, in UTC.
+fn end_of(day: jiff::civil::Date) -> Option<Timestamp> {
+    let next = day.tomorrow().ok()?;
+    TimeZone::UTC.to_timestamp(next.at(0, 0, 0, 0)).ok()
+}
+
+/// What a step needs to know of a desired resource.
+struct Wanted<'a> {
+    address: &'a Address,
+    desired: &'a Desired,
+    recorded: Option<&'a Managed>,
+    seen: Observation,
+}
+
+/// The properties of a desired resource as they are resolved now; `None` for
+/// what is not known before apply.
+fn resolve(desired: &Desired, lookup: &dyn Lookup) -> BTreeMap<String, Option<Value>> {
+    desired
+        .properties
+        .iter()
+        .map(|(name, node)| {
+            let value = node.resolve(lookup).ok().map(|value| {
+                match desired.resource_type.field(name) {
+                    Some(field) => field.ty.normalise(value),
+                    None => value,
+                }
+            });
+            (name.clone(), value)
+        })
+        .collect()
+}
+
+/// A node as it will be shown: its value, when that is known.
+fn shown(value: Option<&Value>, node: &Node) -> Node {
+    value.map_or_else(|| node.clone(), |value| Node::Known(value.clone()))
+}
+
+/// Where an agent was declared.
+fn source_of(blueprint: &Blueprint, instance: &Instance) -> Option<Source> {
+    blueprint.agent(instance).map(|agent| agent.source.clone())
+}
+
+fn agent_step(instance: &Instance, change: AgentChange) -> AgentStep {
+    AgentStep { instance: instance.clone(), change }
+}
