@@ -155,6 +155,8 @@ pub struct Leaving {
     pub cause: Cause,
     /// Since when it is suspended.
     pub since: Timestamp,
+    /// The batch in which that was recorded.
+    pub batch: u64,
 }
 
 /// What is recorded of an agent as a whole.
@@ -302,7 +304,7 @@ impl State {
             Event::Run(event) => self.absorb_run(entry, event, time)?,
             Event::Step(event) => self.absorb_step(entry, event, sequence, time)?,
             Event::Credential(event) => self.absorb_credential(entry, event, sequence, time)?,
-            Event::Agent(event) => self.absorb_agent(entry, event, time)?,
+            Event::Agent(event) => self.absorb_agent(entry, event, sequence, time)?,
             Event::Record(event) => self.absorb_record(entry, event, sequence)?,
         }
         Ok(())
@@ -415,7 +417,13 @@ impl State {
         Ok(())
     }
 
-    fn absorb_agent(&mut self, entry: &Entry, event: &AgentEvent, time: Timestamp) -> Result<()> {
+    fn absorb_agent(
+        &mut self,
+        entry: &Entry,
+        event: &AgentEvent,
+        sequence: u64,
+        time: Timestamp,
+    ) -> Result<()> {
         let instance =
             entry.instance.clone().ok_or_else(|| misplaced("an agent's event names no agent"))?;
         if let AgentEvent::Declared { owner, purpose, expires, grace, source } = event {
@@ -445,8 +453,12 @@ impl State {
         };
         match event {
             AgentEvent::Suspended { cause } => {
-                let since = agent.leaving.map_or(time, |leaving| leaving.since);
-                agent.leaving = Some(Leaving { cause: *cause, since });
+                let begun = agent.leaving.unwrap_or(Leaving {
+                    cause: *cause,
+                    since: time,
+                    batch: sequence,
+                });
+                agent.leaving = Some(Leaving { cause: *cause, ..begun });
             }
             AgentEvent::Resumed => agent.leaving = None,
             AgentEvent::Held { reason, until, actor } => {
