@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 
 use super::{
     Actor, AgentEvent, Authority, Batch, Cause, Claim, CredentialEvent, Entry, Event, Head,
-    LedgerEvent, RecordEvent, RunEvent, RunId, RunPurpose, StepEvent,
+    LedgerEvent, Query, RecordEvent, RunEvent, RunId, RunPurpose, StepEvent,
 };
 use crate::{
     access::Access,
@@ -272,6 +272,86 @@ impl State {
         touched
     }
 
+    /// The addresses whose record the entries change, and whose version an
+    /// append must therefore expect.
+    pub fn changed_by(entries: &[Entry]) -> BTreeSet<Address> {
+        let mut changed = BTreeSet::new();
+        for entry in entries {
+            let changes = match &entry.event {
+                Event::Step(_) | Event::Record(_) => true,
+                Event::Credential(event) => matches!(
+                    event,
+                    CredentialEvent::Issued { .. } | CredentialEvent::Delivered { .. }
+                ),
+                Event::Ledger(_)
+                | Event::Plan(_)
+                | Event::Run(_)
+                | Event::Observed(_)
+                | Event::Agent(_) => false,
+            };
+            changed.extend(entry.address.iter().filter(|_| changes).cloned());
+            if let Event::Record(RecordEvent::Moved { from }) = &entry.event {
+                changed.insert(from.clone());
+            }
+        }
+        changed
+    }
+
+    /// The part of the state that a query asks for.
+    #[must_use]
+    pub fn restrict(&self, query: &Query) -> Self {
+        let Query::Agents(instances) = query else { return self.clone() };
+        let wanted: BTreeSet<&Instance> = instances.iter().collect();
+        let of = |instance: &Instance| wanted.contains(instance);
+        Self {
+            records: pick(&self.records, |address| of(address.instance())),
+            agents: pick(&self.agents, of),
+            runs: self
+                .runs
+                .iter()
+                .filter(|(_, run)| run.instances.iter().any(of))
+                .map(|(id, run)| (id.clone(), run.clone()))
+                .collect(),
+            ..self.named()
+        }
+    }
+
+    /// A state of the same ledger and head, without any records.
+    fn named(&self) -> Self {
+        Self {
+            head: self.head,
+            ledger: self.ledger.clone(),
+            fleet: self.fleet.clone(),
+            environment: self.environment.clone(),
+            ..Self::default()
+        }
+    }
+
+    /// The part of the state that [`State::absorb`] needs for a batch that
+    /// touches `touched`.
+    pub(super) fn part(&self, touched: &Touched) -> Self {
+        Self {
+            records: look_up(&self.records, &touched.addresses),
+            agents: look_up(&self.agents, &touched.agents),
+            runs: look_up(&self.runs, &touched.runs),
+            ..self.named()
+        }
+    }
+
+    /// Puts a part back after it has absorbed a batch, and says what changed.
+    pub(super) fn put_back(&mut self, part: Self, touched: &Touched) -> Touched {
+        let changed = Touched {
+            addresses: put_back(&mut self.records, part.records, &touched.addresses),
+            agents: put_back(&mut self.agents, part.agents, &touched.agents),
+            runs: put_back(&mut self.runs, part.runs, &touched.runs),
+        };
+        self.head = part.head;
+        self.ledger = part.ledger;
+        self.fleet = part.fleet;
+        self.environment = part.environment;
+        changed
+    }
+
     /// Folds one batch in. It is the only way in which a state changes.
     ///
     /// The batch must follow the head; [`Head::follow`] checks that where the
@@ -294,6 +374,9 @@ impl State {
     fn absorb_entry(&mut self, entry: &Entry, sequence: u64, time: Timestamp) -> Result<()> {
         match &entry.event {
             Event::Ledger(LedgerEvent::Opened { id, fleet, environment, format: _ }) => {
+                if !self.ledger.is_empty() {
+                    return Err(misplaced("it is opened a second time"));
+                }
                 self.ledger.clone_from(id);
                 self.fleet.clone_from(fleet);
                 self.environment.clone_from(environment);
@@ -312,6 +395,9 @@ impl State {
         let run = entry.run.clone().ok_or_else(|| misplaced("a run's event names no run"))?;
         match event {
             RunEvent::Begun { purpose, actor, authority, instances, .. } => {
+                if self.runs.contains_key(&run) {
+                    return Err(misplaced("a run begins a second time"));
+                }
                 self.runs.insert(
                     run,
                     OpenRun {
@@ -324,7 +410,9 @@ impl State {
                 );
             }
             RunEvent::Ended { .. } => {
-                self.runs.remove(&run);
+                if self.runs.remove(&run).is_none() {
+                    return Err(misplaced("a run ends that had not begun"));
+                }
             }
         }
         Ok(())
@@ -341,6 +429,12 @@ impl State {
         match event {
             StepEvent::Begun { claim, action, deposed, target, id, provider, resource_type } => {
                 let run = entry.run.clone().ok_or_else(|| misplaced("a step names no run"))?;
+                // A step that may have had its effect must be settled first:
+                // beginning another here would forget what it left behind.
+                let before = record.open.take();
+                if before.as_ref().is_some_and(|open| open.claim != *claim) {
+                    return Err(misplaced("a step begins where another is still open"));
+                }
                 let generation = target.as_ref().and_then(|target| target.credential.as_ref());
                 if let Some(credential) = generation {
                     record.generations = record.generations.max(credential.generation);
@@ -355,7 +449,7 @@ impl State {
                     provider: provider.clone(),
                     resource_type: resource_type.clone(),
                     begun_at: time,
-                    issued: None,
+                    issued: before.and_then(|open| open.issued),
                 });
             }
             StepEvent::Done { claim, object } => {
@@ -373,7 +467,9 @@ impl State {
             StepEvent::Failed { claim, .. } => {
                 close(record, claim)?;
             }
-            StepEvent::InDoubt { .. } => {}
+            StepEvent::InDoubt { claim, .. } => {
+                still_open(record, claim)?;
+            }
         }
         Ok(())
     }
@@ -389,14 +485,11 @@ impl State {
         match event {
             CredentialEvent::Issued { claim, id } => {
                 let record = self.record_mut(entry, sequence)?;
-                if let Some(open) = record.open.as_mut().filter(|open| open.claim == *claim) {
-                    open.issued = Some(id.clone());
-                }
+                still_open(record, claim)?.issued = Some(id.clone());
             }
             CredentialEvent::Delivered { claim, stored, fingerprint, .. } => {
                 let record = self.record_mut(entry, sequence)?;
-                let open = record.open.as_mut().filter(|open| open.claim == *claim);
-                let target = open.and_then(|open| open.target.as_mut());
+                let target = still_open(record, claim)?.target.as_mut();
                 if let Some(credential) = target.and_then(|target| target.credential.as_mut()) {
                     credential.stored = Some(*stored);
                     credential.fingerprint = Some(fingerprint.clone());
@@ -462,11 +555,21 @@ impl State {
     fn absorb_record(&mut self, entry: &Entry, event: &RecordEvent, sequence: u64) -> Result<()> {
         if let RecordEvent::Moved { from } = event {
             let to = entry.address.clone().ok_or_else(|| misplaced("a move names no address"))?;
-            let mut record = self.records.remove(from).unwrap_or_default();
+            let Some(mut record) = self.records.remove(from).filter(|old| !old.is_vacant()) else {
+                return Err(misplaced("a move has no record to move"));
+            };
+            let before = self.records.get(&to);
+            let before_generations = before.map_or(0, |before| before.generations);
+            if before.is_some_and(|before| !before.is_vacant()) {
+                return Err(misplaced("a move would cover the record at its new address"));
+            }
             // The old address keeps a vacant record, so that its version goes
-            // on growing and a late writer of it is refused.
-            let vacant = Record { version: sequence, ..Record::default() };
+            // on growing and a late writer of it is refused; and its count of
+            // generations, so that no generation is ever named twice.
+            let generations = record.generations;
+            let vacant = Record { version: sequence, generations, ..Record::default() };
             self.records.insert(from.clone(), vacant);
+            record.generations = generations.max(before_generations);
             record.version = sequence;
             self.records.insert(to, record);
             return Ok(());
@@ -494,6 +597,49 @@ impl State {
         record.version = sequence;
         Ok(record)
     }
+}
+
+/// The step with this claim, which must not have ended.
+fn still_open<'a>(record: &'a mut Record, claim: &Claim) -> Result<&'a mut OpenStep> {
+    record
+        .open
+        .as_mut()
+        .filter(|open| open.claim == *claim)
+        .ok_or_else(|| misplaced("an entry belongs to a step that is not open"))
+}
+
+fn pick<K: Ord + Clone, V: Clone>(
+    map: &BTreeMap<K, V>,
+    wanted: impl Fn(&K) -> bool,
+) -> BTreeMap<K, V> {
+    map.iter()
+        .filter(|(key, _)| wanted(key))
+        .map(|(key, value)| (key.clone(), value.clone()))
+        .collect()
+}
+
+fn look_up<K: Ord + Clone, V: Clone>(map: &BTreeMap<K, V>, keys: &BTreeSet<K>) -> BTreeMap<K, V> {
+    keys.iter().filter_map(|key| Some((key.clone(), map.get(key)?.clone()))).collect()
+}
+
+fn put_back<K: Ord + Clone, V: PartialEq>(
+    whole: &mut BTreeMap<K, V>,
+    mut part: BTreeMap<K, V>,
+    keys: &BTreeSet<K>,
+) -> BTreeSet<K> {
+    let mut changed = BTreeSet::new();
+    for key in keys {
+        let after = part.remove(key);
+        if whole.get(key) == after.as_ref() {
+            continue;
+        }
+        changed.insert(key.clone());
+        match after {
+            Some(value) => whole.insert(key.clone(), value),
+            None => whole.remove(key),
+        };
+    }
+    changed
 }
 
 fn close(record: &mut Record, claim: &Claim) -> Result<OpenStep> {
