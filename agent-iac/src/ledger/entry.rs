@@ -257,6 +257,7 @@ pub enum RunPurpose {
 }
 
 /// Events of a run.
+#[expect(clippy::large_enum_variant, reason = "a run has one of each, so a box saves nothing")]
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(tag = "phase", rename_all = "snake_case")]
 #[non_exhaustive]

@@ -63,6 +63,11 @@ impl Prepared {
         needs
     }
 
+    /// Whether it takes leases.
+    pub fn takes(&self) -> bool {
+        self.append.take.is_some()
+    }
+
     /// The agents whose leases must be loaded before [`Group::decide`].
     pub fn leases(&self) -> BTreeSet<Instance> {
         let fenced = self.append.fence.iter().flat_map(|fence| &fence.instances);

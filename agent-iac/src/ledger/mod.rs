@@ -10,8 +10,12 @@ mod fold;
 mod grouping;
 mod memory;
 mod names;
+mod part;
+#[cfg(feature = "sqlite")]
+pub mod sqlite;
 #[cfg(test)]
 mod tests;
+mod verify;
 
 pub use chain::{Batch, FORMAT, Head, Header};
 pub use entry::{
@@ -20,11 +24,14 @@ pub use entry::{
 };
 pub use fold::{
     AgentRecord, CredentialRecord, Hold, Leaving, Managed, OpenRun, OpenStep, Record, State,
-    Touched,
 };
 pub use grouping::{Accepted, Group, Held, Prepared};
 pub use memory::MemoryLedger;
 pub use names::{Claim, Fence, RunId};
+pub use part::Touched;
+#[cfg(feature = "sqlite")]
+pub use sqlite::SqliteLedger;
+pub use verify::{Verified, follows_pin, verify};
 
 use std::{collections::BTreeMap, time::Duration};
 

@@ -193,3 +193,14 @@ fn a_crash_frees_the_leases_of_the_dead_and_their_fences_are_worth_nothing_once_
     assert_eq!(error.kind(), ErrorKind::LeaseHeld);
     assert!(error.message().contains(two.as_str()), "{error}");
 }
+
+#[test]
+fn the_ledger_in_memory_keeps_the_contract_of_a_ledger() {
+    let clock = Still::at("2026-03-01T00:00:00Z");
+    let for_ledgers: Arc<dyn Clock> = clock.clone();
+    let make = || async {
+        let ledger = MemoryLedger::opened(Arc::clone(&for_ledgers), "office", "test").unwrap();
+        Arc::new(ledger) as Arc<dyn Ledger>
+    };
+    block_on(crate::testing::ledger::check(make, &*clock));
+}
