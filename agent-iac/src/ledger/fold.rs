@@ -446,6 +446,9 @@ impl State {
     fn absorb_record(&mut self, entry: &Entry, event: &RecordEvent, sequence: u64) -> Result<()> {
         if let RecordEvent::Moved { from } = event {
             let to = entry.address.clone().ok_or_else(|| misplaced("a move names no address"))?;
+            if *from == to {
+                return Err(misplaced("a move leads nowhere"));
+            }
             let Some(mut record) = self.records.remove(from).filter(|old| !old.is_vacant()) else {
                 return Err(misplaced("a move has no record to move"));
             };

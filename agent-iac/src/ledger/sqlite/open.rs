@@ -178,6 +178,13 @@ fn identify(connection: &Connection, path: &Path, options: &Options) -> Result<(
         )
         .help("use the version of agent-iac that wrote it, or a newer one"));
     }
+    if format == 0 {
+        return Err(Error::new(
+            ErrorKind::Damaged,
+            format!("the ledger `{shown}` names no format"),
+        )
+        .help("restore it from a backup that is not older than its pin"));
+    }
     let rows = Rows { connection, path };
     let (fleet, environment) = rows.meant_for()?;
     if (&fleet, &environment) != (&options.fleet, &options.environment) {

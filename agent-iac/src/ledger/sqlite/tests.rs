@@ -29,7 +29,7 @@ impl Place {
     fn new() -> Self {
         let clock = Still::at("2026-03-01T00:00:00Z");
         let options = Options {
-            clock: clock.clone(),
+            clock: Arc::clone(&clock) as Arc<dyn Clock>,
             entropy: Arc::new(Counting::default()),
             patience: Duration::from_millis(20),
             ..Options::new("office", "test")
@@ -122,6 +122,27 @@ fn sqlite_keeps_the_contract_of_a_ledger() {
         async move {
             let ledger = SqliteLedger::create_or_open(path, &options).unwrap();
             Arc::new(ledger) as Arc<dyn Ledger>
+        }
+    };
+    block_on(crate::testing::ledger::check(make, &*place.clock));
+}
+
+#[test]
+fn sqlite_keeps_the_contract_with_a_rollback_journal_too() {
+    let place = Place::new();
+    let count = std::sync::atomic::AtomicU32::new(0);
+    let make = || {
+        let name = format!("{}.db", count.fetch_add(1, std::sync::atomic::Ordering::Relaxed));
+        let path = place.folder.path().join(name);
+        let options = Options { patience: Duration::from_secs(30), ..place.options.clone() };
+        async move {
+            drop(SqliteLedger::create_or_open(&path, &options).unwrap());
+            let raw = Connection::open(&path).unwrap();
+            let mode: String =
+                raw.query_row("PRAGMA journal_mode = DELETE", [], |row| row.get(0)).unwrap();
+            assert_eq!(mode, "delete");
+            drop(raw);
+            Arc::new(SqliteLedger::open(path, &options).unwrap()) as Arc<dyn Ledger>
         }
     };
     block_on(crate::testing::ledger::check(make, &*place.clock));
@@ -242,7 +263,7 @@ fn a_lock_file_that_a_killed_process_left_holds_nobody_up_and_is_swept() {
     let ledger = place.create();
     block_on(ledger.append(take(&first, "triage"))).unwrap();
     let left: Vec<String> =
-        place.files().into_iter().filter(|name| name.ends_with(".alive")).collect();
+        place.files().into_iter().filter(|name| name.contains(".db.")).collect();
     assert_eq!(left.len(), 1);
     drop(ledger);
     // A process that is killed removes nothing.
@@ -409,6 +430,8 @@ fn a_ledger_of_another_fleet_environment_or_version_is_refused() {
     }
     place.raw().execute_batch("PRAGMA user_version = 99").unwrap();
     assert_error(&place.refused(), ErrorKind::NewerVersion, "format 99");
+    place.raw().execute_batch("PRAGMA user_version = 0").unwrap();
+    assert_error(&place.refused(), ErrorKind::Damaged, "names no format");
 }
 
 #[test]

@@ -1,3 +1,6 @@
+mod events;
+mod folding;
+
 use std::{
     collections::{BTreeMap, BTreeSet},
     sync::{Arc, Mutex},
@@ -97,7 +100,7 @@ fn address(text: &str) -> Address {
 
 fn memory() -> (Arc<Still>, MemoryLedger) {
     let clock = Still::at("2026-03-01T00:00:00Z");
-    let for_ledger: Arc<dyn Clock> = clock.clone();
+    let for_ledger = Arc::clone(&clock) as Arc<dyn Clock>;
     (clock, MemoryLedger::opened(for_ledger, "office", "test").unwrap())
 }
 
@@ -118,7 +121,7 @@ fn taking(run: &RunId, instance: &str, force: bool) -> Append {
             run: run.clone(),
             instances: vec![instance.parse().unwrap()],
             holder: String::from("ada on host-1, process 7"),
-            ttl: Duration::from_secs(60),
+            ttl: Duration::from_mins(1),
             force,
         }),
         ..Append::default()
@@ -170,7 +173,7 @@ fn a_held_lease_says_by_whom_since_when_and_what_to_do() {
     assert!(error.repair().unwrap().contains("2026-03-01T00:01:00Z"));
     assert_eq!(
         error.retry(),
-        crate::error::Retry::After(Duration::from_secs(60)),
+        crate::error::Retry::After(Duration::from_mins(1)),
         "it can be had once it has run out",
     );
 }
@@ -197,7 +200,7 @@ fn a_crash_frees_the_leases_of_the_dead_and_their_fences_are_worth_nothing_once_
 #[test]
 fn the_ledger_in_memory_keeps_the_contract_of_a_ledger() {
     let clock = Still::at("2026-03-01T00:00:00Z");
-    let for_ledgers: Arc<dyn Clock> = clock.clone();
+    let for_ledgers = Arc::clone(&clock) as Arc<dyn Clock>;
     let make = || async {
         let ledger = MemoryLedger::opened(Arc::clone(&for_ledgers), "office", "test").unwrap();
         Arc::new(ledger) as Arc<dyn Ledger>
