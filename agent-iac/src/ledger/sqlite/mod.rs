@@ -91,7 +91,8 @@ pub struct SqliteLedger {
     // was opened for reading.
     jobs: Option<mpsc::Sender<Job>>,
     reads: Option<mpsc::Sender<Read>>,
-    threads: Vec<JoinHandle<()>>,
+    reader: Option<JoinHandle<()>>,
+    writer: Option<JoinHandle<()>>,
 }
 
 impl SqliteLedger {
@@ -141,7 +142,8 @@ impl SqliteLedger {
             clock: Arc::clone(&options.clock),
             jobs: None,
             reads: None,
-            threads: Vec::new(),
+            reader: None,
+            writer: None,
         };
         if mode == Mode::Read {
             ledger.start_reader(connection)?;
@@ -159,12 +161,12 @@ impl SqliteLedger {
     fn start_reader(&mut self, connection: Connection) -> Result<()> {
         let (reads, asked) = mpsc::channel::<Read>();
         let path = self.path.clone();
-        self.spawn("ledger-reader", move || {
+        self.reader = Some(spawn("ledger-reader", move || {
             let rows = Rows { connection: &connection, path: &path };
             while let Ok(read) = asked.recv() {
                 read(&rows);
             }
-        })?;
+        })?);
         self.reads = Some(reads);
         Ok(())
     }
@@ -178,16 +180,8 @@ impl SqliteLedger {
             entropy: Arc::clone(&options.entropy),
             alive: None,
         };
-        self.spawn("ledger-writer", move || writer.run(&asked))?;
+        self.writer = Some(spawn("ledger-writer", move || writer.run(&asked))?);
         self.jobs = Some(jobs);
-        Ok(())
-    }
-
-    fn spawn(&mut self, name: &str, work: impl FnOnce() + Send + 'static) -> Result<()> {
-        let thread = std::thread::Builder::new().name(name.to_owned()).spawn(work);
-        self.threads.push(thread.map_err(|error| {
-            Error::new(ErrorKind::Io, "a thread for the ledger cannot be started").caused_by(error)
-        })?);
         Ok(())
     }
 
@@ -230,14 +224,25 @@ impl SqliteLedger {
     }
 }
 
+fn end(thread: Option<JoinHandle<()>>) {
+    // A thread that panicked has no answer left to give.
+    let _: Option<std::thread::Result<()>> = thread.map(JoinHandle::join);
+}
+
+fn spawn(name: &str, work: impl FnOnce() + Send + 'static) -> Result<JoinHandle<()>> {
+    std::thread::Builder::new().name(name.to_owned()).spawn(work).map_err(|error| {
+        Error::new(ErrorKind::Io, "a thread for the ledger cannot be started").caused_by(error)
+    })
+}
+
 impl Drop for SqliteLedger {
     fn drop(&mut self) {
-        self.jobs = None;
+        // The reader first. The last to close the file folds the log into it,
+        // and two who close at once each leave that to the other.
         self.reads = None;
-        for thread in self.threads.drain(..) {
-            // A thread that panicked has no answer left to give.
-            let _: std::thread::Result<()> = thread.join();
-        }
+        end(self.reader.take());
+        self.jobs = None;
+        end(self.writer.take());
     }
 }
 
