@@ -25,6 +25,8 @@ pub mod provider;
 pub mod resource;
 pub mod schema;
 pub mod secret;
+#[cfg(any(test, feature = "testing"))]
+pub mod testing;
 pub mod value;
 pub mod vault;
 

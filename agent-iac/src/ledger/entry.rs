@@ -188,11 +188,17 @@ impl Actor {
 
 impl std::fmt::Display for Actor {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        write!(f, "{} ({}, {})", self.subject, self.issuer, match self.assurance {
-            Assurance::Asserted => "asserted",
-            Assurance::Oidc => "verified by OIDC",
-            Assurance::Signed => "signed",
-        })
+        write!(
+            f,
+            "{} ({}, {})",
+            self.subject,
+            self.issuer,
+            match self.assurance {
+                Assurance::Asserted => "asserted",
+                Assurance::Oidc => "verified by OIDC",
+                Assurance::Signed => "signed",
+            }
+        )
     }
 }
 
@@ -251,6 +257,7 @@ pub enum RunPurpose {
 }
 
 /// Events of a run.
+#[expect(clippy::large_enum_variant, reason = "a run has one of each, so a box saves nothing")]
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(tag = "phase", rename_all = "snake_case")]
 #[non_exhaustive]
