@@ -12,6 +12,8 @@ pub mod provider;
 pub mod resource;
 pub mod schema;
 pub mod secret;
+#[cfg(feature = "testing")]
+pub mod testing;
 pub mod value;
 pub mod vault;
 

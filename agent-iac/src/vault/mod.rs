@@ -4,6 +4,14 @@
 //! store, and the backends. A value passes through here and is never logged,
 //! never part of an error, and never handed to somebody who only plans.
 
+#[cfg(any(test, feature = "testing"))]
+mod memory;
+#[cfg(any(test, feature = "age", feature = "testing"))]
+mod transition;
+
+#[cfg(any(test, feature = "testing"))]
+pub use memory::MemoryVault;
+
 use std::{fmt, str::FromStr, sync::Arc};
 
 use async_trait::async_trait;
@@ -65,20 +73,25 @@ impl FromStr for Place {
         if !named {
             return Err(invalid("the store's name is of a-z, 0-9 and dashes"));
         }
-        let sound = |segment: &str| {
-            !segment.is_empty()
-                && !segment.starts_with('.')
-                && !segment.contains(['\\', ':'])
-                && segment.len() <= 128
-                && is_printable(segment)
-        };
-        if path.len() > MAX_PATH || !path.split('/').all(sound) {
-            return Err(invalid(
-                "each part of the path is of visible characters, does not start with a dot, and holds no `\\` or `:`",
-            ));
+        if !is_path(path) {
+            return Err(invalid(PATH_HELP));
         }
         Ok(Self { store: store.to_owned(), path: path.to_owned() })
     }
+}
+
+const PATH_HELP: &str = "each part of the path is of visible characters, does not start with a dot, and holds no `\\` or `:`";
+
+/// Whether `path` can be the path of a place.
+fn is_path(path: &str) -> bool {
+    let sound = |segment: &str| {
+        !segment.is_empty()
+            && !segment.starts_with('.')
+            && !segment.contains(['\\', ':'])
+            && segment.len() <= 128
+            && is_printable(segment)
+    };
+    path.len() <= MAX_PATH && path.split('/').all(sound)
 }
 
 impl fmt::Display for Place {
@@ -183,6 +196,11 @@ pub struct Delivery<'a> {
 pub trait Deliver: Labels {
     /// Stores a version as pending; an older pending one of another claim is
     /// replaced.
+    ///
+    /// # Errors
+    ///
+    /// [`ErrorKind::InvalidInput`] when this claim has stored another
+    /// generation or, as far as the store can see it, another value.
     async fn stage(&self, delivery: Delivery<'_>) -> Result<StoredVersion>;
 
     /// Reads the pending version back, so that an interrupted run can go on
@@ -221,7 +239,12 @@ pub trait Deliver: Labels {
 ///   [`ErrorKind::Damaged`], and is not opened.
 #[async_trait]
 pub trait Open: Send + Sync + 'static {
-    /// The value at a path: the current one, or that of a generation.
+    /// The value at a path: the current one, or that of a generation under
+    /// whichever label (a probe verifies a pending one by naming it).
+    ///
+    /// # Errors
+    ///
+    /// [`ErrorKind::NotFound`] when there is none.
     async fn open(
         &self,
         path: &str,
