@@ -4,6 +4,8 @@
 //! store, and the backends. A value passes through here and is never logged,
 //! never part of an error, and never handed to somebody who only plans.
 
+#[cfg(feature = "age")]
+pub mod age;
 #[cfg(any(test, feature = "testing"))]
 mod memory;
 #[cfg(any(test, feature = "age", feature = "testing"))]
@@ -131,13 +133,16 @@ pub struct StoredVersion {
 }
 
 /// The versions at one place.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Versions {
     /// What a plain read gives.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub current: Option<StoredVersion>,
     /// What a plain read gave before.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub previous: Option<StoredVersion>,
     /// What was delivered and is not yet promoted; no consumer reads it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub pending: Option<StoredVersion>,
 }
 
