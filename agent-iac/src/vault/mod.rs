@@ -293,3 +293,77 @@ impl fmt::Debug for dyn SecretStore {
         write!(f, "SecretStore({})", self.description())
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_place_is_a_store_and_a_sound_path() {
+        let long = "x".repeat(128);
+        let (longest, too_long) =
+            ([&*long; 4].join("/")[..MAX_PATH].to_owned(), [&*long; 4].join("/"));
+        for (path, sound) in [
+            ("agents/eu/invoice-reader/db", true),
+            ("a", true),
+            ("a b/'c' \"d\"/é/$HOME/*", true),
+            ("a.b/c..", true),
+            ("-rf", true),
+            (&*long, true),
+            (&*longest, true),
+            ("", false),
+            ("/", false),
+            ("/a", false),
+            ("a/", false),
+            ("a//b", false),
+            (".", false),
+            ("..", false),
+            ("a/../b", false),
+            (".hidden", false),
+            ("a/.b", false),
+            ("a\\b", false),
+            ("c:/windows", false),
+            ("a\nb", false),
+            ("a\0b", false),
+            ("a\u{202e}b", false),
+            ("a\u{200b}b", false),
+            (&*format!("{long}x"), false),
+            (&*too_long, false),
+        ] {
+            let text = format!("vault:{path}");
+            match text.parse::<Place>() {
+                Ok(place) => {
+                    assert!(sound, "{path:?} is taken for a path");
+                    assert_eq!((place.store(), place.path()), ("vault", path));
+                    assert_eq!(place.to_string(), text);
+                    let json = serde_json::to_string(&place).unwrap();
+                    assert_eq!(serde_json::from_str::<Place>(&json).unwrap(), place);
+                }
+                Err(error) => {
+                    assert!(!sound, "{path:?}: {error:?}");
+                    assert_eq!(error.kind(), ErrorKind::InvalidFleet);
+                    assert!(error.repair().is_some());
+                    assert!(is_printable(error.message()), "{error:?}");
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn the_name_of_a_store_is_a_lower_case_word() {
+        for (text, sound) in [
+            ("vault:a", true),
+            ("vault-2:a", true),
+            ("2:a", true),
+            (":a", false),
+            ("a", false),
+            ("Vault:a", false),
+            ("my vault:a", false),
+            ("my_vault:a", false),
+            ("v\u{e4}ult:a", false),
+            ("", false),
+        ] {
+            assert_eq!(text.parse::<Place>().is_ok(), sound, "{text:?}");
+        }
+    }
+}
