@@ -188,11 +188,17 @@ impl Actor {
 
 impl std::fmt::Display for Actor {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        write!(f, "{} ({}, {})", self.subject, self.issuer, match self.assurance {
-            Assurance::Asserted => "asserted",
-            Assurance::Oidc => "verified by OIDC",
-            Assurance::Signed => "signed",
-        })
+        write!(
+            f,
+            "{} ({}, {})",
+            self.subject,
+            self.issuer,
+            match self.assurance {
+                Assurance::Asserted => "asserted",
+                Assurance::Oidc => "verified by OIDC",
+                Assurance::Signed => "signed",
+            }
+        )
     }
 }
 

@@ -15,7 +15,8 @@ pub use entry::{
     ObservedEvent, PlanEvent, Proof, RecordEvent, RunEvent, RunPurpose, StepEvent, Summary,
 };
 pub use fold::{
-    AgentRecord, CredentialRecord, Hold, Leaving, Managed, OpenRun, OpenStep, Record, State, Touched,
+    AgentRecord, CredentialRecord, Hold, Leaving, Managed, OpenRun, OpenStep, Record, State,
+    Touched,
 };
 pub use names::{Claim, Fence, RunId};
 
