@@ -26,6 +26,8 @@ pub mod schema;
 pub mod secret;
 #[cfg(feature = "sqlite")]
 mod sqlite;
+#[cfg(feature = "testing")]
+pub mod testing;
 pub mod value;
 pub mod vault;
 

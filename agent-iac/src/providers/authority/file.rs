@@ -1,10 +1,7 @@
 //! The authority's file: its tables, opening it, and what goes wrong with
 //! files.
 
-use std::{
-    path::{Path, PathBuf},
-    time::Duration,
-};
+use std::path::{Path, PathBuf};
 
 use jiff::Timestamp;
 use rusqlite::{
@@ -27,7 +24,7 @@ const VERSION: i32 = 1;
 const OLDEST_LIBRARY: i32 = 3_037_000;
 /// How long a call waits for another program's transaction. A batch of a
 /// thousand writes takes about a tenth of a second.
-const BUSY: Duration = Duration::from_secs(5);
+const BUSY_MILLIS: u32 = 5_000;
 
 /// Plain columns throughout, so that a person can read and mend the file with
 /// any SQLite tool: actions are words with spaces between them, times are text.
@@ -133,17 +130,18 @@ impl File {
     }
 }
 
-#[cfg(unix)]
 fn inode(path: &Path) -> Result<Inode> {
-    use std::os::unix::fs::MetadataExt as _;
     let metadata = path.metadata().map_err(|error| unreachable_file(path, error))?;
-    Ok((metadata.dev(), metadata.ino()))
-}
-
-#[cfg(not(unix))]
-fn inode(path: &Path) -> Result<Inode> {
-    // Here a file that is open cannot be replaced.
-    path.metadata().map_err(|error| unreachable_file(path, error))?;
+    if !metadata.is_file() {
+        return Err(not_an_authority(path));
+    }
+    #[cfg(unix)]
+    return {
+        use std::os::unix::fs::MetadataExt as _;
+        Ok((metadata.dev(), metadata.ino()))
+    };
+    // Elsewhere a file that is open cannot be replaced.
+    #[cfg(not(unix))]
     Ok((0, 0))
 }
 
@@ -205,7 +203,9 @@ fn connect(path: &Path, flags: OpenFlags) -> Result<Connection> {
     // Not `OpenFlags::default()`: a path that looks like a URI is a path.
     let connection =
         Connection::open_with_flags(path, flags | OpenFlags::SQLITE_OPEN_NO_MUTEX).map_err(sql)?;
-    connection.busy_timeout(BUSY).map_err(sql)?;
+    // By pragma: rusqlite's own method needs a library of 3.44 since its 0.42.
+    let _patience: i64 =
+        pragma(&connection, &format!("busy_timeout = {BUSY_MILLIS}")).map_err(sql)?;
     // What stands in the file may have been written by anybody: its schema is
     // not trusted with functions, and its cells are checked as they are read.
     connection

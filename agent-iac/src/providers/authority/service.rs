@@ -213,6 +213,12 @@ impl Authority {
         }
     }
 
+    /// Waits until every use so far is written down.
+    #[cfg(test)]
+    pub(super) fn wait_for_uses(&self) {
+        crate::clock::block_on(self.uses.run(|_| ())).expect("the thread runs");
+    }
+
     /// Writes down that a key was used, without waiting for it.
     fn note_use(&self, key: &str) {
         let now = self.clock.now();

@@ -1,0 +1,7 @@
+//! What tests are made of: a simulated world with faults, and the suites that
+//! every provider, ledger and secret store passes.
+//!
+//! Owns nothing that a program in use needs; it stands behind the feature
+//! `testing`.
+
+pub mod provider;
