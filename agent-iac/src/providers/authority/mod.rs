@@ -46,7 +46,8 @@ mod service;
 #[cfg(feature = "authority")]
 mod writes;
 
-#[cfg(all(test, feature = "authority"))]
+#[cfg(feature = "authority")]
+#[cfg(test)]
 mod tests;
 
 pub use pattern::{Action, Pattern};

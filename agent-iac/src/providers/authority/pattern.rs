@@ -121,7 +121,6 @@ impl Pattern {
         let mut object = object.split('/');
         for segment in self.0.split('/') {
             match (segment, object.next()) {
-                (_, None) => return false,
                 ("**", Some(_)) => return true,
                 ("*", Some(_)) => {}
                 (segment, Some(found)) if segment == found => {}

@@ -144,7 +144,10 @@ impl Session<'_> {
             .help("look at the table `claims`; somebody may have changed it")
             .caused_by(error)
         })?;
-        Ok(Some(Registered::Done { type_name, written: Written { object, correlation: None } }))
+        Ok(Some(Registered::Done {
+            type_name,
+            written: Box::new(Written { object, correlation: None }),
+        }))
     }
 
     /// The answer of an earlier call with this claim.
@@ -152,7 +155,7 @@ impl Session<'_> {
         match self.claimed(claim)? {
             None => Ok(None),
             Some(Registered::Done { type_name, written }) if type_name == R::TYPE => {
-                Ok(Some(written))
+                Ok(Some(*written))
             }
             Some(Registered::Done { type_name, .. }) => Err(Error::new(
                 ErrorKind::Bug,
@@ -194,7 +197,7 @@ impl Session<'_> {
 }
 
 enum Registered {
-    Done { type_name: String, written: Written },
+    Done { type_name: String, written: Box<Written> },
     GivenUp,
 }
 
@@ -549,7 +552,7 @@ fn end_key(session: &Session<'_>, id: &str) -> Result<()> {
 /// wakes up late finds its claim given up, so that the answer stays true.
 pub(super) fn settle(session: &Session<'_>, claim: &Claim) -> Result<Settled> {
     match session.claimed(claim)? {
-        Some(Registered::Done { written, .. }) => Ok(Settled::Done(written)),
+        Some(Registered::Done { written, .. }) => Ok(Settled::Done(*written)),
         Some(Registered::GivenUp) => Ok(Settled::NotDone),
         None => {
             session.execute(

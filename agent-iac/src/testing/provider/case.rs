@@ -72,8 +72,8 @@ impl<'s> Case<'s> {
         self.suite.run.claim(self.suite.next())
     }
 
-    /// The mark of one object; the same for the same sample.
-    pub(super) fn mark(&self, fleet: &str) -> Mark {
+    /// The mark of what a fleet makes here.
+    pub(super) fn mark(fleet: &str) -> Mark {
         let address = "conformance.object".parse().expect("the address is well formed");
         Mark { fleet: fleet.into(), environment: "test".into(), address }
     }
@@ -92,7 +92,7 @@ impl<'s> Case<'s> {
     pub(super) fn request(&self, operation: Operation<Values>, seen: Observation) -> WriteRequest {
         WriteRequest {
             claim: self.claim(),
-            mark: self.mark("conformance"),
+            mark: Self::mark("conformance"),
             operation,
             seen,
             credential: None,

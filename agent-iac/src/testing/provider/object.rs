@@ -60,7 +60,7 @@ pub(super) async fn check<R: Resource>(
     case.holds(key_stays, &changed);
 
     let (first, claim) = creating(&mut case, &values).await;
-    let (others, _) = (fresh::<R>(&case, owner(1), sample).0, ());
+    let (others, _) = fresh::<R>(&case, owner(1), sample);
     let second = case.written(case.create(&others)).await;
     reading(&mut case, &values, &first, &second).await;
     listing(&mut case, owners, &first, &second).await;
@@ -211,9 +211,9 @@ async fn settling(case: &mut Case<'_>, claim: &Claim, created: &Object) {
 async fn marking(case: &mut Case<'_>, created: &Object) {
     let Some(mark) = &created.mark else { return };
     case.rule("an object carries the mark that it was written with");
-    case.holds(*mark == case.mark("conformance"), mark);
+    case.holds(*mark == Case::mark("conformance"), mark);
     case.rule("another fleet's object is refused as foreign");
-    let foreign = WriteRequest { mark: case.mark("another"), ..case.delete(created) };
+    let foreign = WriteRequest { mark: Case::mark("another"), ..case.delete(created) };
     case.refused(case.one(foreign).await, Some(ErrorKind::Foreign));
     let found = case.present(&created.id).await;
     case.holds(found == *created, &found);
