@@ -26,7 +26,7 @@ pub mod schema;
 pub mod secret;
 #[cfg(feature = "sqlite")]
 mod sqlite;
-#[cfg(feature = "testing")]
+#[cfg(any(test, feature = "testing"))]
 pub mod testing;
 pub mod value;
 pub mod vault;

@@ -8,6 +8,10 @@
 //! object patterns. It knows nothing of fleets and plans, but for the mark
 //! that tells whose an object is.
 //!
+//! Each key has the form `agia_[0-9a-f]{64}_[0-9a-f]{8}`: a prefix for secret
+//! scanners to look for, 256 random bits, and a checksum that tells a slip of
+//! the hand from a key that nobody was given. Only hashes of keys are kept.
+//!
 //! A change that somebody makes in the file with another SQLite tool is seen
 //! by the next call: nothing is cached.
 //!

@@ -134,7 +134,6 @@ impl World {
     }
 }
 
-#[cfg(feature = "testing")]
 mod conformance {
     use super::*;
     use crate::{resource::Resource as _, testing::provider::Suite};

@@ -239,7 +239,7 @@ pub(super) fn write<R: Managed>(session: &Session<'_>, job: &Job<R>) -> Result<W
         return Ok(written);
     }
     let id = match &job.operation {
-        Operation::Create(spec) => create::<R>(session, spec)?,
+        Operation::Create(spec) => create::<R>(session, spec, &job.mark)?,
         Operation::Update { id, desired } => {
             R::validate(desired)?;
             let now = as_seen::<R>(session, id, job)?.ok_or_else(|| gone::<R>(&job.seen))?;
@@ -274,7 +274,7 @@ pub(super) fn write<R: Managed>(session: &Session<'_>, job: &Job<R>) -> Result<W
     session.register::<R>(&job.claim, object)
 }
 
-fn create<R: Managed>(session: &Session<'_>, spec: &R::Spec) -> Result<String> {
+fn create<R: Managed>(session: &Session<'_>, spec: &R::Spec, ours: &Mark) -> Result<String> {
     R::validate(spec)?;
     let key = R::key(spec);
     let found = by_key::<R>(session.connection, &key).map_err(|error| session.sql(error))?;
@@ -284,13 +284,14 @@ fn create<R: Managed>(session: &Session<'_>, spec: &R::Spec) -> Result<String> {
     };
     if let Some(found) = found {
         return Err(match &found.mark {
-            Some(mark) => Error::new(
-                ErrorKind::Foreign,
-                format!("{} exists and belongs to {mark}", what()),
-            )
-            .help(
-                "plan again if that is this fleet; otherwise choose another one or move it there",
-            ),
+            Some(mark) if mark == ours => {
+                Error::new(ErrorKind::StalePlan, format!("{} exists already", what()))
+                    .help("plan again")
+            }
+            Some(mark) => {
+                Error::new(ErrorKind::Foreign, format!("{} exists and belongs to {mark}", what()))
+                    .help("choose another one, or move it here first")
+            }
             None => Error::new(ErrorKind::Foreign, format!("{} exists and is not ours", what()))
                 .help("import it, or choose another one"),
         });

@@ -34,6 +34,8 @@
 mod case;
 mod credential;
 mod object;
+#[cfg(all(test, feature = "derive"))]
+mod tests;
 
 use std::{
     fmt,
