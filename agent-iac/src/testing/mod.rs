@@ -1,6 +1,8 @@
-//! Conformance suites and stand-ins for tests.
+//! What tests are made of: a simulated world with faults, and the suites that
+//! every provider, ledger and secret store passes.
 //!
-//! Owns what shows that an implementation keeps a trait's contract. It is no
-//! part of a running deployment.
+//! Owns nothing that a program in use needs; it stands behind the feature
+//! `testing`.
 
 pub mod ledger;
+pub mod vault;
