@@ -19,9 +19,13 @@ pub mod ledger;
 pub mod plan;
 pub mod prelude;
 pub mod provider;
+#[cfg(feature = "derive")]
+pub mod providers;
 pub mod resource;
 pub mod schema;
 pub mod secret;
+#[cfg(feature = "sqlite")]
+mod sqlite;
 #[cfg(any(test, feature = "testing"))]
 pub mod testing;
 pub mod value;

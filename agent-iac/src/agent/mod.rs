@@ -214,10 +214,7 @@ pub struct Live<'a> {
 
 impl<'a> Live<'a> {
     /// The values of each resource, by field.
-    pub fn new(
-        instance: &'a Instance,
-        values: BTreeMap<String, BTreeMap<String, Value>>,
-    ) -> Self {
+    pub fn new(instance: &'a Instance, values: BTreeMap<String, BTreeMap<String, Value>>) -> Self {
         Self { instance, values }
     }
 

@@ -17,8 +17,8 @@ pub use file::SavedPlan;
 pub use observations::{Observations, Observed, Undeclared};
 pub use planner::{Options, plan};
 pub use step::{
-    AgentChange, AgentStep, Blocked, CredentialTarget, Drift, FieldDrift, Part, PropertyChange, Reason, Risk,
-    Step, Target, Totals,
+    AgentChange, AgentStep, Blocked, CredentialTarget, Drift, FieldDrift, Part, PropertyChange,
+    Reason, Risk, Step, Target, Totals,
 };
 
 use std::collections::{BTreeMap, BTreeSet};

@@ -12,7 +12,7 @@ mod types;
 pub use erased::{DynObserve, DynProbe, DynWrite};
 pub use principals::{Observers, Probers, Provider, Writers};
 pub use types::{
-    AtOnce, Attempt, Capabilities, CredentialCapabilities, Issued, IssueRequest, Limits, Listing,
+    AtOnce, Attempt, Capabilities, CredentialCapabilities, IssueRequest, Issued, Limits, Listing,
     Mark, Object, Observation, Operation, Origin, Reach, Recovery, Reference, RevokeRequest,
     Settled, Tried, Write, WriteRequest, Written,
 };

@@ -5,4 +5,5 @@
 //! `testing`.
 
 pub mod ledger;
+pub mod provider;
 pub mod vault;
