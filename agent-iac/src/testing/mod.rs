@@ -7,3 +7,5 @@
 pub mod ledger;
 pub mod provider;
 pub mod vault;
+#[cfg(feature = "derive")]
+pub mod world;
