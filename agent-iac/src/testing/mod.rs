@@ -7,3 +7,4 @@
 pub mod ledger;
 pub mod provider;
 pub mod vault;
+pub mod world;
