@@ -289,4 +289,8 @@ impl Probe<ApiKey> for Prober {
         }
         answers
     }
+
+    fn decoy(&self, entropy: &dyn Entropy) -> Secret {
+        key::generate(entropy)
+    }
 }
