@@ -7,7 +7,15 @@
 mod chain;
 mod entry;
 mod fold;
+mod grouping;
+mod memory;
 mod names;
+mod part;
+#[cfg(feature = "sqlite")]
+pub mod sqlite;
+#[cfg(test)]
+mod tests;
+mod verify;
 
 pub use chain::{Batch, FORMAT, Head, Header};
 pub use entry::{
@@ -16,9 +24,14 @@ pub use entry::{
 };
 pub use fold::{
     AgentRecord, CredentialRecord, Hold, Leaving, Managed, OpenRun, OpenStep, Record, State,
-    Touched,
 };
+pub use grouping::{Accepted, Group, Held, Prepared};
+pub use memory::MemoryLedger;
 pub use names::{Claim, Fence, RunId};
+pub use part::Touched;
+#[cfg(feature = "sqlite")]
+pub use sqlite::SqliteLedger;
+pub use verify::{Verified, follows_pin, verify};
 
 use std::{collections::BTreeMap, time::Duration};
 
@@ -116,8 +129,8 @@ pub enum Query {
 ///   since when and from where.
 /// * **Constant.** The bytes written for an append do not depend on how much
 ///   was recorded before.
-/// * **Genesis.** A new ledger is empty; its first batch holds
-///   [`LedgerEvent::Opened`].
+/// * **Genesis.** The first batch holds [`LedgerEvent::Opened`]; a durable
+///   backend writes it when it makes a ledger.
 /// * **Cancel-safe.** A dropped append was either carried out or not at all.
 #[async_trait]
 pub trait Ledger: Send + Sync + 'static {

@@ -4,4 +4,7 @@
 //! Owns nothing that a program in use needs; it stands behind the feature
 //! `testing`.
 
+pub mod ledger;
 pub mod provider;
+pub mod vault;
+pub mod world;

@@ -148,6 +148,10 @@ impl<'a> Planner<'a> {
         let mut step = self.step(&wanted, Action::Adopt, reason);
         step.access = AccessChange::default();
         step.id = Some(object.id.clone());
+        if let Some(target) = &mut step.target {
+            // The object stays as it is, and so does what it gives.
+            target.access = self.access_of(desired.resource_type, object);
+        }
         self.adopted.insert(address, object);
         self.push(step);
     }
