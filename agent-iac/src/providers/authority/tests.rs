@@ -528,11 +528,8 @@ fn a_file_that_somebody_holds_is_worth_another_try() {
     let error = {
         // Opening reads the file, so the wait is cut short afterwards only.
         holder.execute_batch("COMMIT").unwrap();
-        let _none: i64 = file
-            .connection()
-            .unwrap()
-            .query_row("PRAGMA busy_timeout = 0", [], |row| row.get(0))
-            .unwrap();
+        let none = std::time::Duration::ZERO;
+        crate::sqlite::wait_for_locks(file.connection().unwrap(), none).unwrap();
         holder.execute_batch("BEGIN EXCLUSIVE").unwrap();
         file.read(|file| rows::list::<Account>(file, &Listing::All)).unwrap_err()
     };
