@@ -62,27 +62,31 @@ fn fleet(lists: Option<bool>) -> Fleet {
 }
 
 fn world() -> World {
-    let folder = tempfile::tempdir().unwrap();
-    let (clock, entropy) = (Arc::new(SystemClock), Arc::new(SystemEntropy));
+    let folder = tempfile::tempdir().expect("there is a place for temporary files");
     let path = folder.path().join("authority.db");
-    let provider = AuthorityProvider::create(path, clock.clone(), entropy.clone()).unwrap();
-    let ledger = MemoryLedger::opened(clock, "billing", "test").unwrap();
+    let provider = AuthorityProvider::create(path, Arc::new(SystemClock), Arc::new(SystemEntropy))
+        .expect("an empty folder takes an authority");
+    let ledger =
+        MemoryLedger::opened(Arc::new(SystemClock), "billing", "test").expect("the names are good");
     let vault = Arc::new(MemoryVault::new());
-    let deployment = Deployment::new(fleet(Some(false)), "test", Arc::new(ledger), entropy)
-        .with_provider("authority", Arc::new(provider.clone()))
-        .with_store("vault", vault.clone());
+    let deployment =
+        Deployment::new(fleet(Some(false)), "test", Arc::new(ledger), Arc::new(SystemEntropy))
+            .with_provider("authority", Arc::new(provider.clone()))
+            .with_store("vault", Arc::<MemoryVault>::clone(&vault));
     World { deployment, vault, provider, _folder: folder }
 }
 
 impl World {
     fn plan(&self) -> SavedPlan {
-        SavedPlan::new(block_on(self.deployment.plan(&PlanRequest::default())).unwrap()).unwrap()
+        let plan =
+            block_on(self.deployment.plan(&PlanRequest::default())).expect("it can be planned");
+        SavedPlan::new(plan).expect("a plan has a digest")
     }
 
     fn apply(&self) -> Report {
         let plan = self.plan();
         let context = RunContext::new(Actor::asserted("test", "ada")).acknowledging(plan.digest());
-        let report = block_on(self.deployment.apply(&plan, &context)).unwrap();
+        let report = block_on(self.deployment.apply(&plan, &context)).expect("the run begins");
         assert!(report.is_complete(), "{report:?}");
         report
     }
@@ -94,13 +98,14 @@ impl World {
     }
 
     fn delivered(&self) -> String {
-        let secret = self.vault.peek("agents/eu").unwrap();
-        secret.expose(|key| String::from_utf8(key.to_vec()).unwrap())
+        let secret = self.vault.peek("agents/eu").expect("the key was delivered");
+        secret.expose(|key| String::from_utf8(key.to_vec()).expect("a key is text"))
     }
 
     fn check(&self, key: &str, action: &str, object: &str) -> Decision {
-        let authority = Authority::open(self.provider.path(), Arc::new(SystemClock)).unwrap();
-        block_on(authority.check(key, action, object)).unwrap()
+        let authority = Authority::open(self.provider.path(), Arc::new(SystemClock))
+            .expect("the authority is there");
+        block_on(authority.check(key, action, object)).expect("the file can be read")
     }
 }
 

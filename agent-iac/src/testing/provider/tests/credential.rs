@@ -46,7 +46,7 @@ struct Kept {
     /// By id: the login, its secret, and whether it is revoked.
     logins: BTreeMap<String, (Object, Vec<u8>, bool)>,
     claims: BTreeMap<Claim, Object>,
-    revocations: BTreeMap<Claim, ()>,
+    revocations: std::collections::BTreeSet<Claim>,
 }
 
 impl Logins {
@@ -100,12 +100,11 @@ impl Logins {
         let identity = Value::from(attempt.identity);
         match found {
             _ if self.is(Wrong::LetsAnybodyIn) => Tried::Accepted,
-            None => Tried::Refused("bad".into()),
             Some((.., true)) if self.is(Wrong::LetsTheRevokedIn) => Tried::Accepted,
             Some((.., true)) if self.is(Wrong::TellsTheRevokedApart) => {
                 Tried::Refused("revoked".into())
             }
-            Some((.., true)) => Tried::Refused("bad".into()),
+            None | Some((.., true)) => Tried::Refused("bad".into()),
             Some((object, ..)) if object.value("of") != Some(&identity) => {
                 Tried::Unknown("another's".into())
             }
@@ -169,7 +168,7 @@ impl Issue<Login> for Logins {
             batch
                 .iter()
                 .map(|request| {
-                    let known = kept.revocations.insert(request.claim.clone(), ()).is_some();
+                    let known = !kept.revocations.insert(request.claim.clone());
                     for (id, (.., ended)) in &mut kept.logins {
                         if *id == request.id && *ended && !known && self.is(Wrong::RefusesTwice) {
                             return Err(Error::new(ErrorKind::NotFound, "it is gone"));
