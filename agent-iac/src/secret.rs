@@ -123,12 +123,12 @@ mod tests {
     #[test]
     fn a_fingerprint_is_the_standard_hmac_of_address_generation_and_secret() {
         let every_byte: Vec<u8> = (0..=255).collect();
-        let cases: [(&[u8], &str, u32, &[u8], &str); 4] = [
+        let cases = [
             (
-                &[0x0b; 20],
+                &[0x0b; 20][..],
                 "triage.key",
                 1,
-                b"Hi There",
+                &b"Hi There"[..],
                 "4133f4bea90c468abdea874b5470b24eadb0a41f329a5a91ae1b1d79d55ba1a1",
             ),
             (

@@ -120,6 +120,10 @@ pub enum Query {
 ///   that moved, when one of `expected` has another version; otherwise the
 ///   backend itself puts it behind the newest batch, however many others were
 ///   appended meanwhile.
+/// * **Sound.** An append that holds no entries, changes a record without
+///   expecting its version, or cannot follow what was recorded (a step that
+///   ends without having begun) is refused with
+///   [`ErrorKind::InvalidInput`](crate::ErrorKind::InvalidInput).
 /// * **Durable.** What was answered survives a power cut; what was refused or
 ///   failed left nothing behind. When it cannot be told, the error's kind is
 ///   [`ErrorKind::InDoubt`](crate::ErrorKind::InDoubt).

@@ -87,8 +87,12 @@ impl Rows<'_> {
     pub(super) fn snapshot<T>(&self, read: impl FnOnce(&Self) -> Result<T>) -> Result<T> {
         self.connection.execute_batch("BEGIN").explained(self.path)?;
         let result = read(self);
-        // Nothing was written, so it does not matter which end it is.
-        self.connection.execute_batch("ROLLBACK").explained(self.path)?;
+        // Nothing was written, so it does not matter which end it is; and where
+        // a failure ended it already, that failure is what has to be said.
+        if !self.connection.is_autocommit() {
+            let ended = self.connection.execute_batch("ROLLBACK").explained(self.path);
+            return result.and_then(|value| ended.map(|()| value));
+        }
         result
     }
 
@@ -143,14 +147,14 @@ impl Rows<'_> {
                 })?;
             }
             Query::Agents(instances) => {
+                let mut records = self.prepare(
+                    "SELECT instance, resource, record FROM records WHERE instance = ?1",
+                )?;
+                let mut agents = self.prepare("SELECT agent FROM agents WHERE instance = ?1")?;
                 for instance in instances.iter().collect::<BTreeSet<_>>() {
-                    let key = [instance.to_string()];
-                    self.each(
-                        "SELECT instance, resource, record FROM records WHERE instance = ?1",
-                        key.clone(),
-                        |row| self.record(row, &mut state.records),
-                    )?;
-                    self.each("SELECT agent FROM agents WHERE instance = ?1", key, |row| {
+                    let key = instance.to_string();
+                    self.rows_of(&mut records, [&key], |row| self.record(row, &mut state.records))?;
+                    self.rows_of(&mut agents, [&key], |row| {
                         state.agents.insert(instance.clone(), self.json(row, 0)?);
                         Ok(())
                     })?;
@@ -289,9 +293,9 @@ impl Rows<'_> {
         match of {
             None => self.each(COLUMNS, [], &mut read)?,
             Some(instances) => {
+                let mut some = self.prepare(&format!("{COLUMNS} WHERE instance = ?1"))?;
                 for instance in instances {
-                    let sql = format!("{COLUMNS} WHERE instance = ?1");
-                    self.each(&sql, [instance.to_string()], &mut read)?;
+                    self.rows_of(&mut some, [instance.to_string()], &mut read)?;
                 }
             }
         }
@@ -434,9 +438,17 @@ impl Rows<'_> {
         &self,
         sql: &str,
         params: impl rusqlite::Params,
+        read: impl FnMut(&Row<'_>) -> Result<()>,
+    ) -> Result<()> {
+        self.rows_of(&mut self.prepare(sql)?, params, read)
+    }
+
+    fn rows_of(
+        &self,
+        statement: &mut rusqlite::Statement<'_>,
+        params: impl rusqlite::Params,
         mut read: impl FnMut(&Row<'_>) -> Result<()>,
     ) -> Result<()> {
-        let mut statement = self.prepare(sql)?;
         let mut rows = statement.query(params).explained(self.path)?;
         while let Some(row) = rows.next().explained(self.path)? {
             read(row)?;

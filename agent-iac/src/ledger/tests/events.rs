@@ -182,12 +182,10 @@ fn tried() -> impl Strategy<Value = Tried> {
 
 fn proof() -> impl Strategy<Value = Proof> {
     let refused = Tried::Refused(String::from("no"));
-    let holds = Proof { accepted: Tried::Accepted, random: refused.clone(), revoked: refused };
-    let any = (tried(), tried(), tried()).prop_map(|(accepted, random, revoked)| Proof {
-        accepted,
-        random,
-        revoked,
-    });
+    let holds =
+        Proof { accepted: Tried::Accepted, random: refused.clone(), revoked: refused, gone: false };
+    let any = (tried(), tried(), tried(), any::<bool>())
+        .prop_map(|(accepted, random, revoked, gone)| Proof { accepted, random, revoked, gone });
     prop_oneof![Just(holds), any]
 }
 

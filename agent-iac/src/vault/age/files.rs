@@ -99,17 +99,10 @@ impl Files {
         read().map_err(|error| failed("read", &path, error))
     }
 
-    /// Refuses a file that somebody else put here. Root may, as it owns
-    /// everything anyway.
     #[cfg(unix)]
     fn check_owner(&self, meta: &fs::Metadata) -> io::Result<()> {
         use std::os::unix::fs::MetadataExt as _;
-        let ours = fs::metadata(&self.root)?.uid();
-        if meta.uid() == ours || meta.uid() == 0 {
-            Ok(())
-        } else {
-            Err(io::Error::other(OtherOwner))
-        }
+        check_owner(meta.uid(), fs::metadata(&self.root)?.uid())
     }
 
     #[cfg(not(unix))]
@@ -163,12 +156,16 @@ impl Files {
         let (source, path) = (self.path(from), self.path(to));
         let link = || -> io::Result<bool> {
             self.remove_if_there(&temporary)?;
-            self.before(Step::Link, &temporary)?;
-            match fs::hard_link(&source, self.path(&temporary)) {
+            let linked = self
+                .before(Step::Link, &temporary)
+                .and_then(|()| fs::hard_link(&source, self.path(&temporary)));
+            match linked.map_err(|error| error.kind()) {
                 Ok(()) => {}
-                Err(error) if error.kind() == io::ErrorKind::NotFound => return Err(error),
                 // Not every file system has a second name for a file.
-                Err(_) => return Ok(false),
+                Err(io::ErrorKind::Unsupported | io::ErrorKind::PermissionDenied) => {
+                    return Ok(false);
+                }
+                Err(kind) => return Err(kind.into()),
             }
             self.before(Step::Rename, to)?;
             fs::rename(self.path(&temporary), &path)?;
@@ -280,6 +277,14 @@ fn optional<T>(result: io::Result<T>) -> io::Result<Option<T>> {
     }
 }
 
+/// Refuses a file that somebody else put here. Root may, as it owns everything
+/// anyway.
+#[cfg(unix)]
+fn check_owner(owner: u32, owner_of_folder: u32) -> io::Result<()> {
+    if owner == owner_of_folder || owner == 0 { Ok(()) } else { Err(io::Error::other(OtherOwner)) }
+}
+
+#[cfg_attr(not(unix), expect(dead_code, reason = "there are no owners here"))]
 #[derive(Debug)]
 struct OtherOwner;
 
@@ -321,4 +326,50 @@ pub(super) fn failed(verb: &str, path: &Path, error: io::Error) -> Error {
         _ => (ErrorKind::Io, "look at the disk and the file system, then repeat"),
     };
     Error::new(kind, message).help(help).caused_by(error)
+}
+
+#[cfg(all(test, unix))]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_file_of_another_user_is_foreign() {
+        for (owner, owner_of_folder, is_ours) in [
+            (1000, 1000, true),
+            (0, 1000, true),
+            (0, 0, true),
+            (1001, 1000, false),
+            (1000, 0, false),
+        ] {
+            let checked = check_owner(owner, owner_of_folder);
+            assert_eq!(checked.is_ok(), is_ours, "{owner} in a folder of {owner_of_folder}");
+            if let Err(error) = checked {
+                let error = failed("read", Path::new("secrets/a.age"), error);
+                assert_eq!(error.kind(), ErrorKind::Foreign);
+                assert_eq!(
+                    error.chain(),
+                    "cannot read `secrets/a.age`: it belongs to another user than its folder"
+                );
+            }
+        }
+    }
+
+    #[test]
+    fn a_file_system_without_hard_links_gets_a_copy() {
+        let folder = tempfile::tempdir().unwrap();
+        for name in layout::FOLDERS {
+            create_folder(&folder.path().join(name)).unwrap();
+        }
+        let watch = |step, _: &str| match step {
+            Step::Link => Err(io::ErrorKind::Unsupported.into()),
+            _ => Ok(()),
+        };
+        let files = Files::watched(folder.path().to_owned(), Arc::new(watch));
+        let lock = files.lock(0).unwrap();
+        files.replace(&lock, "secrets/a", b"new").unwrap();
+        files.replace(&lock, "secrets/b", b"old").unwrap();
+        files.link(&lock, "secrets/a", "secrets/b").unwrap();
+        assert_eq!(files.read("secrets/b").unwrap().unwrap(), b"new");
+        assert!(files.link(&lock, "secrets/none", "secrets/b").is_err());
+    }
 }

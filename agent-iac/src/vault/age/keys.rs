@@ -3,7 +3,13 @@
 //! Owns [`Recipients`] and [`Key`]. A secret key is read when the handle that
 //! needs it is made, so a program that only plans never touches one.
 
-use std::{collections::BTreeMap, fmt, fs, io, io::Write as _, path::PathBuf, sync::Arc};
+use std::{
+    collections::BTreeMap,
+    fmt, fs, io,
+    io::Write as _,
+    path::{Path, PathBuf},
+    sync::Arc,
+};
 
 use ::age::x25519;
 use secrecy::ExposeSecret as _;
@@ -177,18 +183,22 @@ impl Key {
     /// When the file cannot be written, or is there and holds no key.
     pub fn create(path: impl Into<PathBuf>) -> Result<Self> {
         let path = path.into();
-        if let Some(folder) = path.parent().filter(|folder| !folder.as_os_str().is_empty()) {
-            files::create_folder(folder)?;
+        let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty());
+        let folder = folder.unwrap_or(Path::new("."));
+        files::create_folder(folder)?;
+        if path.exists() {
+            let key = Self::file(path);
+            key.load()?;
+            return Ok(key);
         }
         let identity = x25519::Identity::generate();
         let text = identity.to_string();
+        // Written aside, so that a crash leaves no half of a key, then linked,
+        // which takes nobody's place when another program was faster.
+        let mut aside = path.clone().into_os_string();
+        aside.push(format!(".{}-{}", std::process::id(), identity.to_public()));
         let write = || -> io::Result<()> {
-            let mut file = match files::create_new(&path) {
-                Err(error) if error.kind() == io::ErrorKind::AlreadyExists => return Ok(()),
-                file => file?,
-            };
-            // One write, so that a crash leaves a whole file or an empty one,
-            // and not a cut key that looks like one.
+            let mut file = files::create_new(aside.as_ref())?;
             let text = Secret::from_text(format!(
                 "# public key: {}\n{}\n",
                 identity.to_public(),
@@ -196,9 +206,13 @@ impl Key {
             ));
             text.expose(|text| file.write_all(text))?;
             file.sync_all()?;
-            files::sync_folder(
-                path.parent().filter(|p| !p.as_os_str().is_empty()).unwrap_or(".".as_ref()),
-            )
+            drop(file);
+            let linked = fs::hard_link(&aside, &path);
+            fs::remove_file(&aside)?;
+            match linked {
+                Err(error) if error.kind() != io::ErrorKind::AlreadyExists => Err(error),
+                _ => files::sync_folder(folder),
+            }
         };
         write().map_err(|error| files::failed("write", &path, error))?;
         let key = Self::file(path);
@@ -234,7 +248,7 @@ impl Key {
                         ErrorKind::Damaged,
                         format!("the key file `{}` holds no secret key of age", path.display()),
                     )
-                    .help("restore the file; an empty one was left by a crash and can be removed")
+                    .help("restore the file from a backup")
                 })
             }
         }
@@ -249,7 +263,7 @@ fn find(text: &Secret) -> Option<x25519::Identity> {
     })
 }
 
-fn unreadable(path: &std::path::Path, error: io::Error) -> Error {
+fn unreadable(path: &Path, error: io::Error) -> Error {
     let (kind, help) = match error.kind() {
         io::ErrorKind::NotFound => (
             ErrorKind::NotFound,
@@ -267,7 +281,7 @@ fn unreadable(path: &std::path::Path, error: io::Error) -> Error {
 
 /// Refuses a key that everybody on the machine can read.
 #[cfg(unix)]
-fn check_private(path: &std::path::Path) -> Result<()> {
+fn check_private(path: &Path) -> Result<()> {
     use std::os::unix::fs::PermissionsExt as _;
     let meta = fs::metadata(path).map_err(|error| unreadable(path, error))?;
     let everybody = meta.permissions().mode() & 0o007;
@@ -284,6 +298,6 @@ fn check_private(path: &std::path::Path) -> Result<()> {
 
 #[cfg(not(unix))]
 #[expect(clippy::unnecessary_wraps, reason = "the other systems can fail")]
-fn check_private(_: &std::path::Path) -> Result<()> {
+fn check_private(_: &Path) -> Result<()> {
     Ok(())
 }

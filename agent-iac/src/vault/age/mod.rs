@@ -130,7 +130,7 @@ impl AgeVault {
     ///
     /// The keys are files in the folder `keys`: `engine.key`, `probe.key`,
     /// `recovery.key`, and `agents.key`, which may read every path until
-    /// [`AgeVault::reader`] names nearer ones. This is made for a first try on
+    /// [`AgeVault::agent_identity`] names nearer ones. This is made for a first try on
     /// one machine. Where it matters, each of these keys lies with whom it
     /// belongs to and the recovery key off-line; the vault is then opened with
     /// [`AgeVault::open`].

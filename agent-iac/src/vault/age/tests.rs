@@ -446,6 +446,64 @@ fn a_reader_without_a_lock_never_sees_a_gap_while_versions_are_promoted() {
 }
 
 #[test]
+fn a_reader_that_was_overtaken_reads_again() {
+    let looks: [fn(&AgeVault); 2] = [
+        |vault| assert_eq!(read(vault, None).unwrap(), "value-4"),
+        |vault| assert_eq!(generations(&versions(vault).unwrap()), [Some(4), Some(3), None]),
+    ];
+    for read_again in looks {
+        let folder = Folder::new();
+        publish(&folder.vault(), 1);
+        let (other, overtaken) = (folder.vault(), AtomicBool::new(false));
+        let vault = folder.watched(move |step, file| {
+            // The label was read and named this file, which goes at that moment.
+            let now = step == Step::Read && file.ends_with(".v0.age");
+            if now && !overtaken.swap(true, Ordering::SeqCst) {
+                for generation in 2..=4 {
+                    publish(&other, generation);
+                }
+            }
+            Ok(())
+        });
+        read_again(&vault);
+    }
+}
+
+#[test]
+fn programs_that_make_one_vault_at_once_agree_on_its_keys() {
+    let folder = tempfile::tempdir().unwrap();
+    let (root, keys) = (folder.path().join("a/vault"), folder.path().join("b/keys"));
+    let vaults: Vec<AgeVault> = std::thread::scope(|scope| {
+        let make = || scope.spawn(|| AgeVault::init(&root, &keys).unwrap());
+        let threads: Vec<_> = (0..8).map(|_| make()).collect();
+        threads.into_iter().map(|thread| thread.join().unwrap()).collect()
+    });
+    publish(&vaults[0], 1);
+    for vault in &vaults {
+        assert_eq!(read(vault, None).unwrap(), "value-1");
+        Call::Promote(1).on(vault).unwrap();
+    }
+    let names = fs::read_dir(keys).unwrap().map(|entry| entry.unwrap().file_name());
+    let names: BTreeSet<_> = names.map(|name| name.into_string().unwrap()).collect();
+    let expected = ["agents.key", "engine.key", "probe.key", "recovery.key"];
+    assert_eq!(names, expected.map(str::to_owned).into());
+}
+
+#[test]
+fn a_pin_that_cannot_be_read_is_damage_and_not_a_missing_pin() {
+    let folder = Folder::new();
+    let vault = folder.vault();
+    Call::Pin(5).on(&vault).unwrap();
+    let other = Pin { ledger: "other".to_owned(), ..pin(9) };
+    for damaged in ["", "{}", &serde_json::to_string(&other).unwrap()] {
+        fs::write(folder.file("pins/a+b.json"), damaged).unwrap();
+        let error = block_on(vault.labels().unwrap().pin("a/b")).unwrap_err();
+        check_error(&error, ErrorKind::Damaged, &["a/b", "pins"]);
+        check_error(&Call::Pin(6).on(&vault).unwrap_err(), ErrorKind::Damaged, &["a/b"]);
+    }
+}
+
+#[test]
 fn the_files_are_standard_age_files_that_only_their_owner_can_read() {
     let folder = Folder::new();
     let vault = folder.vault();

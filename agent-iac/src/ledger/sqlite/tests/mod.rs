@@ -1,3 +1,5 @@
+mod crashes;
+
 use std::{fs, path::Path, sync::Arc, time::Duration};
 
 use rusqlite::{Connection, ffi};
