@@ -26,6 +26,7 @@ use crate::{
         RevokeRequest, Settled, Tried, Write, Writers, Written,
     },
     resource::Link,
+    secret::Secret,
     sqlite::Worker,
 };
 
