@@ -354,7 +354,7 @@ fn the_simulated_system_keeps_the_contract_of_providers() {
     for options in sound() {
         let world = World::new(9);
         let sim = Arc::new(world.provider_with("sim", options.clone()));
-        let suite = Suite::new(sim.clone(), world.clock(), world.entropy());
+        let suite = Suite::new(Arc::<SimProvider>::clone(&sim), world.clock(), world.entropy());
         let account = |sample: &Sample| {
             let mut account = Account::builder();
             account.name(sample.name()).note(if sample.changed() { "changed" } else { "made" });
