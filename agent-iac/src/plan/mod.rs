@@ -10,6 +10,7 @@ mod file;
 mod observations;
 mod order;
 mod planner;
+pub mod render;
 mod step;
 
 pub use action::Action;
@@ -17,8 +18,8 @@ pub use file::SavedPlan;
 pub use observations::{Observations, Observed, Undeclared};
 pub use planner::{Options, plan};
 pub use step::{
-    AgentChange, AgentStep, Blocked, CredentialTarget, Drift, FieldDrift, Part, PropertyChange, Reason, Risk,
-    Step, Target, Totals,
+    AgentChange, AgentStep, Blocked, CredentialTarget, Drift, FieldDrift, Part, PropertyChange,
+    Reason, Risk, Step, Target, Totals,
 };
 
 use std::collections::{BTreeMap, BTreeSet};
