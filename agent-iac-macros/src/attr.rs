@@ -100,7 +100,8 @@ fn read_given(cx: &Ctxt, key: &Ident, input: ParseStream<'_>) -> Given {
             Given::Value(value)
         }
         Err(error) => {
-            cx.push(error);
+            let message = format!("the value of `{key}` is no expression: {error}");
+            cx.push(syn::Error::new(error.span(), message));
             skip_to_comma(input);
             Given::Broken
         }

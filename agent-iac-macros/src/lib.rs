@@ -64,3 +64,6 @@ fn property(input: &DeriveInput) -> TokenStream {
         model.map_or_else(|| fallback::property(input), |model| expand::property::expand(&model));
     quote!(#errors #items)
 }
+
+#[cfg(test)]
+mod tests;

@@ -1,6 +1,7 @@
 //! Where generated code finds the core crate.
 
-use proc_macro2::Span;
+use proc_macro2::{Span, TokenStream, TokenTree};
+use quote::ToTokens as _;
 use syn::{Expr, Path, parse_quote_spanned};
 
 use crate::{
@@ -18,6 +19,16 @@ pub(crate) fn root(cx: &Ctxt, pairs: &[Pair]) -> Path {
 /// `::agent_iac`, named where the derive is written.
 pub(crate) fn standard() -> Path {
     parse_quote_spanned!(Span::mixed_site()=> ::agent_iac)
+}
+
+/// The path with every token at `span`. Where rustc reports a generated
+/// expression, it takes the place of its first tokens too.
+pub(crate) fn at(root: &Path, span: Span) -> TokenStream {
+    let place = |mut token: TokenTree| {
+        token.set_span(span);
+        token
+    };
+    root.to_token_stream().into_iter().map(place).collect()
 }
 
 fn parse(cx: &Ctxt, pair: &Pair) -> Option<Path> {

@@ -8,9 +8,9 @@ use std::{collections::BTreeMap, marker::PhantomData};
 
 use crate::{
     address::{Address, Instance},
-    agent::{Agent, AgentInputs, AgentTerms, References, Source},
+    agent::{Agent, AgentInputs, AgentTerms, Live, References, Source},
     error::{Error, ErrorKind},
-    resource::{Builder, Expr, Fields, IntoExpr, Node, Outputs, Property, Resource, Spec},
+    resource::{Builder, Expr, Fields, IntoExpr, Node, Outputs, Spec},
     schema::{Kind, ResourceType},
     value::Value,
 };
@@ -18,11 +18,6 @@ use crate::{
 /// Sets a key of a builder.
 pub fn set<T>(fields: &mut Fields, name: &'static str, value: impl IntoExpr<T>) {
     fields.set(name, value.into_expr().into_node());
-}
-
-/// Sets a key that a declaration may leave out.
-pub fn set_default<T: Property + Default, B: Builder>(builder: &mut B, name: &'static str) {
-    builder.fields_mut().set(name, T::default().to_node());
 }
 
 /// Refers to an output.
@@ -35,22 +30,28 @@ pub fn output<T>(address: &Address, field: &str) -> Expr<T> {
 /// # Errors
 ///
 /// The name, when the value has another shape.
-pub fn read<T: Property>(values: &BTreeMap<String, Value>, name: &str) -> Result<T, String> {
-    T::from_value(entry(values, name)).ok_or_else(|| name.to_owned())
+pub fn read<T>(
+    values: &BTreeMap<String, Value>,
+    name: &str,
+    from_value: fn(&Value) -> Option<T>,
+) -> Result<T, String> {
+    from_value(entry(values, name)).ok_or_else(|| name.to_owned())
 }
 
-/// Reads a field that has its type's default when it was left out.
+/// Reads a field that has a default when it was left out.
 ///
 /// # Errors
 ///
 /// As [`read`].
-pub fn read_or_default<T: Property + Default>(
+pub fn read_or<T>(
     values: &BTreeMap<String, Value>,
     name: &str,
+    from_value: fn(&Value) -> Option<T>,
+    default: fn() -> T,
 ) -> Result<T, String> {
     match entry(values, name) {
-        Value::Null => Ok(T::default()),
-        _ => read(values, name),
+        Value::Null => Ok(default()),
+        value => from_value(value).ok_or_else(|| name.to_owned()),
     }
 }
 
@@ -163,6 +164,26 @@ pub trait ReadsFields {
     fn reads_fields(&self);
 }
 
+/// The address of a resource of an agent.
+pub fn address(instance: &Instance, field: &str) -> Address {
+    let address = Address::new(instance.clone(), field);
+    address.expect("the derive gives field names only")
+}
+
+/// Puts one live resource together.
+///
+/// # Errors
+///
+/// As [`Live::resource`].
+pub fn live<R>(
+    live: &Live<'_>,
+    field: &str,
+    type_name: &str,
+    from_values: fn(&BTreeMap<String, Value>) -> Result<R, String>,
+) -> Result<R, Error> {
+    live.read(field, type_name, from_values)
+}
+
 /// One part of an instance's key.
 pub fn key_text<T: ToString>(input: &T) -> String {
     input.to_string()
@@ -175,9 +196,9 @@ pub fn key_text<T: ToString>(input: &T) -> String {
 ///
 /// In a constant, when the kinds differ.
 #[track_caller]
-pub const fn kind<R: Resource>(expected: Kind) -> bool {
-    if expected as u8 != R::KIND as u8 {
-        let found = R::KIND.name();
+pub const fn kind(found: Kind, expected: Kind) -> bool {
+    if expected as u8 != found as u8 {
+        let found = found.name();
         fail(&["this type is of the kind `", found, "`; write `#[", found, "(…)]`"]);
     }
     true
@@ -191,18 +212,18 @@ pub const fn kind<R: Resource>(expected: Kind) -> bool {
 ///
 /// In a constant, when `given` lacks a required key or names an output.
 #[track_caller]
-pub const fn keys<R: Resource>(given: &[&str]) {
+pub const fn keys(ty: &ResourceType, required: &[&str], given: &[&str]) {
     let mut i = 0;
     while i < given.len() {
-        if has_output(R::RESOURCE, given[i]) {
+        if has_output(ty, given[i]) {
             fail(&["`", given[i], "` is known only after apply; remove it"]);
         }
-        if !has_field(R::RESOURCE, given[i]) {
+        if !has_field(ty, given[i]) {
             return;
         }
         i += 1;
     }
-    require(R::REQUIRED, given);
+    require(required, given);
 }
 
 const fn has_field(ty: &ResourceType, name: &str) -> bool {

@@ -53,8 +53,9 @@ impl Instance {
     pub fn keyed(name: impl Into<String>, key: Vec<String>) -> Result<Self> {
         let name = name.into();
         if !is_agent_name(&name) {
-            return Err(invalid(format!("{} is not an agent's name", quoted(&name)))
-                .help(format!("use a-z, 0-9 and dashes, a letter first, at most {MAX_NAME} bytes")));
+            return Err(invalid(format!("{} is not an agent's name", quoted(&name))).help(
+                format!("use a-z, 0-9 and dashes, a letter first, at most {MAX_NAME} bytes"),
+            ));
         }
         for part in &key {
             if part.is_empty() || part.len() > MAX_KEY || !is_printable(part) {
@@ -319,4 +320,3 @@ macro_rules! as_text {
 }
 
 as_text!(Instance, Address);
-

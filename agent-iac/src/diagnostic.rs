@@ -179,7 +179,8 @@ impl Diagnostics {
     #[must_use]
     pub fn sorted(mut self) -> Self {
         self.0.sort_by(|a, b| {
-            (&a.source, &a.address, a.code, &a.message).cmp(&(&b.source, &b.address, b.code, &b.message))
+            (&a.source, &a.address, a.code, &a.message)
+                .cmp(&(&b.source, &b.address, b.code, &b.message))
         });
         self.0.dedup();
         self

@@ -9,19 +9,28 @@ pub mod __private;
 pub mod access;
 pub mod address;
 pub mod agent;
+pub mod apply;
 pub mod blueprint;
 pub mod clock;
+pub mod deployment;
 pub mod diagnostic;
 pub mod diff;
+mod drift;
 pub mod error;
 pub mod fleet;
 pub mod ledger;
 pub mod plan;
 pub mod prelude;
 pub mod provider;
+#[cfg(feature = "derive")]
+pub mod providers;
 pub mod resource;
 pub mod schema;
 pub mod secret;
+#[cfg(feature = "sqlite")]
+mod sqlite;
+#[cfg(any(test, feature = "testing"))]
+pub mod testing;
 pub mod value;
 pub mod vault;
 

@@ -112,3 +112,98 @@ impl fmt::Display for Fingerprint {
         f.write_str(&self.0)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// The expected digests were computed with another implementation: Python's
+    /// `hmac`, under the SHA-256 digest of the key. Keys and messages are those
+    /// of RFC 4231, test cases 1 and 2, and a key longer than a block.
+    #[test]
+    fn a_fingerprint_is_the_standard_hmac_of_address_generation_and_secret() {
+        let every_byte: Vec<u8> = (0..=255).collect();
+        let cases = [
+            (
+                &[0x0b; 20][..],
+                "triage.key",
+                1,
+                &b"Hi There"[..],
+                "4133f4bea90c468abdea874b5470b24eadb0a41f329a5a91ae1b1d79d55ba1a1",
+            ),
+            (
+                b"Jefe",
+                r#"invoice-reader["eu"].db_key"#,
+                u32::MAX,
+                b"what do ya want for nothing?",
+                "5c859ee833b6f5a72ea9b2ead9a8c92ef6f20c56cb0812724aabf9190a86f26a",
+            ),
+            (
+                &[0xaa; 131],
+                "triage.key",
+                2,
+                &every_byte.repeat(8),
+                "661ae2e8f37232289fb3ffdb4e3a8ffe7ec13fc65055cb7104828daaa8356705",
+            ),
+            (
+                b"",
+                "a.b",
+                0,
+                b"",
+                "69f4e78c9068ec39d542234de44ac49fcd7dc944cc2876e9a3a4b5f3979b6cec",
+            ),
+        ];
+        for (key, address, generation, secret, expected) in cases {
+            let (key, secret) =
+                (Secret::from_bytes(key.to_vec()), Secret::from_bytes(secret.to_vec()));
+            let mark = Fingerprint::of(&key, &address.parse().unwrap(), generation, &secret);
+            assert_eq!(mark.to_string(), format!("hmac-sha256:{expected}"));
+        }
+    }
+
+    #[test]
+    fn equal_secrets_have_other_fingerprints_elsewhere() {
+        let (key, secret) = (Secret::from_bytes(vec![1; 32]), Secret::from_bytes(vec![2; 32]));
+        let of = |address: &str, generation| {
+            Fingerprint::of(&key, &address.parse().unwrap(), generation, &secret)
+        };
+        let all = [of("a.k", 1), of("a.k", 11), of("b.k", 1), of("a.k1", 1)];
+        for (index, one) in all.iter().enumerate() {
+            assert!(!all[..index].contains(one));
+        }
+    }
+
+    #[test]
+    fn debug_says_nothing_of_a_secret() {
+        for text in ["", "hunter2", "a longer secret"] {
+            let secret = Secret::from_text(text.to_owned());
+            assert_eq!(format!("{secret:?}"), "Secret(…)");
+            assert_eq!(format!("{secret:#?}"), "Secret(…)");
+            assert_eq!(format!("{:?}", Some(&secret)), "Some(Secret(…))");
+        }
+    }
+
+    #[test]
+    fn a_random_secret_is_the_hexadecimal_of_what_was_drawn() {
+        struct Counting;
+        impl Entropy for Counting {
+            fn fill(&self, bytes: &mut [u8]) {
+                (0..).zip(bytes).for_each(|(number, byte)| *byte = 0x0e + number);
+            }
+        }
+        let secret = Secret::random(&Counting, 4);
+        assert!(secret.equals(&Secret::from_text("0e0f1011".to_owned())));
+        assert!(Secret::random(&Counting, 0).expose(<[u8]>::is_empty));
+    }
+
+    #[test]
+    fn secrets_are_equal_when_every_byte_is() {
+        let secret = |text: &str| Secret::from_text(text.to_owned());
+        for (a, b, equal) in
+            [("", "", true), ("a", "", false), ("ab", "ab", true), ("ab", "aB", false)]
+        {
+            assert_eq!(secret(a).equals(&secret(b)), equal, "{a} and {b}");
+        }
+        assert!(secret("ab").duplicate().equals(&secret("ab")));
+    }
+}

@@ -6,7 +6,7 @@
 
 use proc_macro2::{Ident, Span, TokenStream};
 use quote::{ToTokens as _, format_ident, quote, quote_spanned};
-use syn::{Path, ext::IdentExt as _, spanned::Spanned as _};
+use syn::{Path, Type, ext::IdentExt as _, spanned::Spanned as _};
 
 use crate::{
     attr::{Given, Pair},
@@ -14,7 +14,7 @@ use crate::{
         agent::{Agent, Declaration, Input},
         resource::Kind,
     },
-    symbol,
+    paths, symbol,
 };
 
 /// The items beside the struct.
@@ -63,11 +63,18 @@ fn references(agent: &Agent<'_>) -> TokenStream {
     let doc = format!("References to the resources of one [`{}`].", ident.unraw());
     let methods = resources.iter().map(|resource| {
         let Declaration { ident, name, ty, doc, .. } = resource;
+        let reference = {
+            let root = paths::at(root, ty.span());
+            quote_spanned!(ty.span()=> #root::resource::Ref<#ty>)
+        };
+        let of = resource_of(root, resource);
+        let address = quote!(#root::__private::address(&self.instance, #name));
+        let make = quote_spanned!(ty.span()=> #of::reference(#address));
         let doc = if doc.is_empty() { format!("Refers to its `{name}`.") } else { doc.clone() };
         quote! {
             #[doc = #doc]
-            #vis fn #ident(&self) -> #root::resource::Ref<#ty> {
-                #root::agent::reference(&self.instance, #name)
+            #vis fn #ident(&self) -> #reference {
+                #make
             }
         }
     });
@@ -93,6 +100,24 @@ fn references(agent: &Agent<'_>) -> TokenStream {
     }
 }
 
+/// `<T as Resource>` at the type's own place. Every use of the trait is written
+/// in this one form: rustc then says once, and not for every use, that a type
+/// is no resource.
+fn resource_of(root: &Path, resource: &Declaration<'_>) -> TokenStream {
+    let ty = resource.ty;
+    let root = paths::at(root, ty.span());
+    quote_spanned!(ty.span()=> <#ty as #root::resource::Resource>)
+}
+
+/// The last name of the type: with several tokens, rustc shows the first of
+/// them only, which would be a module.
+fn place(ty: &Type) -> Span {
+    match ty {
+        Type::Path(path) => path.path.segments.last().map_or(ty.span(), |last| last.ident.span()),
+        _ => ty.span(),
+    }
+}
+
 /// What only the type can tell: its kind, and the keys that it needs. A
 /// constant for each field, since the first panic ends a constant's evaluation
 /// and would hide the mistakes of the fields behind it.
@@ -108,9 +133,20 @@ fn check(root: &Path, resource: &Declaration<'_>) -> TokenStream {
         given.push(link.to_owned());
     }
     let kind = variant(*kind);
-    let of_kind =
-        quote_spanned!(ty.span()=> #root::__private::kind::<#ty>(#root::schema::Kind::#kind));
-    let complete = quote_spanned!(attribute.span()=> #root::__private::keys::<#ty>(&[#(#given),*]));
+    let resource = resource_of(root, resource);
+    // Each call stands at the tokens that it is about, from the first to the
+    // last: a panic is reported where the call is.
+    let of_kind = {
+        let (root, place) = (paths::at(root, place(ty)), place(ty));
+        let expected = quote_spanned!(place=> #root::schema::Kind::#kind);
+        quote_spanned!(place=> #root::__private::kind(#resource::KIND, #expected))
+    };
+    let complete = {
+        let place = attribute.span();
+        let root = paths::at(root, place);
+        quote_spanned!(place=>
+            #root::__private::keys(#resource::RESOURCE, #resource::REQUIRED, &[#(#given),*]))
+    };
     quote! {
         const _: () = if #of_kind {
             #complete
@@ -127,24 +163,32 @@ fn implementation(agent: &Agent<'_>) -> TokenStream {
         |grace| quote!(::core::option::Option::Some(#grace)),
     );
     let source = source(root, agent.ident.span());
+    // Names that no field can shadow.
+    let [cx, parameter, live] =
+        ["cx", "inputs", "live"].map(|name| Ident::new(name, Span::mixed_site()));
     let keys = inputs.iter().filter(|input| input.key).map(|input| {
         let Input { ident, ty, .. } = input;
-        quote_spanned!(ty.span()=> #root::__private::key_text::<#ty>(&inputs.#ident))
+        let root = paths::at(root, ty.span());
+        quote_spanned!(ty.span()=> #root::__private::key_text::<#ty>(&#parameter.#ident))
     });
 
-    let cx = Ident::new("cx", Span::mixed_site());
     let input_idents: Vec<_> = inputs.iter().map(|input| input.ident).collect();
     let bindings = resources.iter().map(|resource| {
-        let Declaration { ident, name, ty, .. } = resource;
-        quote! {
-            let #ident: &#root::resource::Ref<#ty> = &#cx.reference(#name);
-        }
+        let Declaration { ident, name, .. } = resource;
+        let ty = resource.ty;
+        let resource = resource_of(root, resource);
+        let address = quote!(#root::__private::address(#cx.instance(), #name));
+        let reference = quote_spanned!(ty.span()=> #resource::reference(#address));
+        quote!(let #ident = &#reference;)
     });
     let declarations = resources.iter().map(|resource| declaration(root, &cx, resource));
     let resource_idents: Vec<_> = resources.iter().map(|resource| resource.ident).collect();
     let lives = resources.iter().map(|resource| {
-        let Declaration { ident, name, ty, .. } = resource;
-        quote!(#ident: #root::agent::Live::resource::<#ty>(live, #name)?,)
+        let Declaration { ident, name, .. } = resource;
+        let resource = resource_of(root, resource);
+        quote! {
+            #ident: #root::__private::live(#live, #name, #resource::TYPE, #resource::from_values)?,
+        }
     });
 
     quote! {
@@ -162,24 +206,25 @@ fn implementation(agent: &Agent<'_>) -> TokenStream {
                 source: #source,
             };
 
-            fn key(inputs: &#inputs_name) -> ::std::vec::Vec<::std::string::String> {
+            fn key(#parameter: &#inputs_name) -> ::std::vec::Vec<::std::string::String> {
                 ::std::vec![#(#keys),*]
             }
 
             #[allow(unused_variables, reason = "an expression need not name every field")]
-            fn declare(inputs: &#inputs_name, #cx: &mut #root::agent::Declare) {
+            #[allow(unexpected_cfgs, reason = "an editor sets `rust_analyzer`")]
+            fn declare(#parameter: &#inputs_name, #cx: &mut #root::agent::Declare) {
                 // All of them first, and by reference: fields may stand in any
                 // order, and a name may be used more than once.
-                let #inputs_name { #(#input_idents),* } = inputs;
+                let #inputs_name { #(#input_idents),* } = #parameter;
                 #(#bindings)*
                 #(#declarations)*
             }
 
             fn from_live(
-                inputs: #inputs_name,
-                live: &#root::agent::Live<'_>,
+                #parameter: #inputs_name,
+                #live: &#root::agent::Live<'_>,
             ) -> #root::error::Result<Self> {
-                let #inputs_name { #(#input_idents),* } = inputs;
+                let #inputs_name { #(#input_idents),* } = #parameter;
                 ::core::result::Result::Ok(Self {
                     #(#input_idents,)*
                     #(#lives)*
@@ -200,15 +245,20 @@ fn implementation(agent: &Agent<'_>) -> TokenStream {
 
 fn declaration(root: &Path, cx: &Ident, resource: &Declaration<'_>) -> TokenStream {
     let Declaration { ident, name, ty, pairs, .. } = resource;
+    let resource = resource_of(root, resource);
     let keys = Ident::new("keys", Span::mixed_site());
     let statements = pairs.iter().map(|pair| statement(&keys, pair));
     let source = source(root, ident.span());
+    let new = {
+        let root = paths::at(root, ty.span());
+        quote_spanned!(ty.span()=> #root::agent::Keys::new(#resource::builder()))
+    };
     quote! {
         {
             #[allow(unused_mut, reason = "a type may need no keys")]
-            let mut #keys = #root::agent::Keys::<#ty>::new();
+            let mut #keys = #new;
             #(#statements)*
-            #cx.add(#name, #keys, #source);
+            #cx.add(#name, #resource::RESOURCE, #keys, #source);
         }
     }
 }

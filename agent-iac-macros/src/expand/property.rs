@@ -2,9 +2,12 @@
 
 use proc_macro2::TokenStream;
 use quote::{quote, quote_spanned};
-use syn::spanned::Spanned as _;
+use syn::{Path, Type, spanned::Spanned as _};
 
-use crate::model::property::{Item, Property, Shape};
+use crate::{
+    model::property::{Item, Property, Shape},
+    paths,
+};
 
 /// The implementation.
 pub(crate) fn expand(property: &Property<'_>) -> TokenStream {
@@ -22,15 +25,17 @@ pub(crate) fn expand(property: &Property<'_>) -> TokenStream {
     }
 }
 
-fn of_struct(root: &syn::Path, items: &[Item<'_>]) -> TokenStream {
+/// `<T as Property>` at the type's own place, so that rustc underlines it.
+fn property(root: &Path, ty: &Type) -> TokenStream {
+    let root = paths::at(root, ty.span());
+    quote_spanned!(ty.span()=> <#ty as #root::resource::Property>)
+}
+
+fn of_struct(root: &Path, items: &[Item<'_>]) -> TokenStream {
     let idents: Vec<_> = items.iter().map(|item| item.ident).collect();
     let names: Vec<_> = items.iter().map(|item| &item.name).collect();
-    // At the type's own place, so that rustc underlines what is no property.
-    let types: Vec<_> = items
-        .iter()
-        .filter_map(|item| item.ty)
-        .map(|ty| quote_spanned!(ty.span()=> <#ty as #root::resource::Property>))
-        .collect();
+    let types: Vec<_> =
+        items.iter().filter_map(|item| item.ty).map(|ty| property(root, ty)).collect();
     quote! {
         const SCHEMA: #root::schema::Type =
             #root::schema::Type::Struct(&[#((#names, #types::SCHEMA)),*]);
@@ -52,8 +57,8 @@ fn of_struct(root: &syn::Path, items: &[Item<'_>]) -> TokenStream {
     }
 }
 
-fn of_newtype(root: &syn::Path, ty: &syn::Type) -> TokenStream {
-    let inner = quote_spanned!(ty.span()=> <#ty as #root::resource::Property>);
+fn of_newtype(root: &Path, ty: &Type) -> TokenStream {
+    let inner = property(root, ty);
     quote! {
         const SCHEMA: #root::schema::Type = #inner::SCHEMA;
 
@@ -71,7 +76,7 @@ fn of_newtype(root: &syn::Path, ty: &syn::Type) -> TokenStream {
     }
 }
 
-fn of_enum(root: &syn::Path, items: &[Item<'_>]) -> TokenStream {
+fn of_enum(root: &Path, items: &[Item<'_>]) -> TokenStream {
     let idents: Vec<_> = items.iter().map(|item| item.ident).collect();
     let names: Vec<_> = items.iter().map(|item| &item.name).collect();
     quote! {

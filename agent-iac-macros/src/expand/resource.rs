@@ -6,7 +6,10 @@ use proc_macro2::{Span, TokenStream};
 use quote::{format_ident, quote, quote_spanned};
 use syn::{Ident, Path, Type, ext::IdentExt as _, spanned::Spanned as _};
 
-use crate::model::resource::{Kind, Presence, Resource, ResourceField, Role};
+use crate::{
+    model::resource::{Kind, Presence, Resource, ResourceField, Role},
+    paths,
+};
 
 /// The items beside the struct.
 pub(crate) fn expand(resource: &Resource<'_>) -> TokenStream {
@@ -160,10 +163,12 @@ fn spec(resource: &Resource<'_>) -> TokenStream {
 /// Reads a field of `values`.
 fn read(root: &Path, field: &ResourceField<'_>) -> TokenStream {
     let ResourceField { name, ty, .. } = field;
+    let property = property(root, ty);
     if field.declared().is_some_and(|how| how.presence == Presence::Default) {
-        quote_spanned!(ty.span()=> #root::__private::read_or_default::<#ty>(values, #name)?)
+        let default = default(ty);
+        quote!(#root::__private::read_or(values, #name, #property::from_value, #default)?)
     } else {
-        quote_spanned!(ty.span()=> #root::__private::read::<#ty>(values, #name)?)
+        quote!(#root::__private::read(values, #name, #property::from_value)?)
     }
 }
 
@@ -177,6 +182,7 @@ fn implementation(resource: &Resource<'_>) -> TokenStream {
         resource.name.as_ref().map_or_else(|| "unknown.unknown".into(), syn::LitStr::value);
     let kind = kind(root, resource.kind.unwrap_or(Kind::Identity));
     let access = if resource.kind == Some(Kind::Permission) {
+        let root = paths::at(root, ident.span());
         quote_spanned!(ident.span()=>
             ::core::option::Option::Some(<#ident as #root::resource::Grants>::grants))
     } else {
@@ -218,10 +224,15 @@ fn implementation(resource: &Resource<'_>) -> TokenStream {
     let names: Vec<_> = fields.iter().map(|field| &field.name).collect();
     let to_values = fields.iter().map(|field| property(root, field.ty));
     let reads = fields.iter().map(|field| read(root, field));
-    let defaults = declared.iter().filter(|(_, how)| how.presence == Presence::Default).map(|(field, _)| {
-        let ResourceField { name, ty, .. } = field;
-        quote_spanned!(ty.span()=> #root::__private::set_default::<#ty, _>(&mut builder, #name);)
-    });
+    let defaults =
+        declared.iter().filter(|(_, how)| how.presence == Presence::Default).map(|(field, _)| {
+            let ResourceField { name, ty, .. } = field;
+            let (property, default) = (property(root, ty), default(ty));
+            quote! {
+                #root::resource::Builder::fields_mut(&mut builder)
+                    .set(#name, #property::to_node(&#default()));
+            }
+        });
 
     quote! {
         #[automatically_derived]
@@ -264,9 +275,17 @@ fn implementation(resource: &Resource<'_>) -> TokenStream {
     }
 }
 
-/// `<T as Property>` at the type's own place, so that rustc underlines it.
+/// `<T as Property>` at the type's own place, so that rustc underlines it. Every
+/// use of the trait is written in this one form: rustc then says once, and not
+/// for every use, that a type lacks it.
 fn property(root: &Path, ty: &Type) -> TokenStream {
+    let root = paths::at(root, ty.span());
     quote_spanned!(ty.span()=> <#ty as #root::resource::Property>)
+}
+
+/// The function that makes the type's default.
+fn default(ty: &Type) -> TokenStream {
+    quote_spanned!(ty.span()=> <#ty as ::core::default::Default>::default)
 }
 
 fn output_schema(root: &Path, name: &str, property: &TokenStream, doc: &str) -> TokenStream {

@@ -7,25 +7,25 @@ use std::{
 };
 
 use super::{IntoAddresses, OnDrift, Terms};
-use crate::resource::Resource;
+use crate::resource::Builder;
 
 /// The keys of one declaration: those of the engine as methods of its own, and
 /// those of the type through the builder that it dereferences to.
 ///
 /// `derive(Agent)` makes a call of each `key = value`, so that rustc checks
 /// both alike, and names the nearest of either when a key is misspelt.
-pub struct Keys<R: Resource> {
-    builder: R::Builder,
+pub struct Keys<B> {
+    builder: B,
     terms: Terms,
 }
 
-impl<R: Resource> Keys<R> {
-    /// Starts with the type's defaults.
-    pub fn new() -> Self {
-        Self { builder: R::builder(), terms: Terms::default() }
+impl<B: Builder> Keys<B> {
+    /// Starts with what the builder holds: the type's defaults.
+    pub fn new(builder: B) -> Self {
+        Self { builder, terms: Terms::default() }
     }
 
-    pub(crate) fn into_parts(self) -> (R::Builder, Terms) {
+    pub(crate) fn into_parts(self) -> (B, Terms) {
         (self.builder, self.terms)
     }
 
@@ -85,28 +85,25 @@ impl<R: Resource> Keys<R> {
     }
 }
 
-impl<R: Resource> Default for Keys<R> {
-    fn default() -> Self {
-        Self::new()
-    }
-}
+impl<B: Builder> Deref for Keys<B> {
+    type Target = B;
 
-impl<R: Resource> Deref for Keys<R> {
-    type Target = R::Builder;
-
-    fn deref(&self) -> &R::Builder {
+    fn deref(&self) -> &B {
         &self.builder
     }
 }
 
-impl<R: Resource> DerefMut for Keys<R> {
-    fn deref_mut(&mut self) -> &mut R::Builder {
+impl<B: Builder> DerefMut for Keys<B> {
+    fn deref_mut(&mut self) -> &mut B {
         &mut self.builder
     }
 }
 
-impl<R: Resource> fmt::Debug for Keys<R> {
+impl<B: Builder> fmt::Debug for Keys<B> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "Keys({}, {:?})", R::TYPE, self.terms)
+        f.debug_struct("Keys")
+            .field("fields", self.builder.fields())
+            .field("terms", &self.terms)
+            .finish()
     }
 }

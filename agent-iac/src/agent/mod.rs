@@ -17,7 +17,7 @@ use std::{collections::BTreeMap, fmt, marker::PhantomData, ops::Deref};
 use crate::{
     address::{Address, Instance},
     error::Result,
-    resource::{Builder as _, Node, Ref, Resource},
+    resource::{Builder, Node, Ref, Resource},
     schema::ResourceType,
     value::Value,
 };
@@ -124,27 +124,22 @@ impl Declare {
         reference(&self.instance, field)
     }
 
-    /// Adds a resource.
-    pub fn push<R: Resource>(
+    /// Adds a resource with the keys that were given.
+    pub fn add<B: Builder>(
         &mut self,
         field: &'static str,
-        builder: &mut R::Builder,
-        terms: Terms,
+        resource_type: &'static ResourceType,
+        keys: Keys<B>,
         source: Source,
     ) {
+        let (mut builder, terms) = keys.into_parts();
         self.resources.push(Declared {
             field: field.to_owned(),
-            resource_type: R::RESOURCE,
+            resource_type,
             properties: std::mem::take(builder.fields_mut()).into_nodes(),
             terms,
             source,
         });
-    }
-
-    /// Adds a resource with the keys that were given.
-    pub fn add<R: Resource>(&mut self, field: &'static str, keys: Keys<R>, source: Source) {
-        let (mut builder, terms) = keys.into_parts();
-        self.push::<R>(field, &mut builder, terms, source);
     }
 
     /// What was declared.
@@ -214,10 +209,7 @@ pub struct Live<'a> {
 
 impl<'a> Live<'a> {
     /// The values of each resource, by field.
-    pub fn new(
-        instance: &'a Instance,
-        values: BTreeMap<String, BTreeMap<String, Value>>,
-    ) -> Self {
+    pub fn new(instance: &'a Instance, values: BTreeMap<String, BTreeMap<String, Value>>) -> Self {
         Self { instance, values }
     }
 
@@ -227,15 +219,24 @@ impl<'a> Live<'a> {
     ///
     /// When it does not exist, or its values have another shape.
     pub fn resource<R: Resource>(&self, field: &str) -> Result<R> {
+        self.read(field, R::TYPE, R::from_values)
+    }
+
+    pub(crate) fn read<R>(
+        &self,
+        field: &str,
+        type_name: &str,
+        from_values: fn(&BTreeMap<String, Value>) -> Result<R, String>,
+    ) -> Result<R> {
         use crate::error::{Error, ErrorKind};
         let address = Address::new(self.instance.clone(), field)?;
         let values = self.values.get(field).ok_or_else(|| {
             Error::new(ErrorKind::NotFound, "it does not exist (yet)").at(&address)
         })?;
-        R::from_values(values).map_err(|name| {
+        from_values(values).map_err(|name| {
             Error::new(
                 ErrorKind::ProviderContract,
-                format!("the recorded value of `{name}` is not one of `{}`", R::TYPE),
+                format!("the recorded value of `{name}` is not one of `{type_name}`"),
             )
             .at(&address)
         })

@@ -35,7 +35,9 @@ impl fmt::Display for Source {
 }
 
 /// What is done about drift without a plan.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[derive(
+    Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize,
+)]
 #[serde(rename_all = "snake_case")]
 pub enum OnDrift {
     /// It is reported; taking it back goes through a plan.

@@ -125,6 +125,16 @@ impl Fleet {
 }
 
 impl Blueprint {
+    /// The fleet's names and rules without any of its agents: what is needed
+    /// to stop one while the fleet itself is broken.
+    pub(crate) fn without_agents(fleet: &Fleet, environment: &str) -> Result<Self, Diagnostics> {
+        let mut bare = Fleet::new(fleet.name());
+        bare.providers.clone_from(&fleet.providers);
+        bare.stores.clone_from(&fleet.stores);
+        bare.rules(fleet.rules.clone());
+        bare.blueprint(environment)
+    }
+
     /// The fleet's name.
     pub fn fleet(&self) -> &str {
         &self.fleet

@@ -363,12 +363,12 @@ fn check_references(
     for (address, desired) in resources.iter() {
         let dangling = |to: &Address, message: String| {
             let near = nearest(&to.to_string(), types.keys().map(Address::to_string));
-            Diagnostic::error(Code::DanglingReference, message)
-                .at(address, &desired.source)
-                .help(near.map_or_else(
+            Diagnostic::error(Code::DanglingReference, message).at(address, &desired.source).help(
+                near.map_or_else(
                     || "add the agent to the fleet, or give another reference".to_owned(),
                     |near| format!("did you mean `{near}`?"),
-                ))
+                ),
+            )
         };
         for to in desired.dependencies.iter().filter(|to| !declared.contains(to)) {
             problems.push(dangling(to, format!("it refers to `{to}`, which is not declared")));

@@ -155,6 +155,8 @@ pub struct Leaving {
     pub cause: Cause,
     /// Since when it is suspended.
     pub since: Timestamp,
+    /// The batch in which that was recorded.
+    pub batch: u64,
 }
 
 /// What is recorded of an agent as a whole.
@@ -218,17 +220,6 @@ pub struct State {
     pub runs: BTreeMap<RunId, OpenRun>,
 }
 
-/// The parts of a state that a batch changed.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Touched {
-    /// Addresses whose record changed.
-    pub addresses: BTreeSet<Address>,
-    /// Agents whose record changed.
-    pub agents: BTreeSet<Instance>,
-    /// Runs that began or ended.
-    pub runs: BTreeSet<RunId>,
-}
-
 impl Default for State {
     fn default() -> Self {
         Self {
@@ -254,24 +245,6 @@ impl State {
         self.records.get(address)?.object.as_ref()
     }
 
-    /// Which records a batch will touch: those that a backend must have loaded
-    /// before [`State::absorb`].
-    pub fn touched_by(entries: &[Entry]) -> Touched {
-        let mut touched = Touched::default();
-        for entry in entries {
-            if let Some(address) = &entry.address {
-                touched.addresses.insert(address.clone());
-                touched.agents.insert(address.instance().clone());
-            }
-            if let Event::Record(RecordEvent::Moved { from }) = &entry.event {
-                touched.addresses.insert(from.clone());
-            }
-            touched.agents.extend(entry.instance.clone());
-            touched.runs.extend(entry.run.clone());
-        }
-        touched
-    }
-
     /// Folds one batch in. It is the only way in which a state changes.
     ///
     /// The batch must follow the head; [`Head::follow`] checks that where the
@@ -294,6 +267,9 @@ impl State {
     fn absorb_entry(&mut self, entry: &Entry, sequence: u64, time: Timestamp) -> Result<()> {
         match &entry.event {
             Event::Ledger(LedgerEvent::Opened { id, fleet, environment, format: _ }) => {
+                if !self.ledger.is_empty() {
+                    return Err(misplaced("it is opened a second time"));
+                }
                 self.ledger.clone_from(id);
                 self.fleet.clone_from(fleet);
                 self.environment.clone_from(environment);
@@ -302,7 +278,7 @@ impl State {
             Event::Run(event) => self.absorb_run(entry, event, time)?,
             Event::Step(event) => self.absorb_step(entry, event, sequence, time)?,
             Event::Credential(event) => self.absorb_credential(entry, event, sequence, time)?,
-            Event::Agent(event) => self.absorb_agent(entry, event, time)?,
+            Event::Agent(event) => self.absorb_agent(entry, event, sequence, time)?,
             Event::Record(event) => self.absorb_record(entry, event, sequence)?,
         }
         Ok(())
@@ -312,6 +288,9 @@ impl State {
         let run = entry.run.clone().ok_or_else(|| misplaced("a run's event names no run"))?;
         match event {
             RunEvent::Begun { purpose, actor, authority, instances, .. } => {
+                if self.runs.contains_key(&run) {
+                    return Err(misplaced("a run begins a second time"));
+                }
                 self.runs.insert(
                     run,
                     OpenRun {
@@ -324,7 +303,9 @@ impl State {
                 );
             }
             RunEvent::Ended { .. } => {
-                self.runs.remove(&run);
+                if self.runs.remove(&run).is_none() {
+                    return Err(misplaced("a run ends that had not begun"));
+                }
             }
         }
         Ok(())
@@ -341,6 +322,12 @@ impl State {
         match event {
             StepEvent::Begun { claim, action, deposed, target, id, provider, resource_type } => {
                 let run = entry.run.clone().ok_or_else(|| misplaced("a step names no run"))?;
+                // A step that may have had its effect must be settled first:
+                // beginning another here would forget what it left behind.
+                let before = record.open.take();
+                if before.as_ref().is_some_and(|open| open.claim != *claim) {
+                    return Err(misplaced("a step begins where another is still open"));
+                }
                 let generation = target.as_ref().and_then(|target| target.credential.as_ref());
                 if let Some(credential) = generation {
                     record.generations = record.generations.max(credential.generation);
@@ -355,7 +342,7 @@ impl State {
                     provider: provider.clone(),
                     resource_type: resource_type.clone(),
                     begun_at: time,
-                    issued: None,
+                    issued: before.and_then(|open| open.issued),
                 });
             }
             StepEvent::Done { claim, object } => {
@@ -373,7 +360,9 @@ impl State {
             StepEvent::Failed { claim, .. } => {
                 close(record, claim)?;
             }
-            StepEvent::InDoubt { .. } => {}
+            StepEvent::InDoubt { claim, .. } => {
+                still_open(record, claim)?;
+            }
         }
         Ok(())
     }
@@ -389,14 +378,11 @@ impl State {
         match event {
             CredentialEvent::Issued { claim, id } => {
                 let record = self.record_mut(entry, sequence)?;
-                if let Some(open) = record.open.as_mut().filter(|open| open.claim == *claim) {
-                    open.issued = Some(id.clone());
-                }
+                still_open(record, claim)?.issued = Some(id.clone());
             }
             CredentialEvent::Delivered { claim, stored, fingerprint, .. } => {
                 let record = self.record_mut(entry, sequence)?;
-                let open = record.open.as_mut().filter(|open| open.claim == *claim);
-                let target = open.and_then(|open| open.target.as_mut());
+                let target = still_open(record, claim)?.target.as_mut();
                 if let Some(credential) = target.and_then(|target| target.credential.as_mut()) {
                     credential.stored = Some(*stored);
                     credential.fingerprint = Some(fingerprint.clone());
@@ -415,7 +401,13 @@ impl State {
         Ok(())
     }
 
-    fn absorb_agent(&mut self, entry: &Entry, event: &AgentEvent, time: Timestamp) -> Result<()> {
+    fn absorb_agent(
+        &mut self,
+        entry: &Entry,
+        event: &AgentEvent,
+        sequence: u64,
+        time: Timestamp,
+    ) -> Result<()> {
         let instance =
             entry.instance.clone().ok_or_else(|| misplaced("an agent's event names no agent"))?;
         if let AgentEvent::Declared { owner, purpose, expires, grace, source } = event {
@@ -445,8 +437,12 @@ impl State {
         };
         match event {
             AgentEvent::Suspended { cause } => {
-                let since = agent.leaving.map_or(time, |leaving| leaving.since);
-                agent.leaving = Some(Leaving { cause: *cause, since });
+                let begun = agent.leaving.unwrap_or(Leaving {
+                    cause: *cause,
+                    since: time,
+                    batch: sequence,
+                });
+                agent.leaving = Some(Leaving { cause: *cause, ..begun });
             }
             AgentEvent::Resumed => agent.leaving = None,
             AgentEvent::Held { reason, until, actor } => {
@@ -462,11 +458,24 @@ impl State {
     fn absorb_record(&mut self, entry: &Entry, event: &RecordEvent, sequence: u64) -> Result<()> {
         if let RecordEvent::Moved { from } = event {
             let to = entry.address.clone().ok_or_else(|| misplaced("a move names no address"))?;
-            let mut record = self.records.remove(from).unwrap_or_default();
+            if *from == to {
+                return Err(misplaced("a move leads nowhere"));
+            }
+            let Some(mut record) = self.records.remove(from).filter(|old| !old.is_vacant()) else {
+                return Err(misplaced("a move has no record to move"));
+            };
+            let before = self.records.get(&to);
+            let before_generations = before.map_or(0, |before| before.generations);
+            if before.is_some_and(|before| !before.is_vacant()) {
+                return Err(misplaced("a move would cover the record at its new address"));
+            }
             // The old address keeps a vacant record, so that its version goes
-            // on growing and a late writer of it is refused.
-            let vacant = Record { version: sequence, ..Record::default() };
+            // on growing and a late writer of it is refused; and its count of
+            // generations, so that no generation is ever named twice.
+            let generations = record.generations;
+            let vacant = Record { version: sequence, generations, ..Record::default() };
             self.records.insert(from.clone(), vacant);
+            record.generations = generations.max(before_generations);
             record.version = sequence;
             self.records.insert(to, record);
             return Ok(());
@@ -494,6 +503,15 @@ impl State {
         record.version = sequence;
         Ok(record)
     }
+}
+
+/// The step with this claim, which must not have ended.
+fn still_open<'a>(record: &'a mut Record, claim: &Claim) -> Result<&'a mut OpenStep> {
+    record
+        .open
+        .as_mut()
+        .filter(|open| open.claim == *claim)
+        .ok_or_else(|| misplaced("an entry belongs to a step that is not open"))
 }
 
 fn close(record: &mut Record, claim: &Claim) -> Result<OpenStep> {

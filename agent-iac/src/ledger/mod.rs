@@ -7,7 +7,15 @@
 mod chain;
 mod entry;
 mod fold;
+mod grouping;
+mod memory;
 mod names;
+mod part;
+#[cfg(feature = "sqlite")]
+pub mod sqlite;
+#[cfg(test)]
+mod tests;
+mod verify;
 
 pub use chain::{Batch, FORMAT, Head, Header};
 pub use entry::{
@@ -15,9 +23,15 @@ pub use entry::{
     ObservedEvent, PlanEvent, Proof, RecordEvent, RunEvent, RunPurpose, StepEvent, Summary,
 };
 pub use fold::{
-    AgentRecord, CredentialRecord, Hold, Leaving, Managed, OpenRun, OpenStep, Record, State, Touched,
+    AgentRecord, CredentialRecord, Hold, Leaving, Managed, OpenRun, OpenStep, Record, State,
 };
+pub use grouping::{Accepted, Group, Held, Prepared};
+pub use memory::MemoryLedger;
 pub use names::{Claim, Fence, RunId};
+pub use part::Touched;
+#[cfg(feature = "sqlite")]
+pub use sqlite::SqliteLedger;
+pub use verify::{Verified, follows_pin, verify};
 
 use std::{collections::BTreeMap, time::Duration};
 
@@ -106,6 +120,10 @@ pub enum Query {
 ///   that moved, when one of `expected` has another version; otherwise the
 ///   backend itself puts it behind the newest batch, however many others were
 ///   appended meanwhile.
+/// * **Sound.** An append that holds no entries, changes a record without
+///   expecting its version, or cannot follow what was recorded (a step that
+///   ends without having begun) is refused with
+///   [`ErrorKind::InvalidInput`](crate::ErrorKind::InvalidInput).
 /// * **Durable.** What was answered survives a power cut; what was refused or
 ///   failed left nothing behind. When it cannot be told, the error's kind is
 ///   [`ErrorKind::InDoubt`](crate::ErrorKind::InDoubt).
@@ -115,8 +133,8 @@ pub enum Query {
 ///   since when and from where.
 /// * **Constant.** The bytes written for an append do not depend on how much
 ///   was recorded before.
-/// * **Genesis.** A new ledger is empty; its first batch holds
-///   [`LedgerEvent::Opened`].
+/// * **Genesis.** The first batch holds [`LedgerEvent::Opened`]; a durable
+///   backend writes it when it makes a ledger.
 /// * **Cancel-safe.** A dropped append was either carried out or not at all.
 #[async_trait]
 pub trait Ledger: Send + Sync + 'static {

@@ -121,8 +121,7 @@ fn safe_order_of_leaving(steps: &[Step], wait: &mut impl FnMut(Option<usize>, Op
         let leaves = of(Kind::Identity, Action::Suspend).next().is_some();
         if leaves {
             for permission in of(Kind::Permission, Action::Delete) {
-                of(Kind::Credential, Action::Delete)
-                    .for_each(|i| wait(Some(permission), Some(i)));
+                of(Kind::Credential, Action::Delete).for_each(|i| wait(Some(permission), Some(i)));
             }
         }
     }
@@ -136,7 +135,8 @@ fn sort(steps: Vec<Step>, edges: Vec<BTreeSet<usize>>) -> Vec<Step> {
     for (index, before) in edges.iter().enumerate() {
         before.iter().for_each(|b| followers[*b].push(index));
     }
-    let name = |index: usize| (&steps[index].address, steps[index].part, steps[index].action, index);
+    let name =
+        |index: usize| (&steps[index].address, steps[index].part, steps[index].action, index);
     let mut ready: BTreeSet<_> = (0..steps.len()).filter(|i| waiting[*i] == 0).map(name).collect();
     let mut position = vec![usize::MAX; steps.len()];
     let mut sequence = Vec::with_capacity(steps.len());

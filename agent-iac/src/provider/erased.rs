@@ -11,8 +11,10 @@ use super::{
 };
 use crate::{
     error::{Error, ErrorKind, Result},
+    clock::Entropy,
     ledger::Claim,
     resource::{Resource, Spec as _},
+    secret::Secret,
     value::Value,
 };
 
@@ -67,6 +69,9 @@ pub trait DynWrite: Send + Sync + 'static {
 pub trait DynProbe: Send + Sync + 'static {
     /// As [`Probe::probe`].
     async fn probe(&self, attempts: &[Attempt<'_>]) -> Vec<Tried>;
+
+    /// As [`Probe::decoy`].
+    fn decoy(&self, entropy: &dyn Entropy) -> Secret;
 }
 
 pub(super) struct Erased<R, P> {
@@ -99,6 +104,10 @@ impl<R: Resource, P: Observe<R>> DynObserve for Erased<R, P> {
 impl<C: Resource, P: Probe<C>> DynProbe for Erased<C, P> {
     async fn probe(&self, attempts: &[Attempt<'_>]) -> Vec<Tried> {
         self.provider.probe(attempts).await
+    }
+
+    fn decoy(&self, entropy: &dyn Entropy) -> Secret {
+        self.provider.decoy(entropy)
     }
 }
 

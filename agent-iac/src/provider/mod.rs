@@ -12,14 +12,14 @@ mod types;
 pub use erased::{DynObserve, DynProbe, DynWrite};
 pub use principals::{Observers, Probers, Provider, Writers};
 pub use types::{
-    AtOnce, Attempt, Capabilities, CredentialCapabilities, Issued, IssueRequest, Limits, Listing,
+    AtOnce, Attempt, Capabilities, CredentialCapabilities, IssueRequest, Issued, Limits, Listing,
     Mark, Object, Observation, Operation, Origin, Reach, Recovery, Reference, RevokeRequest,
     Settled, Tried, Write, WriteRequest, Written,
 };
 
 use async_trait::async_trait;
 
-use crate::{error::Result, ledger::Claim, resource::Resource};
+use crate::{clock::Entropy, error::Result, ledger::Claim, resource::Resource, secret::Secret};
 
 /// Reads resources of type `R` in one system: what planning and drift hold.
 ///
@@ -120,4 +120,10 @@ pub trait Issue<C: Resource>: Observe<C> {
 pub trait Probe<C: Resource>: Send + Sync + 'static {
     /// Tries each credential once.
     async fn probe(&self, attempts: &[Attempt<'_>]) -> Vec<Tried>;
+
+    /// A random secret of the form that the system takes, which was never
+    /// issued: what a revoked one is compared with.
+    fn decoy(&self, entropy: &dyn Entropy) -> Secret {
+        Secret::random(entropy, 32)
+    }
 }

@@ -78,6 +78,12 @@ pub trait Resource: Sized + Send + Sync + 'static {
         Self::Builder::default()
     }
 
+    /// Refers to the resource of this type at `address`.
+    #[doc(hidden)]
+    fn reference(address: Address) -> Ref<Self> {
+        Ref::to(address)
+    }
+
     /// Reads a live resource from its properties and outputs.
     ///
     /// # Errors

@@ -4,6 +4,16 @@
 //! store, and the backends. A value passes through here and is never logged,
 //! never part of an error, and never handed to somebody who only plans.
 
+#[cfg(feature = "age")]
+pub mod age;
+#[cfg(any(test, feature = "testing"))]
+mod memory;
+#[cfg(any(test, feature = "age", feature = "testing"))]
+mod transition;
+
+#[cfg(any(test, feature = "testing"))]
+pub use memory::MemoryVault;
+
 use std::{fmt, str::FromStr, sync::Arc};
 
 use async_trait::async_trait;
@@ -65,20 +75,25 @@ impl FromStr for Place {
         if !named {
             return Err(invalid("the store's name is of a-z, 0-9 and dashes"));
         }
-        let sound = |segment: &str| {
-            !segment.is_empty()
-                && !segment.starts_with('.')
-                && !segment.contains(['\\', ':'])
-                && segment.len() <= 128
-                && is_printable(segment)
-        };
-        if path.len() > MAX_PATH || !path.split('/').all(sound) {
-            return Err(invalid(
-                "each part of the path is of visible characters, does not start with a dot, and holds no `\\` or `:`",
-            ));
+        if !is_path(path) {
+            return Err(invalid(PATH_HELP));
         }
         Ok(Self { store: store.to_owned(), path: path.to_owned() })
     }
+}
+
+const PATH_HELP: &str = "each part of the path is of visible characters, does not start with a dot, and holds no `\\` or `:`";
+
+/// Whether `path` can be the path of a place.
+fn is_path(path: &str) -> bool {
+    let sound = |segment: &str| {
+        !segment.is_empty()
+            && !segment.starts_with('.')
+            && !segment.contains(['\\', ':'])
+            && segment.len() <= 128
+            && is_printable(segment)
+    };
+    path.len() <= MAX_PATH && path.split('/').all(sound)
 }
 
 impl fmt::Display for Place {
@@ -118,13 +133,16 @@ pub struct StoredVersion {
 }
 
 /// The versions at one place.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Versions {
     /// What a plain read gives.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub current: Option<StoredVersion>,
     /// What a plain read gave before.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub previous: Option<StoredVersion>,
     /// What was delivered and is not yet promoted; no consumer reads it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub pending: Option<StoredVersion>,
 }
 
@@ -183,6 +201,11 @@ pub struct Delivery<'a> {
 pub trait Deliver: Labels {
     /// Stores a version as pending; an older pending one of another claim is
     /// replaced.
+    ///
+    /// # Errors
+    ///
+    /// [`ErrorKind::InvalidInput`] when this claim has stored another
+    /// generation or, as far as the store can see it, another value.
     async fn stage(&self, delivery: Delivery<'_>) -> Result<StoredVersion>;
 
     /// Reads the pending version back, so that an interrupted run can go on
@@ -221,7 +244,12 @@ pub trait Deliver: Labels {
 ///   [`ErrorKind::Damaged`], and is not opened.
 #[async_trait]
 pub trait Open: Send + Sync + 'static {
-    /// The value at a path: the current one, or that of a generation.
+    /// The value at a path: the current one, or that of a generation under
+    /// whichever label (a probe verifies a pending one by naming it).
+    ///
+    /// # Errors
+    ///
+    /// [`ErrorKind::NotFound`] when there is none.
     async fn open(
         &self,
         path: &str,
@@ -263,5 +291,79 @@ pub trait SecretStore: Send + Sync + 'static {
 impl fmt::Debug for dyn SecretStore {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "SecretStore({})", self.description())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_place_is_a_store_and_a_sound_path() {
+        let long = "x".repeat(128);
+        let (longest, too_long) =
+            ([&*long; 4].join("/")[..MAX_PATH].to_owned(), [&*long; 4].join("/"));
+        for (path, sound) in [
+            ("agents/eu/invoice-reader/db", true),
+            ("a", true),
+            ("a b/'c' \"d\"/é/$HOME/*", true),
+            ("a.b/c..", true),
+            ("-rf", true),
+            (&*long, true),
+            (&*longest, true),
+            ("", false),
+            ("/", false),
+            ("/a", false),
+            ("a/", false),
+            ("a//b", false),
+            (".", false),
+            ("..", false),
+            ("a/../b", false),
+            (".hidden", false),
+            ("a/.b", false),
+            ("a\\b", false),
+            ("c:/windows", false),
+            ("a\nb", false),
+            ("a\0b", false),
+            ("a\u{202e}b", false),
+            ("a\u{200b}b", false),
+            (&*format!("{long}x"), false),
+            (&*too_long, false),
+        ] {
+            let text = format!("vault:{path}");
+            match text.parse::<Place>() {
+                Ok(place) => {
+                    assert!(sound, "{path:?} is taken for a path");
+                    assert_eq!((place.store(), place.path()), ("vault", path));
+                    assert_eq!(place.to_string(), text);
+                    let json = serde_json::to_string(&place).unwrap();
+                    assert_eq!(serde_json::from_str::<Place>(&json).unwrap(), place);
+                }
+                Err(error) => {
+                    assert!(!sound, "{path:?}: {error:?}");
+                    assert_eq!(error.kind(), ErrorKind::InvalidFleet);
+                    assert!(error.repair().is_some());
+                    assert!(is_printable(error.message()), "{error:?}");
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn the_name_of_a_store_is_a_lower_case_word() {
+        for (text, sound) in [
+            ("vault:a", true),
+            ("vault-2:a", true),
+            ("2:a", true),
+            (":a", false),
+            ("a", false),
+            ("Vault:a", false),
+            ("my vault:a", false),
+            ("my_vault:a", false),
+            ("v\u{e4}ult:a", false),
+            ("", false),
+        ] {
+            assert_eq!(text.parse::<Place>().is_ok(), sound, "{text:?}");
+        }
     }
 }

@@ -87,7 +87,8 @@ impl<'a> Planner<'a> {
                 }
             }
             (_, Some(id)) => {
-                let reason = format!("there is no {} with the id {id:?}", desired.resource_type.name);
+                let reason =
+                    format!("there is no {} with the id {id:?}", desired.resource_type.name);
                 self.block(address, reason, "give the id that it has in its system");
             }
             (Some(Observation::Present(object)), None) => {
@@ -142,25 +143,20 @@ impl<'a> Planner<'a> {
         object: &'a Object,
         reason: Reason,
     ) {
-        let wanted = Wanted {
-            address,
-            desired,
-            recorded: None,
-            seen: Observation::Present(object.clone()),
-        };
+        let wanted =
+            Wanted { address, desired, recorded: None, seen: Observation::Present(object.clone()) };
         let mut step = self.step(&wanted, Action::Adopt, reason);
         step.access = AccessChange::default();
         step.id = Some(object.id.clone());
+        if let Some(target) = &mut step.target {
+            // The object stays as it is, and so does what it gives.
+            target.access = self.access_of(desired.resource_type, object);
+        }
         self.adopted.insert(address, object);
         self.push(step);
     }
 
-    fn decide_recorded(
-        &mut self,
-        address: &'a Address,
-        desired: &'a Desired,
-        object: &'a Managed,
-    ) {
+    fn decide_recorded(&mut self, address: &'a Address, desired: &'a Desired, object: &'a Managed) {
         let Some(observed) = self.observation_of(address) else {
             self.note_unread(address, "it was not looked at");
             self.stuck.insert(address);
@@ -213,7 +209,9 @@ impl<'a> Planner<'a> {
         };
         let reason = if another {
             Some(Reason::CannotChangeInPlace { fields: BTreeSet::from(["type".to_owned()]) })
-        } else if fields_replace || (!changes.is_empty() && desired.resource_type.kind == Kind::Credential) {
+        } else if fields_replace
+            || (!changes.is_empty() && desired.resource_type.kind == Kind::Credential)
+        {
             Some(match replaced_target {
                 Some(target) => Reason::TargetReplaced { target: target.clone() },
                 None => Reason::CannotChangeInPlace {
@@ -242,7 +240,12 @@ impl<'a> Planner<'a> {
     }
 
     /// The declared properties that are not as desired.
-    fn changes(&mut self, address: &Address, desired: &Desired, real: &Object) -> Vec<PropertyChange> {
+    fn changes(
+        &mut self,
+        address: &Address,
+        desired: &Desired,
+        real: &Object,
+    ) -> Vec<PropertyChange> {
         let resolved = resolve(desired, self);
         let mut changes = Vec::new();
         for field in desired.resource_type.fields {
@@ -370,7 +373,9 @@ impl<'a> Planner<'a> {
             || object.suspended
             || resolved.iter().any(|(name, value)| {
                 !desired.ignore.contains(name)
-                    && value.as_ref().is_some_and(|value| object.properties.get(name) != Some(value))
+                    && value
+                        .as_ref()
+                        .is_some_and(|value| object.properties.get(name) != Some(value))
             })
     }
 

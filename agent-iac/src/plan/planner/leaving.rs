@@ -95,7 +95,10 @@ impl<'a> Planner<'a> {
                 self.frozen.insert(
                     instance,
                     (
-                        format!("it is held by {} until {}: {}", hold.actor, hold.until, hold.reason),
+                        format!(
+                            "it is held by {} until {}: {}",
+                            hold.actor, hold.until, hold.reason
+                        ),
                         format!("wait, or end the hold of `{instance}`"),
                     ),
                 );
@@ -105,7 +108,10 @@ impl<'a> Planner<'a> {
 
     /// The records of an agent that something real stands behind and that
     /// neither move nor are forgotten.
-    fn records_of(&self, instance: &'a Instance) -> impl Iterator<Item = (&'a Address, &'a Record)> {
+    fn records_of(
+        &self,
+        instance: &'a Instance,
+    ) -> impl Iterator<Item = (&'a Address, &'a Record)> {
         let state = self.state;
         let blueprint = self.blueprint;
         let first = Address::undeclared(instance.clone(), "", "").ok();
@@ -117,10 +123,7 @@ impl<'a> Planner<'a> {
             .filter(move |(address, record)| {
                 !record.is_vacant()
                     && !blueprint.removed().contains(*address)
-                    && !blueprint
-                        .moved()
-                        .get(*address)
-                        .is_some_and(|to| !occupied(state, to))
+                    && !blueprint.moved().get(*address).is_some_and(|to| !occupied(state, to))
             })
     }
 
@@ -200,7 +203,8 @@ impl<'a> Planner<'a> {
             for old in &record.deposed {
                 self.remove_deposed(address, old);
             }
-            let moves = self.blueprint.moved().get(address).is_some_and(|to| !occupied(self.state, to));
+            let moves =
+                self.blueprint.moved().get(address).is_some_and(|to| !occupied(self.state, to));
             let Some(object) = record.object.as_ref().filter(|_| !desired && !moves) else {
                 continue;
             };
@@ -271,8 +275,7 @@ impl<'a> Planner<'a> {
             let suspends = self.capabilities(&object.provider, &object.resource_type).suspends;
             let active = seen.object().is_some_and(|real| !real.suspended);
             if suspends && active {
-                let mut step =
-                    steps::bare(address, object, Action::Suspend, reason.clone());
+                let mut step = steps::bare(address, object, Action::Suspend, reason.clone());
                 step.id = Some(object.id.clone());
                 step.seen = seen.clone();
                 step.risk = crate::plan::Risk::Narrows;

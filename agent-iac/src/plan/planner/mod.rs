@@ -188,7 +188,12 @@ impl<'a> Planner<'a> {
         access(&readings_as_nodes(ty, &object.fields, &owner))
     }
 
-    fn block(&mut self, address: &'a Address, reason: impl Into<String>, repair: impl Into<String>) {
+    fn block(
+        &mut self,
+        address: &'a Address,
+        reason: impl Into<String>,
+        repair: impl Into<String>,
+    ) {
         self.stuck.insert(address);
         self.plan.blocked.push(Blocked {
             address: address.clone(),
@@ -211,7 +216,8 @@ impl<'a> Planner<'a> {
     fn undeclared(&mut self) {
         use crate::provider::Reach;
         for found in &self.observations.undeclared {
-            let reach = self.blueprint.providers().get(&found.provider).copied().unwrap_or_default();
+            let reach =
+                self.blueprint.providers().get(&found.provider).copied().unwrap_or_default();
             let Some(instance) = &found.instance else {
                 // An identity that this ledger did not create is never deleted.
                 if self.targets.is_none() {
@@ -327,12 +333,11 @@ fn resolve(desired: &Desired, lookup: &dyn Lookup) -> BTreeMap<String, Option<Va
         .properties
         .iter()
         .map(|(name, node)| {
-            let value = node.resolve(lookup).ok().map(|value| {
-                match desired.resource_type.field(name) {
+            let value =
+                node.resolve(lookup).ok().map(|value| match desired.resource_type.field(name) {
                     Some(field) => field.ty.normalise(value),
                     None => value,
-                }
-            });
+                });
             (name.clone(), value)
         })
         .collect()

@@ -293,9 +293,8 @@ pub(super) fn key_changes(ty: &'static ResourceType, changes: &[PropertyChange])
 pub(super) fn replacing(ty: &'static ResourceType, changes: &mut [PropertyChange]) -> bool {
     let mut any = false;
     for change in changes {
-        change.replaces = ty
-            .field(&change.name)
-            .is_none_or(|field| field.mutability == Mutability::Replace);
+        change.replaces =
+            ty.field(&change.name).is_none_or(|field| field.mutability == Mutability::Replace);
         any |= change.replaces;
     }
     any

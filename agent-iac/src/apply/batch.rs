@@ -1,0 +1,563 @@
+//! One batch: begun in one append, asked of the provider in one call, ended in
+//! one append.
+
+use std::{collections::BTreeMap, sync::Arc};
+
+use super::{
+    Outcome, Progress, credential,
+    executor::{Run, stale},
+    values::{as_written, broken_promise, mark},
+};
+use crate::{
+    address::Address,
+    error::{Error, ErrorKind, Result},
+    ledger::{Claim, Entry, Managed, StepEvent},
+    plan::{Action, Part, Step},
+    provider::{
+        Capabilities, DynWrite, Issued, Observation, Operation, Origin, Recovery, Reference,
+        Settled, Tried, WriteRequest, Written,
+    },
+    schema::{Kind, ResourceType},
+    secret::Secret,
+    value::Value,
+};
+
+/// One step, with everything resolved that it needs.
+pub(super) struct Job {
+    pub(super) index: usize,
+    pub(super) step: Step,
+    pub(super) ty: &'static ResourceType,
+    pub(super) properties: BTreeMap<String, Value>,
+    /// What will be recorded, as far as that is known before.
+    pub(super) target: Option<Managed>,
+    /// What is recorded now.
+    pub(super) recorded: Option<Managed>,
+    pub(super) version: u64,
+    pub(super) seen: Observation,
+    /// How the credentials that this run removes answered before it began.
+    pub(super) controls: Arc<BTreeMap<Address, Tried>>,
+}
+
+/// How one step of a batch ended.
+pub(super) struct Ended {
+    pub(super) index: usize,
+    pub(super) outcome: Outcome,
+    /// The record's version, when the step changed it.
+    pub(super) version: Option<u64>,
+    /// The record, when the step changed it.
+    pub(super) object: Option<Option<Managed>>,
+    /// What is there now, when the step changed it.
+    pub(super) seen: Option<Observation>,
+}
+
+impl Ended {
+    pub(super) fn failed(index: usize, error: Error) -> Self {
+        Self::with(index, Outcome::Failed(Arc::new(error)), None)
+    }
+
+    pub(super) fn in_doubt(index: usize, error: Error) -> Self {
+        Self::with(index, Outcome::InDoubt(Arc::new(error)), None)
+    }
+
+    pub(super) fn with(index: usize, outcome: Outcome, version: Option<u64>) -> Self {
+        Self { index, outcome, version, object: None, seen: None }
+    }
+}
+
+/// A job that was begun, and its claim.
+pub(super) struct Begun {
+    pub(super) job: Job,
+    pub(super) claim: Claim,
+    /// The record's version since the `Begun` entry.
+    pub(super) version: u64,
+    /// The secret, when the engine makes it.
+    secret: Option<Secret>,
+}
+
+impl Job {
+    /// Whether the step removes an object.
+    pub(super) fn removes(&self) -> bool {
+        self.step.action == Action::Delete || self.step.part == Part::Remove
+    }
+
+    /// Whether the object that it removes was replaced before.
+    pub(super) fn is_deposed(&self) -> bool {
+        self.step.part == Part::Remove && self.step.action == Action::ReplaceCreateFirst
+    }
+
+    fn reference(&self) -> Option<Reference> {
+        if let Some(id) = &self.step.id {
+            return Some(Reference::Id(id.clone()));
+        }
+        let key: BTreeMap<String, Value> = self
+            .ty
+            .key_fields()
+            .filter_map(|field| {
+                Some((field.name.to_owned(), self.properties.get(field.name)?.clone()))
+            })
+            .collect();
+        (!key.is_empty()).then_some(Reference::Key(key))
+    }
+
+    fn operation(&self) -> Operation<BTreeMap<String, Value>> {
+        let id = self.step.id.clone().unwrap_or_default();
+        if self.removes() {
+            return Operation::Delete { id };
+        }
+        match self.step.action {
+            Action::Update => Operation::Update { id, desired: self.properties.clone() },
+            Action::Suspend => Operation::Suspend { id },
+            Action::Resume => Operation::Resume { id },
+            _ => Operation::Create(self.properties.clone()),
+        }
+    }
+}
+
+/// Runs the steps of one type that are ready together.
+pub(super) async fn run_batch(run: &Run<'_>, jobs: Vec<Job>) -> Vec<Ended> {
+    let (provider, ty) = (jobs[0].step.provider.clone(), jobs[0].ty);
+    let mut ended = Vec::new();
+    let (record_only, jobs): (Vec<Job>, Vec<Job>) =
+        jobs.into_iter().partition(|job| job.step.action == Action::Record);
+    ended.extend(follow_terms(run, record_only).await);
+    if jobs.is_empty() {
+        return ended;
+    }
+    let writer = match run.engine.writer(&provider, ty.name) {
+        Ok(writer) => writer,
+        Err(error) => {
+            let error = Arc::new(error);
+            ended.extend(jobs.iter().map(|job| {
+                Ended::with(job.index, Outcome::Failed(Arc::clone(&error)), None)
+            }));
+            return ended;
+        }
+    };
+    let capabilities = writer.capabilities();
+    let jobs = if capabilities.checks_seen {
+        jobs
+    } else {
+        recheck(run, &*writer, jobs, &mut ended).await
+    };
+    let begun = begin(run, jobs, &mut ended).await;
+    let begun = stage_own_secrets(run, &capabilities, begun, &mut ended).await;
+    if begun.is_empty() {
+        return ended;
+    }
+    let answers = ask(run, &*writer, &capabilities, &provider, &begun).await;
+    ended.extend(conclude(run, begun, answers).await);
+    ended
+}
+
+/// Records what only the engine reads.
+async fn follow_terms(run: &Run<'_>, jobs: Vec<Job>) -> Vec<Ended> {
+    let mut expected = BTreeMap::new();
+    let mut entries = Vec::new();
+    let mut objects = Vec::new();
+    for job in &jobs {
+        let Some(mut object) = job.target.clone() else { continue };
+        if let Some(seen) = job.seen.object() {
+            object = as_written(object, seen, job.ty);
+        }
+        expected.insert(job.step.address.clone(), job.version);
+        let event = crate::ledger::RecordEvent::Updated { object: object.clone() };
+        entries.push(Entry::of(&job.step.address, event));
+        objects.push((job.index, object));
+    }
+    if objects.is_empty() {
+        return Vec::new();
+    }
+    match run.append(expected, entries).await {
+        Ok(version) => objects
+            .into_iter()
+            .map(|(index, object)| Ended {
+                object: Some(Some(object)),
+                ..Ended::with(index, Outcome::Done, Some(version))
+            })
+            .collect(),
+        Err(error) => all_failed(jobs.iter().map(|job| job.index), error),
+    }
+}
+
+fn all_failed(indices: impl Iterator<Item = usize>, error: Error) -> Vec<Ended> {
+    let doubt = error.kind() == ErrorKind::InDoubt;
+    let error = Arc::new(error);
+    indices
+        .map(|index| {
+            let error = Arc::clone(&error);
+            let outcome = if doubt { Outcome::InDoubt(error) } else { Outcome::Failed(error) };
+            Ended::with(index, outcome, None)
+        })
+        .collect()
+}
+
+/// Reads again just before the write, and refuses what is not as it was seen.
+async fn recheck(
+    run: &Run<'_>,
+    writer: &dyn DynWrite,
+    jobs: Vec<Job>,
+    ended: &mut Vec<Ended>,
+) -> Vec<Job> {
+    let asked: Vec<(usize, Reference)> = jobs
+        .iter()
+        .enumerate()
+        .filter_map(|(at, job)| Some((at, job.reference()?)))
+        .collect();
+    let references: Vec<Reference> = asked.iter().map(|(_, reference)| reference.clone()).collect();
+    let read = match run.engine.persist(|| writer.read(&references)).await {
+        Ok(read) if read.len() == references.len() => read,
+        Ok(_) => {
+            let error = Error::new(
+                ErrorKind::ProviderContract,
+                "the provider answered for another number of objects than it was asked about",
+            );
+            ended.extend(all_failed(jobs.iter().map(|job| job.index), error));
+            return Vec::new();
+        }
+        Err(error) => {
+            ended.extend(all_failed(jobs.iter().map(|job| job.index), error));
+            return Vec::new();
+        }
+    };
+    let mut now: BTreeMap<usize, Observation> =
+        asked.into_iter().map(|(at, _)| at).zip(read).collect();
+    let mut fresh = Vec::new();
+    for (at, job) in jobs.into_iter().enumerate() {
+        match now.remove(&at) {
+            Some(now) if !same(&now, &job.seen, job.ty) => {
+                let error = stale(difference(&now, &job.seen)).at(&job.step.address);
+                ended.push(Ended::failed(job.index, error));
+            }
+            _ => fresh.push(job),
+        }
+    }
+    fresh
+}
+
+/// Whether two observations are the same as far as a write rests on them.
+pub(super) fn same(a: &Observation, b: &Observation, ty: &'static ResourceType) -> bool {
+    match (a, b) {
+        (Observation::Absent, Observation::Absent) => true,
+        (Observation::Present(a), Observation::Present(b)) => {
+            let equal = |name: &&crate::schema::Field| {
+                let normal = |object: &crate::provider::Object| {
+                    object.value(name.name).map(|value| name.ty.normalise(value.clone()))
+                };
+                normal(a) == normal(b)
+            };
+            a.id == b.id && a.suspended == b.suspended && ty.fields.iter().all(|f| equal(&f))
+        }
+        _ => false,
+    }
+}
+
+fn difference(now: &Observation, seen: &Observation) -> String {
+    match (now, seen) {
+        (Observation::Absent, _) => "it was seen, and it is gone now".into(),
+        (Observation::Unread(why), _) => format!("it cannot be read any more: {why}"),
+        (_, Observation::Absent) => "it did not exist when the plan was made, and does now".into(),
+        _ => "it is not as it was when the plan was made".into(),
+    }
+}
+
+/// Makes the begin of all steps durable, in one append.
+async fn begin(run: &Run<'_>, jobs: Vec<Job>, ended: &mut Vec<Ended>) -> Vec<Begun> {
+    let mut begun = Vec::new();
+    let mut expected = BTreeMap::new();
+    let mut entries = Vec::new();
+    for job in jobs {
+        let claim = run.next_claim();
+        expected.insert(job.step.address.clone(), job.version);
+        entries.push(begin_entry(&job, &claim));
+        begun.push(Begun { job, claim, version: 0, secret: None });
+    }
+    if begun.is_empty() {
+        return begun;
+    }
+    match run.append(expected, entries).await {
+        Ok(version) => {
+            for one in &mut begun {
+                one.version = version;
+                run.tell(&Progress::StepBegun {
+                    address: one.job.step.address.clone(),
+                    action: one.job.step.action,
+                });
+            }
+            begun
+        }
+        Err(error) => {
+            ended.extend(all_failed(begun.iter().map(|one| one.job.index), error));
+            Vec::new()
+        }
+    }
+}
+
+fn begin_entry(job: &Job, claim: &Claim) -> Entry {
+    let generation = |object: &Managed| object.credential.as_ref().map(|c| c.generation);
+    let mut entry = Entry::of(
+        &job.step.address,
+        StepEvent::Begun {
+            claim: claim.clone(),
+            action: job.step.action,
+            deposed: job.is_deposed(),
+            target: job.target.clone().filter(|_| !job.removes()),
+            id: job.step.id.clone(),
+            provider: job.step.provider.clone(),
+            resource_type: job.step.resource_type.clone(),
+        },
+    );
+    entry.generation = job.target.as_ref().and_then(generation);
+    entry
+}
+
+/// Delivers the secrets that the engine makes before the system learns them,
+/// so that a crash goes on with the same value.
+async fn stage_own_secrets(
+    run: &Run<'_>,
+    capabilities: &Capabilities,
+    begun: Vec<Begun>,
+    ended: &mut Vec<Ended>,
+) -> Vec<Begun> {
+    let ours = capabilities.credential.as_ref().is_some_and(|c| c.origin == Origin::Engine);
+    if !ours {
+        return begun;
+    }
+    let mut staged = Vec::new();
+    for mut one in begun {
+        if one.job.removes() {
+            staged.push(one);
+            continue;
+        }
+        match credential::stage_new(run, &one).await {
+            Ok(secret) => {
+                one.secret = Some(secret);
+                staged.push(one);
+            }
+            Err(error) => ended.push(give_up(run, &one, error).await),
+        }
+    }
+    staged
+}
+
+/// Records that a step failed before anything was asked of the provider.
+pub(super) async fn give_up(run: &Run<'_>, begun: &Begun, error: Error) -> Ended {
+    let failed = StepEvent::Failed { claim: begun.claim.clone(), error: error.to_string() };
+    let entry = Entry::of(&begun.job.step.address, failed);
+    let expected = BTreeMap::from([(begun.job.step.address.clone(), begun.version)]);
+    match run.append(expected, vec![entry]).await {
+        Ok(version) => {
+            let outcome = Outcome::Failed(Arc::new(error));
+            Ended::with(begun.job.index, outcome, Some(version))
+        }
+        Err(error) => Ended::in_doubt(begun.job.index, error),
+    }
+}
+
+/// What the provider answered to one write.
+pub(super) enum Answer {
+    Written(Issued),
+    Failed(Error),
+    InDoubt(Error),
+}
+
+/// Asks the provider, again where its errors allow that.
+async fn ask(
+    run: &Run<'_>,
+    writer: &dyn DynWrite,
+    capabilities: &Capabilities,
+    provider: &str,
+    begun: &[Begun],
+) -> Vec<Answer> {
+    let mut answers: Vec<Option<Answer>> = begun.iter().map(|_| None).collect();
+    let mut open: Vec<usize> = (0..begun.len()).collect();
+    let mut attempt = 0;
+    while !open.is_empty() {
+        run.engine.pace(provider, open.len()).await;
+        let batch = open.iter().map(|at| request(run, &begun[*at])).collect();
+        let results = writer.write(batch).await;
+        attempt += 1;
+        let mut again = Vec::new();
+        let mut longest = None;
+        let mut results = results.into_iter();
+        for at in std::mem::take(&mut open) {
+            let result = results.next().unwrap_or_else(|| Err(too_few(provider)));
+            let error = match result {
+                Ok(issued) => {
+                    answers[at] = Some(Answer::Written(issued));
+                    continue;
+                }
+                Err(error) => error,
+            };
+            let lost = matches!(error.kind(), ErrorKind::InDoubt | ErrorKind::Timeout);
+            let repeatable =
+                !lost || matches!(capabilities.recovery, Recovery::Registry | Recovery::Tagged);
+            match run.engine.pause(&error, attempt).filter(|_| repeatable) {
+                Some(pause) => {
+                    run.tell(&Progress::StepRetried {
+                        address: begun[at].job.step.address.clone(),
+                        attempt,
+                        pause,
+                        error: error.to_string(),
+                    });
+                    longest = longest.max(Some(pause));
+                    again.push(at);
+                }
+                None if lost => answers[at] = Some(settle(writer, &begun[at].claim, error).await),
+                None => answers[at] = Some(Answer::Failed(error)),
+            }
+        }
+        if let Some(pause) = longest {
+            run.engine.clock.sleep(pause).await;
+        }
+        open = again;
+    }
+    answers.into_iter().flatten().collect()
+}
+
+fn too_few(provider: &str) -> Error {
+    Error::new(
+        ErrorKind::InDoubt,
+        format!("the provider `{provider}` answered for fewer writes than it was given"),
+    )
+}
+
+fn request(run: &Run<'_>, begun: &Begun) -> WriteRequest {
+    let job = &begun.job;
+    let credential = (job.ty.kind == Kind::Credential && !job.removes()).then(|| {
+        let credential = job.target.as_ref().and_then(|target| target.credential.as_ref());
+        let secret = begun.secret.as_ref().map(Secret::duplicate);
+        (credential.map_or(1, |credential| credential.generation), secret)
+    });
+    WriteRequest {
+        claim: begun.claim.clone(),
+        mark: mark(&run.engine.fleet, &run.engine.environment, &job.step.address),
+        operation: job.operation(),
+        seen: job.seen.clone(),
+        credential,
+    }
+}
+
+/// Asks what became of a write whose answer was lost for good.
+async fn settle(writer: &dyn DynWrite, claim: &Claim, error: Error) -> Answer {
+    match writer.settle(std::slice::from_ref(claim)).await {
+        Ok(settled) => match settled.into_iter().next() {
+            Some(Settled::Done(written)) => Answer::Written(Issued { written, secret: None }),
+            Some(Settled::NotDone) => Answer::Failed(error),
+            Some(Settled::Unknown(_)) | None => Answer::InDoubt(error),
+        },
+        Err(_) => Answer::InDoubt(error),
+    }
+}
+
+/// Records how each step ended; plain ones together, credentials each on its
+/// way through the secret store.
+async fn conclude(run: &Run<'_>, begun: Vec<Begun>, answers: Vec<Answer>) -> Vec<Ended> {
+    let mut plain = Vec::new();
+    let mut credentials = Vec::new();
+    for (one, answer) in begun.into_iter().zip(answers) {
+        if one.job.ty.kind == Kind::Credential {
+            credentials.push(credential::conclude(run, one, answer));
+        } else {
+            plain.push((one, answer));
+        }
+    }
+    let (mut ended, more) = futures_util::future::join(
+        conclude_plain(run, plain),
+        futures_util::future::join_all(credentials),
+    )
+    .await;
+    ended.extend(more);
+    ended
+}
+
+async fn conclude_plain(run: &Run<'_>, answers: Vec<(Begun, Answer)>) -> Vec<Ended> {
+    let mut expected = BTreeMap::new();
+    let mut entries = Vec::new();
+    let mut ended = Vec::new();
+    for (begun, answer) in answers {
+        let address = begun.job.step.address.clone();
+        let (event, mut end, correlation) = match answer {
+            Answer::Written(issued) => written(&begun, issued.written),
+            Answer::Failed(error) => {
+                let event =
+                    StepEvent::Failed { claim: begun.claim.clone(), error: error.to_string() };
+                (event, Ended::failed(begun.job.index, error), None)
+            }
+            Answer::InDoubt(error) => {
+                let event =
+                    StepEvent::InDoubt { claim: begun.claim.clone(), error: error.to_string() };
+                (event, Ended::in_doubt(begun.job.index, error), None)
+            }
+        };
+        end.version = Some(begun.version);
+        expected.insert(address.clone(), begun.version);
+        let mut entry = Entry::of(&address, event);
+        entry.correlation = correlation;
+        entries.push(entry);
+        ended.push(end);
+    }
+    if ended.is_empty() {
+        return ended;
+    }
+    match run.append(expected, entries).await {
+        Ok(version) => ended.iter_mut().for_each(|end| end.version = Some(version)),
+        // The steps stay open in the ledger, and the next run settles them.
+        Err(error) => {
+            let error = Arc::new(error);
+            for end in &mut ended {
+                *end = Ended::with(end.index, Outcome::InDoubt(Arc::clone(&error)), None);
+            }
+        }
+    }
+    ended
+}
+
+/// The end of a step that the provider carried out.
+fn written(begun: &Begun, written: Written) -> (StepEvent, Ended, Option<String>) {
+    let job = &begun.job;
+    let correlation = written.correlation;
+    let (object, seen, outcome) = if job.removes() {
+        let outcome = match &written.object {
+            None => Outcome::Done,
+            Some(_) => contract(job, "the object that it was told to delete"),
+        };
+        (None, Observation::Absent, outcome)
+    } else {
+        match (&written.object, &job.target) {
+            (Some(real), Some(target)) => {
+                // Suspending changes no property, so it promises none.
+                let promised = !matches!(job.step.action, Action::Suspend | Action::Resume);
+                let outcome = match broken_promise(&job.properties, real, job.ty).filter(|_| promised) {
+                    None => Outcome::Done,
+                    Some(what) => contract(job, &what),
+                };
+                let object = as_written(target.clone(), real, job.ty);
+                (Some(object), Observation::Present(real.clone()), outcome)
+            }
+            _ => (job.recorded.clone(), Observation::Absent, contract(job, "no object")),
+        }
+    };
+    let event = StepEvent::Done { claim: begun.claim.clone(), object: object.clone() };
+    let ended = Ended {
+        object: Some(object),
+        seen: Some(seen),
+        ..Ended::with(job.index, outcome, None)
+    };
+    (event, ended, correlation)
+}
+
+/// The provider is blamed by name when its answer breaks the contract.
+fn contract(job: &Job, what: &str) -> Outcome {
+    let error = Error::new(
+        ErrorKind::ProviderContract,
+        format!("the provider `{}` answered {what}", job.step.provider),
+    )
+    .at(&job.step.address)
+    .help("this is a mistake of the provider; what it answered is recorded as it is");
+    Outcome::Failed(Arc::new(error))
+}
+
+/// Fails with the error of a provider that answered nothing.
+pub(super) fn first<T>(answers: Vec<Result<T>>, provider: &str) -> Result<T> {
+    answers.into_iter().next().unwrap_or_else(|| Err(too_few(provider)))
+}

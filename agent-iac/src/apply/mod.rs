@@ -1,0 +1,20 @@
+//! Runs a plan, and settles what a run that died left in doubt.
+//!
+//! Owns the executor and recovery. It reads nothing from a plan but its
+//! steps, acts on nothing but what they saw, and asks no provider for
+//! anything before a `Begun` entry is durable in the ledger.
+
+mod batch;
+mod credential;
+mod engine;
+mod executor;
+mod recovery;
+mod report;
+mod schedule;
+mod values;
+
+pub use report::{LeftReport, Outcome, Progress, Report, RunContext, StepReport, Stop, Watch};
+
+pub(crate) use engine::Engine;
+pub(crate) use executor::{Authorised, run, stale};
+pub(crate) use recovery::recover;

@@ -1,0 +1,466 @@
+//! Settles what runs that died left in doubt: it adopts, repeats or revokes.
+//!
+//! # Flow
+//!
+//! 1. The steps that were begun by runs whose leases are dead are taken over,
+//!    under leases of their agents.
+//! 2. Their providers say what became of each claim, once no work of the dead
+//!    run can land any more.
+//! 3. What was done is recorded; what was not is recorded as failed, and the
+//!    next plan repeats it; a credential whose value was lost is revoked.
+//! 4. A dead run of which nothing is open any more is recorded as ended.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use super::{
+    Engine, Outcome, Progress, Report, RunContext, StepReport,
+    credential::{self, Ending, Fresh, Stray},
+    executor::{LEASE, Run, pin},
+    values::{as_written, broken_promise},
+};
+use crate::{
+    address::{Address, Instance},
+    error::{Error, ErrorKind, Result},
+    ledger::{
+        Append, Entry, Managed, OpenStep, Query, Record, RunEvent, RunId, RunPurpose, State,
+        StepEvent, Summary, Take,
+    },
+    plan::{Action, CredentialTarget},
+    provider::{Object, Observation, Recovery, Reference, Settled, Written},
+    schema::{Kind, ResourceType},
+};
+
+/// Settles what dead runs left in doubt.
+///
+/// # Errors
+///
+/// When the ledger cannot be read or written. What cannot be settled stands in
+/// the report.
+pub(crate) async fn recover(engine: &Engine, context: &RunContext) -> Result<Report> {
+    let state = engine.persist(|| engine.ledger.state(&Query::Everything)).await?;
+    let alive: BTreeSet<RunId> = engine
+        .persist(|| engine.ledger.leases())
+        .await?
+        .into_iter()
+        .map(|lease| lease.run)
+        .collect();
+    let dead: BTreeSet<&RunId> = state.runs.keys().filter(|run| !alive.contains(run)).collect();
+    let open: Vec<(&Address, &Record, &OpenStep)> = state
+        .records
+        .iter()
+        .filter_map(|(address, record)| Some((address, record, record.open.as_ref()?)))
+        // A step whose run has ended, in doubt as it was, is nobody's either.
+        .filter(|(.., open)| !alive.contains(&open.run))
+        .collect();
+    if dead.is_empty() && open.is_empty() {
+        return Ok(Report::default());
+    }
+    let Some(run) = take_over(engine, context, &state, &dead, &open).await? else {
+        return Ok(Report::default());
+    };
+    let mut report = Report { run: Some(run.id.clone()), ..Report::default() };
+    let mut groups: BTreeMap<(&str, &str), Vec<(&Address, &Record, &OpenStep)>> = BTreeMap::new();
+    for (address, record, step) in open {
+        let group = (step.provider.as_str(), step.resource_type.as_str());
+        groups.entry(group).or_default().push((address, record, step));
+    }
+    for ((provider, ty), steps) in groups {
+        settle_group(&run, provider, ty, &steps, &mut report).await;
+    }
+    conclude(&run, &state, &dead, &report).await?;
+    Ok(report)
+}
+
+/// Takes the leases of everything that dead runs left behind. `None` when
+/// somebody else is settling it at this moment.
+async fn take_over<'a>(
+    engine: &'a Engine,
+    context: &'a RunContext,
+    state: &State,
+    dead: &BTreeSet<&RunId>,
+    open: &[(&Address, &Record, &OpenStep)],
+) -> Result<Option<Run<'a>>> {
+    let mut instances: BTreeSet<Instance> =
+        open.iter().map(|(address, ..)| address.instance().clone()).collect();
+    for run in dead {
+        instances.extend(state.runs[*run].instances.iter().cloned());
+    }
+    let instances: Vec<Instance> = instances.into_iter().collect();
+    let id = RunId::random(&*engine.entropy);
+    // The dead run's authority goes on: recovery does nothing that it did not
+    // begin, and otherwise only takes away.
+    let authority = dead.iter().next().map(|run| state.runs[*run].authority.clone());
+    let authority = authority.unwrap_or(crate::ledger::Authority::Emergency {
+        actor: context.actor.clone(),
+        reason: "a step was left in doubt".into(),
+    });
+    let begun = Entry::new(RunEvent::Begun {
+        purpose: RunPurpose::Recover,
+        actor: context.actor.clone(),
+        authority,
+        instances: instances.clone(),
+        revision: context.revision.clone(),
+        engine: env!("CARGO_PKG_VERSION").to_owned(),
+    })
+    .in_run(&id);
+    let take = Take {
+        run: id.clone(),
+        instances,
+        holder: context.holder.clone(),
+        ttl: LEASE,
+        force: false,
+    };
+    let append = Append { entries: vec![begun], take: Some(take), ..Append::default() };
+    let appended = match engine.ledger.append(append).await {
+        Err(error) if error.kind() == ErrorKind::LeaseHeld => return Ok(None),
+        other => other?,
+    };
+    let fence = appended.fence.ok_or_else(|| {
+        Error::new(ErrorKind::Ledger, "the ledger took no lease that it was asked for")
+    })?;
+    Ok(Some(Run::new(engine, context, id, fence)))
+}
+
+async fn settle_group(
+    run: &Run<'_>,
+    provider: &str,
+    type_name: &str,
+    steps: &[(&Address, &Record, &OpenStep)],
+    report: &mut Report,
+) {
+    let settled = match settle(run, provider, type_name, steps).await {
+        Ok(settled) => settled,
+        Err(error) => {
+            let error = std::sync::Arc::new(error);
+            for (address, _, step) in steps {
+                let outcome = Outcome::InDoubt(std::sync::Arc::clone(&error));
+                tell(run, report, address, step.action, outcome);
+            }
+            return;
+        }
+    };
+    for ((address, record, step), settled) in steps.iter().zip(settled) {
+        let outcome = match conclude_step(run, address, record, step, settled).await {
+            Ok(outcome) => outcome,
+            Err(error) => Outcome::InDoubt(std::sync::Arc::new(error)),
+        };
+        tell(run, report, address, step.action, outcome);
+    }
+}
+
+fn tell(run: &Run<'_>, report: &mut Report, address: &Address, action: Action, outcome: Outcome) {
+    let step = StepReport { address: address.clone(), action, outcome };
+    run.tell(&Progress::StepEnded { step: step.clone() });
+    report.push(step);
+}
+
+/// Learns what became of each step, by what the type can do.
+async fn settle(
+    run: &Run<'_>,
+    provider: &str,
+    type_name: &str,
+    steps: &[(&Address, &Record, &OpenStep)],
+) -> Result<Vec<Settled>> {
+    let engine = run.engine;
+    let ty = engine.resource_type(type_name)?;
+    let writer = engine.writer(provider, type_name)?;
+    let capabilities = writer.capabilities();
+    wait_until_settled(run, capabilities.settles_within, steps).await;
+    let settled = match capabilities.recovery {
+        Recovery::Registry | Recovery::Tagged => {
+            let claims: Vec<_> = steps.iter().map(|(.., step)| step.claim.clone()).collect();
+            engine.persist(|| writer.settle(&claims)).await?
+        }
+        Recovery::NaturalKey | Recovery::None => {
+            let asked: Vec<Option<Reference>> =
+                steps.iter().map(|(.., step)| reference(step, ty, capabilities.recovery)).collect();
+            let references: Vec<Reference> = asked.iter().flatten().cloned().collect();
+            let read = engine.persist(|| writer.read(&references)).await?;
+            let mut read = read.into_iter();
+            let mut settled = Vec::new();
+            for ((.., step), asked) in steps.iter().zip(asked) {
+                settled.push(match asked.and_then(|_| read.next()) {
+                    Some(now) => by_sight(step, now, ty),
+                    None => Settled::Unknown(
+                        "this provider cannot tell what became of a write".into(),
+                    ),
+                });
+            }
+            settled
+        }
+    };
+    if settled.len() == steps.len() {
+        Ok(settled)
+    } else {
+        Err(Error::new(
+            ErrorKind::ProviderContract,
+            format!(
+                "the provider `{provider}` said of {} claims what became of them, and was asked about {}",
+                settled.len(),
+                steps.len()
+            ),
+        ))
+    }
+}
+
+/// Waits until no work of the dead run can land any more.
+async fn wait_until_settled(
+    run: &Run<'_>,
+    within: std::time::Duration,
+    steps: &[(&Address, &Record, &OpenStep)],
+) {
+    let now = run.engine.clock.now();
+    let longest = steps
+        .iter()
+        .map(|(address, _, step)| {
+            let since = now.duration_since(step.begun_at);
+            let passed = if since.is_positive() { since.unsigned_abs() } else { std::time::Duration::ZERO };
+            (within.saturating_sub(passed), *address)
+        })
+        .max();
+    if let Some((wait, address)) = longest.filter(|(wait, _)| !wait.is_zero()) {
+        run.tell(&Progress::Settling { address: address.clone(), wait });
+        run.engine.clock.sleep(wait).await;
+    }
+}
+
+/// How a step's object is found again without a claim.
+fn reference(step: &OpenStep, ty: &'static ResourceType, recovery: Recovery) -> Option<Reference> {
+    if let Some(id) = &step.id {
+        return Some(Reference::Id(id.clone()));
+    }
+    if recovery == Recovery::None {
+        return None;
+    }
+    let target = step.target.as_ref()?;
+    let key: BTreeMap<_, _> = ty
+        .key_fields()
+        .filter_map(|field| {
+            Some((field.name.to_owned(), target.properties.get(field.name)?.clone()))
+        })
+        .collect();
+    (!key.is_empty()).then_some(Reference::Key(key))
+}
+
+/// What became of a step, as the object itself shows it.
+fn by_sight(step: &OpenStep, now: Observation, ty: &'static ResourceType) -> Settled {
+    match (now, &step.target) {
+        (Observation::Unread(why), _) => Settled::Unknown(why),
+        (Observation::Absent, None) => Settled::Done(Written { object: None, correlation: None }),
+        (Observation::Absent, Some(_)) | (Observation::Present(_), None) => Settled::NotDone,
+        (Observation::Present(object), Some(target)) => {
+            let suspended = match step.action {
+                Action::Suspend => true,
+                Action::Resume => false,
+                _ => object.suspended,
+            };
+            let done = broken_promise(&target.properties, &object, ty).is_none()
+                && object.suspended == suspended;
+            if done || step.id.is_none() {
+                Settled::Done(Written { object: Some(object), correlation: None })
+            } else {
+                Settled::NotDone
+            }
+        }
+    }
+}
+
+async fn conclude_step(
+    run: &Run<'_>,
+    address: &Address,
+    record: &Record,
+    step: &OpenStep,
+    settled: Settled,
+) -> Result<Outcome> {
+    let ty = run.engine.resource_type(&step.resource_type)?;
+    let credential = ty.kind == Kind::Credential;
+    match settled {
+        Settled::Unknown(why) => {
+            let error = Error::new(
+                ErrorKind::InDoubt,
+                format!("it cannot be told whether the step was carried out: {why}"),
+            );
+            Ok(Outcome::InDoubt(std::sync::Arc::new(error.at(address))))
+        }
+        Settled::NotDone => {
+            if credential {
+                discard(run, step).await?;
+            }
+            let why = "its run died before it was carried out";
+            let failed = StepEvent::Failed { claim: step.claim.clone(), error: why.into() };
+            append(run, address, record.version, failed).await?;
+            Ok(Outcome::Skipped { because: format!("{why}; the next plan repeats it") })
+        }
+        Settled::Done(written) => match (credential, &step.target, written.object) {
+            (true, None, _) => conclude_revocation(run, address, record, step, ty).await,
+            (true, Some(target), Some(object)) => {
+                conclude_issue(run, address, record, step, target.clone(), object, ty).await
+            }
+            (false, Some(target), Some(object)) => {
+                let object = as_written(target.clone(), &object, ty);
+                let done =
+                    StepEvent::Done { claim: step.claim.clone(), object: Some(object) };
+                append(run, address, record.version, done).await?;
+                Ok(Outcome::Done)
+            }
+            _ => {
+                let done = StepEvent::Done { claim: step.claim.clone(), object: None };
+                append(run, address, record.version, done).await?;
+                Ok(Outcome::Done)
+            }
+        },
+    }
+}
+
+async fn append(
+    run: &Run<'_>,
+    address: &Address,
+    version: u64,
+    event: StepEvent,
+) -> Result<u64> {
+    let expected = BTreeMap::from([(address.clone(), version)]);
+    run.append(expected, vec![Entry::of(address, event)]).await
+}
+
+/// Goes on with a credential that the system knows, when its value is still
+/// at hand; revokes it when the value was lost.
+async fn conclude_issue(
+    run: &Run<'_>,
+    address: &Address,
+    record: &Record,
+    step: &OpenStep,
+    target: Managed,
+    object: Object,
+    ty: &'static ResourceType,
+) -> Result<Outcome> {
+    let stray = Stray {
+        address,
+        provider: &step.provider,
+        ty,
+        claim: &step.claim,
+        id: object.id.clone(),
+        version: record.version,
+    };
+    let value = match credential::staged_by(run.engine, &target, &step.claim).await? {
+        Some((stored, secret)) => Some((Some(stored), secret)),
+        None => promoted_by(run, &target, step).await?,
+    };
+    let Some((staged, secret)) = value else {
+        credential::revoke_stray(run, stray, "its value was lost in a crash", true).await?;
+        let because = "its value was lost in a crash; it was revoked, and the next plan issues another";
+        return Ok(Outcome::Skipped { because: because.into() });
+    };
+    let fresh =
+        Fresh { address, ty, claim: &step.claim, target, object, version: record.version };
+    match credential::install(run, fresh, &secret, staged).await {
+        Ok((.., outcome)) => Ok(outcome),
+        Err((error, _)) if error.kind() == ErrorKind::InDoubt => Err(error),
+        Err((error, version)) => {
+            let stray = Stray { version, ..stray };
+            credential::revoke_stray(run, stray, &error.to_string(), false).await?;
+            Ok(Outcome::Failed(std::sync::Arc::new(error)))
+        }
+    }
+}
+
+/// The value, when the dead run had promoted it and died before recording it.
+async fn promoted_by(
+    run: &Run<'_>,
+    target: &Managed,
+    step: &OpenStep,
+) -> Result<Option<(Option<crate::vault::StoredVersion>, crate::secret::Secret)>> {
+    let Some(credential) = &target.credential else { return Ok(None) };
+    let path = credential.place.path().to_owned();
+    let deliver = run.engine.deliver(credential.place.store())?;
+    let versions = run.engine.persist(|| deliver.versions(std::slice::from_ref(&path))).await?;
+    let current = versions.into_iter().next().and_then(|versions| versions.current);
+    let Some(current) = current.filter(|current| current.claim == step.claim) else {
+        return Ok(None);
+    };
+    let open = run.engine.opener(credential.place.store())?;
+    let secret = open.open(&path, Some(current.generation), Some(current.digest)).await?;
+    Ok(Some((Some(current), secret)))
+}
+
+async fn conclude_revocation(
+    run: &Run<'_>,
+    address: &Address,
+    record: &Record,
+    step: &OpenStep,
+    ty: &'static ResourceType,
+) -> Result<Outcome> {
+    let id = step.id.clone().unwrap_or_default();
+    let old = record
+        .deposed
+        .iter()
+        .chain(&record.object)
+        .find(|object| object.id == id)
+        .cloned();
+    let retires = old.as_ref().and_then(|old| {
+        let credential = old.credential.as_ref()?;
+        Some(CredentialTarget {
+            generation: credential.generation,
+            place: credential.place.clone(),
+        })
+    });
+    let ending = Ending {
+        address,
+        provider: &step.provider,
+        ty,
+        claim: &step.claim,
+        id,
+        retires: retires.clone(),
+        replaced_by: record.object.clone().filter(|_| step.deposed),
+        old,
+        control: None,
+        version: record.version,
+    };
+    let (_, proof) = credential::end_credential(run, ending).await?;
+    Ok(match proof {
+        // The stray of a crash never had a place, so there is nothing to try.
+        None if retires.is_none() => Outcome::Done,
+        None => Outcome::Unproved("its value could not be opened to try it".into()),
+        Some(proof) if proof.holds() => Outcome::Done,
+        Some(proof) => Outcome::Unproved(credential::unproved_because(&proof)),
+    })
+}
+
+async fn discard(run: &Run<'_>, step: &OpenStep) -> Result<()> {
+    let Some(credential) = step.target.as_ref().and_then(|target| target.credential.as_ref())
+    else {
+        return Ok(());
+    };
+    let deliver = run.engine.deliver(credential.place.store())?;
+    run.engine.persist(|| deliver.discard(credential.place.path(), &step.claim)).await
+}
+
+/// Ends the dead runs of which nothing is open any more, and this one.
+async fn conclude(
+    run: &Run<'_>,
+    state: &State,
+    dead: &BTreeSet<&RunId>,
+    report: &Report,
+) -> Result<()> {
+    let in_doubt: BTreeSet<&RunId> = report
+        .steps
+        .iter()
+        .filter(|step| matches!(step.outcome, Outcome::InDoubt(_)))
+        .filter_map(|step| {
+            state.records.get(&step.address)?.open.as_ref().map(|open| &open.run)
+        })
+        .collect();
+    let ended = |summary| Entry::new(RunEvent::Ended { summary });
+    for dead in dead.iter().filter(|dead| !in_doubt.contains(**dead)) {
+        let entry = ended(Summary::default());
+        let append = Append {
+            entries: vec![entry.in_run(dead)],
+            fence: Some(run.fence.clone()),
+            ..Append::default()
+        };
+        run.engine.ledger.append(append).await?;
+    }
+    run.append(BTreeMap::new(), vec![ended(report.summary)]).await?;
+    run.engine.persist(|| run.engine.ledger.release(&run.fence)).await?;
+    run.tell(&Progress::RunEnded { summary: report.summary });
+    pin(run.engine).await
+}

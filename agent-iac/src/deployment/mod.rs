@@ -1,0 +1,415 @@
+//! A fleet with its environment and the real systems behind its names: what
+//! runs.
+//!
+//! Owns nothing but the wiring: it calls the refresh, the planner, the
+//! executor and recovery in the right order, with the handles that each may
+//! hold. It has no global state, prints nothing and needs no async runtime.
+
+mod agents;
+
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    fmt,
+    sync::Arc,
+};
+
+use crate::{
+    address::Instance,
+    agent::{Agent, Handle, Live},
+    apply::{self, Authorised, Engine, Report, RunContext},
+    blueprint::Blueprint,
+    clock::{Clock, Entropy, SystemClock},
+    diagnostic::Diagnostics,
+    drift::{self, Reader},
+    error::{Error, ErrorKind, Result},
+    fleet::Fleet,
+    ledger::{Append, Authority, Entry, Ledger, PlanEvent, Query, RunPurpose, State},
+    plan::{Observations, Options, Plan, SavedPlan, plan},
+    provider::Provider,
+    schema::ResourceType,
+    vault::SecretStore,
+};
+
+/// A fleet with its real providers, secret stores, ledger, clock and entropy.
+pub struct Deployment {
+    fleet: Fleet,
+    environment: String,
+    providers: BTreeMap<String, Arc<dyn Provider>>,
+    stores: BTreeMap<String, Arc<dyn SecretStore>>,
+    ledger: Arc<dyn Ledger>,
+    clock: Arc<dyn Clock>,
+    entropy: Arc<dyn Entropy>,
+}
+
+/// What a plan is asked for.
+#[derive(Clone, Debug, Default)]
+pub struct PlanRequest {
+    /// The agents to plan for, with what they depend on; all when empty.
+    pub targets: BTreeSet<Instance>,
+    /// Raises the fleet's cap on how many agents may begin to leave.
+    pub max_leaving: Option<u32>,
+}
+
+impl Deployment {
+    /// Puts a ledger and a source of randomness behind a fleet. The clock is
+    /// the operating system's, unless [`Deployment::clock`] gives another.
+    pub fn new(
+        fleet: Fleet,
+        environment: impl Into<String>,
+        ledger: Arc<dyn Ledger>,
+        entropy: Arc<dyn Entropy>,
+    ) -> Self {
+        Self {
+            fleet,
+            environment: environment.into(),
+            providers: BTreeMap::new(),
+            stores: BTreeMap::new(),
+            ledger,
+            clock: Arc::new(SystemClock),
+            entropy,
+        }
+    }
+
+    /// Puts a real system behind a provider's name.
+    #[must_use]
+    pub fn with_provider(mut self, name: impl Into<String>, provider: Arc<dyn Provider>) -> Self {
+        self.providers.insert(name.into(), provider);
+        self
+    }
+
+    /// Puts a real secret store behind a store's name.
+    #[must_use]
+    pub fn with_store(mut self, name: impl Into<String>, store: Arc<dyn SecretStore>) -> Self {
+        self.stores.insert(name.into(), store);
+        self
+    }
+
+    /// Takes the time from another clock.
+    #[must_use]
+    pub fn with_clock(mut self, clock: Arc<dyn Clock>) -> Self {
+        self.clock = clock;
+        self
+    }
+
+    /// The same systems with another version of the fleet.
+    #[must_use]
+    pub fn with_fleet(self, fleet: Fleet) -> Self {
+        Self { fleet, ..self }
+    }
+
+    /// The fleet.
+    pub fn fleet(&self) -> &Fleet {
+        &self.fleet
+    }
+
+    /// The environment.
+    pub fn environment(&self) -> &str {
+        &self.environment
+    }
+
+    /// The ledger.
+    pub fn ledger(&self) -> &Arc<dyn Ledger> {
+        &self.ledger
+    }
+
+    /// The clock.
+    pub fn clock(&self) -> &Arc<dyn Clock> {
+        &self.clock
+    }
+
+    /// The secret stores, by name.
+    pub fn stores(&self) -> &BTreeMap<String, Arc<dyn SecretStore>> {
+        &self.stores
+    }
+
+    /// Validates the fleet. Nothing is contacted.
+    ///
+    /// # Errors
+    ///
+    /// Every mistake of the fleet.
+    pub fn blueprint(&self) -> Result<Blueprint, Diagnostics> {
+        self.fleet.blueprint(&self.environment)
+    }
+
+    /// What is recorded now.
+    ///
+    /// # Errors
+    ///
+    /// When the ledger cannot be read, is of another fleet or environment, or
+    /// is older than its pin.
+    pub async fn state(&self) -> Result<State> {
+        let state = self.ledger.state(&Query::Everything).await?;
+        self.check_ledger(&state).await?;
+        Ok(state)
+    }
+
+    /// Makes a plan. It reads, and cannot write: it holds no handle that could.
+    ///
+    /// # Errors
+    ///
+    /// When the fleet is invalid, or the ledger cannot be read or is not the
+    /// one that it should be. What cannot be read of the real systems stands
+    /// in the plan.
+    pub async fn plan(&self, request: &PlanRequest) -> Result<Plan> {
+        let blueprint = self.blueprint()?;
+        self.plan_for(&blueprint, request).await
+    }
+
+    async fn plan_for(&self, blueprint: &Blueprint, request: &PlanRequest) -> Result<Plan> {
+        let state = self.state().await?;
+        let targets = &request.targets;
+        let wanted = |instance: &Instance| targets.is_empty() || targets.contains(instance);
+        let closure = with_needs(blueprint, targets);
+        let wanted_or_needed = |instance: &Instance| wanted(instance) || closure.contains(instance);
+        let observations = self.refresh(blueprint, &state, &wanted_or_needed).await;
+        let mut options = Options::new(self.clock.now());
+        options.targets = targets.clone();
+        options.max_leaving = request.max_leaving;
+        Ok(plan(blueprint, &state, &observations, &options))
+    }
+
+    async fn refresh(
+        &self,
+        blueprint: &Blueprint,
+        state: &State,
+        wanted: &(dyn Fn(&Instance) -> bool + Sync),
+    ) -> Observations {
+        let reader =
+            Reader { providers: &self.providers, stores: &self.stores, clock: &self.clock };
+        drift::refresh(&reader, blueprint, state, wanted).await
+    }
+
+    /// Settles what runs that died left in doubt.
+    ///
+    /// # Errors
+    ///
+    /// When the ledger cannot be read or written. What could not be settled
+    /// stands in the report.
+    pub async fn recover(&self, context: &RunContext) -> Result<Report> {
+        self.state().await?;
+        apply::recover(&self.engine()?, context).await
+    }
+
+    /// Applies a plan that `context` acknowledges by its digest.
+    ///
+    /// # Errors
+    ///
+    /// [`ErrorKind::Refused`] when the digest is not the plan's,
+    /// [`ErrorKind::StalePlan`] when what it rests on has moved or is too old,
+    /// [`ErrorKind::Foreign`] when it is another fleet's, and
+    /// [`ErrorKind::LeaseHeld`] when another run is at work on its agents.
+    /// What fails later stands in the report.
+    pub async fn apply(&self, saved: &SavedPlan, context: &RunContext) -> Result<Report> {
+        let plan = saved.plan();
+        if let Err(error) = self.check_plan(saved, context).await {
+            if error.kind() == ErrorKind::StalePlan || error.kind() == ErrorKind::Foreign {
+                self.record_refusal(saved, context, &error).await?;
+            }
+            return Err(error);
+        }
+        let authority =
+            Authority::Acknowledged { digest: saved.digest(), actor: context.actor.clone() };
+        let authorised =
+            Authorised { plan, authority, purpose: RunPurpose::Apply, force: false };
+        apply::run(&self.engine()?, authorised, context).await
+    }
+
+    async fn check_plan(&self, saved: &SavedPlan, context: &RunContext) -> Result<()> {
+        let plan = saved.plan();
+        if context.acknowledged != Some(saved.digest()) {
+            let given = context.acknowledged.map_or("no digest".into(), |d| d.to_string());
+            return Err(Error::new(
+                ErrorKind::Refused,
+                format!("the plan's digest is {}, and {given} was acknowledged", saved.digest()),
+            )
+            .help("read the plan, and give its digest"));
+        }
+        if plan.fleet != self.fleet.name() || plan.environment != self.environment {
+            return Err(Error::new(
+                ErrorKind::Foreign,
+                format!(
+                    "the plan is for the fleet `{}` in `{}`, and this is `{}` in `{}`",
+                    plan.fleet,
+                    plan.environment,
+                    self.fleet.name(),
+                    self.environment
+                ),
+            )
+            .help("apply it where it was made"));
+        }
+        self.state().await?;
+        let age = self.clock.now().duration_since(plan.observed_at).as_secs();
+        if age.unsigned_abs() > plan.rules.max_age {
+            return Err(apply::stale(format!(
+                "what the plan rests on was read {} seconds ago, and may be {} old",
+                age, plan.rules.max_age
+            )));
+        }
+        for (name, target) in &plan.targets {
+            let Some(provider) = self.providers.get(name) else {
+                return Err(Error::new(
+                    ErrorKind::NotFound,
+                    format!("the deployment has no provider named `{name}`"),
+                )
+                .help("give the deployment the provider under this name"));
+            };
+            let now = provider.target().await?;
+            if now != *target {
+                return Err(apply::stale(format!(
+                    "the provider `{name}` is {now}, and the plan was made for {target}"
+                )));
+            }
+        }
+        Ok(())
+    }
+
+    async fn record_refusal(
+        &self,
+        saved: &SavedPlan,
+        context: &RunContext,
+        error: &Error,
+    ) -> Result<()> {
+        let refused = PlanEvent::Refused {
+            digest: saved.digest(),
+            actor: context.actor.clone(),
+            reason: error.to_string(),
+        };
+        let append = Append { entries: vec![Entry::new(refused)], ..Append::default() };
+        self.ledger.append(append).await.map(|_| ())
+    }
+
+    /// Takes drift back that widens access, of resources that are declared so,
+    /// while nobody watches. Everything else stays for a plan.
+    ///
+    /// # Errors
+    ///
+    /// As [`Deployment::plan`], and when the run could not begin.
+    pub async fn revert_drift(&self, context: &RunContext) -> Result<Report> {
+        let blueprint = self.blueprint()?;
+        let whole = self.plan_for(&blueprint, &PlanRequest::default()).await?;
+        let plan = drift::narrowing_only(&whole, &blueprint);
+        let authorised = Authorised {
+            plan: &plan,
+            authority: Authority::Standing { digest: blueprint.digest() },
+            purpose: RunPurpose::Revert,
+            force: false,
+        };
+        apply::run(&self.engine()?, authorised, context).await
+    }
+
+    /// The live, typed form of an agent: its struct, filled with what exists.
+    ///
+    /// # Errors
+    ///
+    /// When the ledger cannot be read, or a resource does not exist.
+    pub async fn agent<A: Agent>(&self, handle: &Handle<A>) -> Result<A> {
+        let query = Query::Agents(vec![handle.instance().clone()]);
+        let state = self.ledger.state(&query).await?;
+        let mut values = BTreeMap::new();
+        for (address, record) in &state.records {
+            if address.instance() == handle.instance()
+                && let Some(object) = &record.object
+            {
+                let mut all = object.properties.clone();
+                all.extend(object.outputs.clone());
+                values.insert(address.resource().to_owned(), all);
+            }
+        }
+        A::from_live(handle.inputs().clone(), &Live::new(handle.instance(), values))
+    }
+
+    /// The handles that write; opened by what applies, and by nothing else.
+    fn engine(&self) -> Result<Engine> {
+        let mut types: BTreeMap<String, &'static ResourceType> = BTreeMap::new();
+        for provider in self.providers.values() {
+            // A provider that is away shows itself when it is written to.
+            if let Ok(observers) = provider.observers() {
+                types.extend(observers.types().map(|ty| (ty.name.to_owned(), ty)));
+            }
+        }
+        Ok(Engine::new(
+            (self.fleet.name(), &self.environment),
+            Arc::clone(&self.ledger),
+            (Arc::clone(&self.clock), Arc::clone(&self.entropy)),
+            &self.providers,
+            self.stores.clone(),
+            types,
+        ))
+    }
+
+    /// Refuses a ledger of another fleet or environment, and one that is older
+    /// than its pin.
+    async fn check_ledger(&self, state: &State) -> Result<()> {
+        if state.ledger.is_empty() {
+            return Ok(());
+        }
+        if state.fleet != self.fleet.name() || state.environment != self.environment {
+            return Err(Error::new(
+                ErrorKind::Foreign,
+                format!(
+                    "{} is of the fleet `{}` in `{}`, and this is `{}` in `{}`",
+                    self.ledger.description(),
+                    state.fleet,
+                    state.environment,
+                    self.fleet.name(),
+                    self.environment
+                ),
+            )
+            .help("open this fleet's own ledger"));
+        }
+        for (name, store) in &self.stores {
+            let Some(pin) = store.labels()?.pin(&state.ledger).await? else { continue };
+            let pinned = pin.head;
+            let here = match pinned.sequence {
+                0 => continue,
+                sequence if sequence > state.head.sequence => None,
+                sequence if sequence == state.head.sequence => Some(state.head.hash),
+                sequence => {
+                    let batch = self.ledger.batches(sequence, 1).await?;
+                    batch.first().map(|batch| batch.header.hash()).transpose()?
+                }
+            };
+            if here != Some(pinned.hash) {
+                return Err(Error::new(
+                    ErrorKind::Damaged,
+                    format!(
+                        "{} ends at batch {} and does not hold batch {} as it was pinned in `{name}`: it is an older copy, or was changed",
+                        self.ledger.description(),
+                        state.head.sequence,
+                        pinned.sequence
+                    ),
+                )
+                .help("restore the ledger that was pinned"));
+            }
+        }
+        Ok(())
+    }
+}
+
+/// The agents that the targets need.
+fn with_needs(blueprint: &Blueprint, targets: &BTreeSet<Instance>) -> BTreeSet<Instance> {
+    let mut needs: BTreeMap<&Instance, BTreeSet<&Instance>> = BTreeMap::new();
+    for (address, desired) in blueprint.resources() {
+        let of = needs.entry(address.instance()).or_default();
+        of.extend(desired.dependencies.iter().map(crate::address::Address::instance));
+    }
+    let mut closure = BTreeSet::new();
+    let mut open: Vec<&Instance> = targets.iter().collect();
+    while let Some(next) = open.pop() {
+        if closure.insert(next.clone()) {
+            open.extend(needs.get(next).into_iter().flatten());
+        }
+    }
+    closure
+}
+
+impl fmt::Debug for Deployment {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Deployment")
+            .field("fleet", &self.fleet.name())
+            .field("environment", &self.environment)
+            .field("providers", &self.providers.keys())
+            .field("stores", &self.stores.keys())
+            .finish_non_exhaustive()
+    }
+}

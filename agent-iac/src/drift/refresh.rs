@@ -1,0 +1,474 @@
+//! Reads everything that a plan rests on, in a constant number of calls for
+//! each type.
+
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    sync::Arc,
+};
+
+use futures_util::future::{join, join_all};
+
+use crate::{
+    access::Access,
+    address::{Address, Instance},
+    blueprint::Blueprint,
+    clock::Clock,
+    diff::readings_as_nodes,
+    error::{Error, ErrorKind, Result},
+    ledger::{Managed, State},
+    plan::{Observations, Observed, Undeclared},
+    provider::{DynObserve, Listing, Object, Observation, Observers, Provider, Reach, Reference},
+    resource::{Lookup, Reading},
+    schema::{Kind, ResourceType},
+    value::Value,
+    vault::{SecretStore, Versions},
+};
+
+/// The handles that can only observe.
+pub(crate) struct Reader<'a> {
+    pub(crate) providers: &'a BTreeMap<String, Arc<dyn Provider>>,
+    pub(crate) stores: &'a BTreeMap<String, Arc<dyn SecretStore>>,
+    pub(crate) clock: &'a Arc<dyn Clock>,
+}
+
+/// What is asked of one type in one provider.
+#[derive(Default)]
+struct Questions {
+    /// What each reference is asked for.
+    of: Vec<Asked>,
+    references: Vec<Reference>,
+}
+
+enum Asked {
+    Object(Address),
+    Deposed(Address, String),
+}
+
+/// Reads the real objects behind what is desired and recorded, of the agents
+/// that `wanted` lets through.
+///
+/// It never fails as a whole: what cannot be read is observed as unread, with
+/// the reason.
+pub(crate) async fn refresh(
+    reader: &Reader<'_>,
+    blueprint: &Blueprint,
+    state: &State,
+    wanted: &(dyn Fn(&Instance) -> bool + Sync),
+) -> Observations {
+    let at = reader.clock.now();
+    let mut observers = BTreeMap::new();
+    let mut unavailable = BTreeMap::new();
+    for (name, provider) in reader.providers {
+        match provider.observers() {
+            Ok(found) => {
+                observers.insert(name.as_str(), found);
+            }
+            Err(error) => {
+                unavailable.insert(name.as_str(), error.chain());
+            }
+        }
+    }
+    let mut seen = Observations {
+        at,
+        objects: BTreeMap::new(),
+        deposed: BTreeMap::new(),
+        undeclared: Vec::new(),
+        targets: BTreeMap::new(),
+        capabilities: BTreeMap::new(),
+        types: BTreeMap::new(),
+    };
+    for (name, observers) in &observers {
+        for ty in observers.types() {
+            seen.types.insert(ty.name.to_owned(), ty);
+            if let Some(observe) = observers.of(ty.name) {
+                let key = ((*name).to_owned(), ty.name.to_owned());
+                seen.capabilities.insert(key, observe.capabilities());
+            }
+        }
+    }
+    let used: BTreeSet<&str> = blueprint
+        .resources()
+        .values()
+        .map(|desired| desired.provider.as_str())
+        .chain(state.records.values().flat_map(|record| {
+            record.object.iter().chain(&record.deposed).map(|object| object.provider.as_str())
+        }))
+        .collect();
+    let targets = join_all(used.iter().filter_map(|name| {
+        let provider = reader.providers.get(*name)?;
+        Some(async move { ((*name).to_owned(), provider.target().await) })
+    }));
+    let questions = questions(blueprint, state, wanted);
+    let why = |provider: &str| {
+        unavailable
+            .get(provider)
+            .cloned()
+            .unwrap_or_else(|| format!("the deployment has no provider named `{provider}`"))
+    };
+    let answers = join_all(questions.into_iter().map(|((provider, ty), questions)| {
+        let observe = observers.get(provider).and_then(|observers| observers.of(ty)).cloned();
+        let missing = match observers.contains_key(provider) {
+            true => format!("the provider `{provider}` does not know the type `{ty}`"),
+            false => why(provider),
+        };
+        async move {
+            let answers = ask(provider, observe.as_ref(), &missing, &questions.references).await;
+            (questions.of, answers)
+        }
+    }));
+    let (answers, targets) = join(answers, targets).await;
+    for (of, observed) in answers {
+        for (asked, observation) in of.into_iter().zip(observed) {
+            match asked {
+                Asked::Object(address) => {
+                    seen.objects.insert(address, Observed::of(observation));
+                }
+                Asked::Deposed(address, id) => {
+                    seen.deposed.insert((address, id), observation);
+                }
+            }
+        }
+    }
+    for (name, target) in targets {
+        // A target that does not say who it is cannot be told from its clone;
+        // what is read of it stays unread then.
+        match target {
+            Ok(target) => {
+                seen.targets.insert(name, target);
+            }
+            Err(error) => unread_all(&mut seen, blueprint, state, &name, &error),
+        }
+    }
+    read_labels(reader, state, wanted, &mut seen).await;
+    find_undeclared(blueprint, state, &observers, wanted, &mut seen).await;
+    seen
+}
+
+fn unread_all(
+    seen: &mut Observations,
+    blueprint: &Blueprint,
+    state: &State,
+    provider: &str,
+    error: &Error,
+) {
+    for (address, observed) in &mut seen.objects {
+        let of = state
+            .object(address)
+            .map(|object| object.provider.as_str())
+            .or_else(|| Some(blueprint.resources().get(address)?.provider.as_str()));
+        if of == Some(provider) {
+            observed.object = Observation::Unread(error.chain());
+        }
+    }
+}
+
+/// Asks one provider about one type. Its answer is checked, and the provider
+/// is named where it breaks the contract.
+async fn ask(
+    provider: &str,
+    observe: Option<&Arc<dyn DynObserve>>,
+    missing: &str,
+    references: &[Reference],
+) -> Vec<Observation> {
+    let unread = |why: String| vec![Observation::Unread(why); references.len()];
+    let Some(observe) = observe else { return unread(missing.to_owned()) };
+    match observe.read(references).await {
+        Ok(answers) if answers.len() == references.len() => answers,
+        Ok(answers) => unread(format!(
+            "the provider `{provider}` was asked about {} objects and answered about {}",
+            references.len(),
+            answers.len()
+        )),
+        Err(error) => unread(error.chain()),
+    }
+}
+
+type ByType<'a> = BTreeMap<(&'a str, &'a str), Questions>;
+
+fn questions<'a>(
+    blueprint: &'a Blueprint,
+    state: &'a State,
+    wanted: &(dyn Fn(&Instance) -> bool + Sync),
+) -> ByType<'a> {
+    let mut questions: ByType<'a> = BTreeMap::new();
+    let mut recorded = BTreeSet::new();
+    for (address, record) in &state.records {
+        if record.object.is_some() || record.open.is_some() {
+            recorded.insert(address);
+        }
+        if !wanted(address.instance()) {
+            continue;
+        }
+        if let Some(object) = &record.object {
+            let of = questions.entry((&object.provider, &object.resource_type)).or_default();
+            of.of.push(Asked::Object(address.clone()));
+            of.references.push(Reference::Id(object.id.clone()));
+        }
+        for old in &record.deposed {
+            let of = questions.entry((&old.provider, &old.resource_type)).or_default();
+            of.of.push(Asked::Deposed(address.clone(), old.id.clone()));
+            of.references.push(Reference::Id(old.id.clone()));
+        }
+    }
+    let moved: BTreeSet<&Address> = blueprint
+        .moved()
+        .iter()
+        .filter(|(from, _)| recorded.contains(from))
+        .map(|(_, to)| to)
+        .collect();
+    let lookup = Recorded { state, blueprint };
+    for (address, desired) in blueprint.resources() {
+        if recorded.contains(address) || moved.contains(address) || !wanted(address.instance()) {
+            continue;
+        }
+        let reference = match blueprint.imports().get(address) {
+            Some(id) => Some(Reference::Id(id.clone())),
+            None => natural_key(desired.resource_type, &desired.properties, &lookup),
+        };
+        // What cannot be named yet cannot exist yet: it stands on something
+        // that this plan will make.
+        if let Some(reference) = reference {
+            let of = questions.entry((&desired.provider, desired.resource_type.name)).or_default();
+            of.of.push(Asked::Object(address.clone()));
+            of.references.push(reference);
+        }
+    }
+    questions
+}
+
+fn natural_key(
+    ty: &'static ResourceType,
+    properties: &BTreeMap<String, crate::resource::Node>,
+    lookup: &dyn Lookup,
+) -> Option<Reference> {
+    let mut key = BTreeMap::new();
+    for field in ty.key_fields() {
+        let value = properties.get(field.name)?.resolve(lookup).ok()?;
+        key.insert(field.name.to_owned(), field.ty.normalise(value));
+    }
+    (!key.is_empty()).then_some(Reference::Key(key))
+}
+
+struct Recorded<'a> {
+    state: &'a State,
+    blueprint: &'a Blueprint,
+}
+
+impl Recorded<'_> {
+    fn object(&self, address: &Address) -> Option<&Managed> {
+        self.state.object(address).or_else(|| {
+            let (from, _) = self.blueprint.moved().iter().find(|(_, to)| *to == address)?;
+            self.state.object(from)
+        })
+    }
+}
+
+impl Lookup for Recorded<'_> {
+    fn output(&self, address: &Address, field: &str) -> Option<Value> {
+        self.object(address)?.outputs.get(field).cloned()
+    }
+
+    fn id(&self, address: &Address) -> Option<String> {
+        self.object(address).map(|object| object.id.clone())
+    }
+}
+
+/// Reads what stands at the places of recorded credentials: labels and
+/// digests, no value.
+async fn read_labels(
+    reader: &Reader<'_>,
+    state: &State,
+    wanted: &(dyn Fn(&Instance) -> bool + Sync),
+    seen: &mut Observations,
+) {
+    let mut by_store: BTreeMap<&str, Vec<(&Address, &str)>> = BTreeMap::new();
+    for (address, record) in &state.records {
+        let credential = record.object.as_ref().and_then(|object| object.credential.as_ref());
+        if let Some(credential) = credential.filter(|_| wanted(address.instance())) {
+            let of = by_store.entry(credential.place.store()).or_default();
+            of.push((address, credential.place.path()));
+        }
+    }
+    for (store, places) in by_store {
+        let paths: Vec<String> = places.iter().map(|(_, path)| (*path).to_owned()).collect();
+        let read = labels(reader, store, &paths).await;
+        for (index, (address, _)) in places.into_iter().enumerate() {
+            let stored = match &read {
+                Ok(versions) => Ok(versions[index].clone()),
+                // One damaged place must not hide the others.
+                Err(_) => match labels(reader, store, &paths[index..=index]).await {
+                    Ok(mut versions) => Ok(versions.remove(0)),
+                    Err(error) => Err(error.chain()),
+                },
+            };
+            if let Some(observed) = seen.objects.get_mut(address) {
+                observed.stored = Some(stored);
+            }
+        }
+    }
+}
+
+async fn labels(reader: &Reader<'_>, store: &str, paths: &[String]) -> Result<Vec<Versions>> {
+    let store_handle = reader.stores.get(store).ok_or_else(|| {
+        Error::new(ErrorKind::NotFound, format!("the deployment has no secret store named `{store}`"))
+    })?;
+    let versions = store_handle.labels()?.versions(paths).await?;
+    if versions.len() == paths.len() {
+        Ok(versions)
+    } else {
+        Err(Error::new(
+            ErrorKind::Vault,
+            format!("the secret store `{store}` answered for another number of places"),
+        ))
+    }
+}
+
+/// Finds grants and keys on our identities, and identities in a watched scope,
+/// that stand in no record.
+async fn find_undeclared(
+    blueprint: &Blueprint,
+    state: &State,
+    observers: &BTreeMap<&str, Observers>,
+    wanted: &(dyn Fn(&Instance) -> bool + Sync),
+    seen: &mut Observations,
+) {
+    let ours = Ours::of(state);
+    let mut listings = Vec::new();
+    for (provider, observers) in observers {
+        let identities: Vec<String> = ours
+            .identities
+            .iter()
+            .filter(|((of, ..), (address, _))| of == provider && wanted(address.instance()))
+            .map(|((.., id), _)| (*id).to_owned())
+            .collect();
+        let reach = blueprint.providers().get(*provider).copied().unwrap_or_default();
+        for ty in observers.types() {
+            let listing = match ty.kind {
+                Kind::Permission | Kind::Credential if !identities.is_empty() => {
+                    Listing::Of(identities.clone())
+                }
+                Kind::Identity if reach != Reach::Declared => Listing::All,
+                _ => continue,
+            };
+            let Some(observe) = observers.of(ty.name).cloned() else { continue };
+            listings.push(async move { (*provider, ty, observe.list(&listing).await) });
+        }
+    }
+    for (provider, ty, listed) in join_all(listings).await {
+        match listed {
+            Ok(objects) => {
+                for object in objects {
+                    if let Some(found) = ours.undeclared(blueprint, provider, ty, object) {
+                        seen.undeclared.push(found);
+                    }
+                }
+            }
+            // What could not be enumerated is not clean: each identity that it
+            // concerns says so.
+            Err(error) => {
+                for ((of, ..), (address, _)) in &ours.identities {
+                    if *of == provider
+                        && wanted(address.instance())
+                        && let Some(observed) = seen.objects.get_mut(*address)
+                        && matches!(observed.object, Observation::Present(_))
+                    {
+                        let why = format!(
+                            "its objects of type `{}` could not be listed: {}",
+                            ty.name,
+                            error.chain()
+                        );
+                        observed.object = Observation::Unread(why);
+                    }
+                }
+            }
+        }
+    }
+    seen.undeclared.sort_by(|a, b| {
+        (&a.instance, &a.provider, &a.resource_type, &a.object.id).cmp(&(
+            &b.instance,
+            &b.provider,
+            &b.resource_type,
+            &b.object.id,
+        ))
+    });
+}
+
+/// What this ledger knows of real objects.
+struct Ours<'a> {
+    /// Identities by provider, type and id.
+    identities: BTreeMap<(&'a str, &'a str, &'a str), (&'a Address, &'a Managed)>,
+    /// Every other known object by provider, type and id.
+    known: BTreeSet<(&'a str, &'a str, &'a str)>,
+    /// Addresses with a step whose end is not recorded.
+    open: BTreeSet<&'a Address>,
+}
+
+impl<'a> Ours<'a> {
+    fn of(state: &'a State) -> Self {
+        let mut ours =
+            Self { identities: BTreeMap::new(), known: BTreeSet::new(), open: BTreeSet::new() };
+        for (address, record) in &state.records {
+            for object in record.object.iter().chain(&record.deposed) {
+                let key =
+                    (object.provider.as_str(), object.resource_type.as_str(), object.id.as_str());
+                ours.known.insert(key);
+                if object.kind == Kind::Identity {
+                    ours.identities.insert(key, (address, object));
+                }
+            }
+            if let Some(open) = &record.open {
+                ours.open.insert(address);
+                for id in open.id.iter().chain(&open.issued) {
+                    ours.known.insert((&open.provider, &open.resource_type, id));
+                }
+            }
+        }
+        ours
+    }
+
+    fn undeclared(
+        &self,
+        blueprint: &Blueprint,
+        provider: &str,
+        ty: &'static ResourceType,
+        object: Object,
+    ) -> Option<Undeclared> {
+        if self.known.contains(&(provider, ty.name, object.id.as_str())) {
+            return None;
+        }
+        // An object that a step in doubt may have made is settled, not judged.
+        let in_doubt = object.mark.as_ref().is_some_and(|mark| {
+            mark.fleet == blueprint.fleet()
+                && mark.environment == blueprint.environment()
+                && self.open.contains(&mark.address)
+        });
+        // What the next plan is about to adopt is no find.
+        let imported = blueprint.imports().values().any(|id| *id == object.id);
+        if in_doubt || imported {
+            return None;
+        }
+        let instance = match ty.owner_field() {
+            None => None,
+            Some(field) => {
+                let link = ty.field(field)?.ty.link()?;
+                let Some(Reading::Known(owner)) = object.fields.get(field) else { return None };
+                let id = owner.as_text()?;
+                let (address, _) = self.identities.get(&(provider, link, id))?;
+                Some(address.instance().clone())
+            }
+        };
+        let name_of = |target: &'static str, id: &str| {
+            self.identities.get(&(provider, target, id)).map(|(address, _)| (*address).clone())
+        };
+        let access = ty.access.map_or(Access::NONE, |access| {
+            access(&readings_as_nodes(ty, &object.fields, &name_of))
+        });
+        Some(Undeclared {
+            instance,
+            provider: provider.to_owned(),
+            resource_type: ty.name.to_owned(),
+            object,
+            access,
+        })
+    }
+}

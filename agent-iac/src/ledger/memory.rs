@@ -1,0 +1,138 @@
+//! A ledger in memory, for tests and for the simulated world.
+
+use std::{
+    collections::BTreeMap,
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    time::Duration,
+};
+
+use async_trait::async_trait;
+
+use super::{
+    Append, Appended, Batch, Entry, FORMAT, Fence, Group, Held, Lease, Ledger, LedgerEvent,
+    Prepared, Query, State,
+};
+use crate::{address::Instance, clock::Clock, error::Result, value::Digest};
+
+/// A ledger that lasts as long as its value.
+///
+/// It decides exactly as the durable ones do, and shares their code for it;
+/// only the storing is missing.
+///
+/// ```
+/// use std::sync::Arc;
+/// use agent_iac::{clock::{SystemClock, block_on}, ledger::{Ledger as _, MemoryLedger, Query}};
+///
+/// let ledger = MemoryLedger::opened(Arc::new(SystemClock), "office", "test")?;
+/// let state = block_on(ledger.state(&Query::Everything))?;
+/// assert_eq!((state.head.sequence, state.fleet.as_str()), (1, "office"));
+/// # Ok::<(), agent_iac::Error>(())
+/// ```
+pub struct MemoryLedger {
+    clock: Arc<dyn Clock>,
+    stored: Mutex<Stored>,
+}
+
+#[derive(Default)]
+struct Stored {
+    state: State,
+    batches: Vec<Batch>,
+    leases: BTreeMap<Instance, Held>,
+}
+
+impl MemoryLedger {
+    /// Makes an empty one, whose first batch the caller appends.
+    pub fn new(clock: Arc<dyn Clock>) -> Self {
+        Self { clock, stored: Mutex::default() }
+    }
+
+    /// Makes one of a fleet and environment, with its first batch.
+    ///
+    /// # Errors
+    ///
+    /// When the clock's time has no JSON form.
+    pub fn opened(clock: Arc<dyn Clock>, fleet: &str, environment: &str) -> Result<Self> {
+        let ledger = Self::new(clock);
+        // No other process ever sees this ledger, so its id need not be random.
+        let id = Digest::of(&(fleet, environment, ledger.clock.now()))?.to_string();
+        let opened = LedgerEvent::Opened {
+            id: id[..32].to_owned(),
+            fleet: fleet.to_owned(),
+            environment: environment.to_owned(),
+            format: FORMAT,
+        };
+        ledger.append_now(Append { entries: vec![Entry::new(opened)], ..Append::default() })?;
+        Ok(ledger)
+    }
+
+    /// Says that every process that holds a lease now has died, as a durable
+    /// ledger would see by itself: their leases stand in nobody's way.
+    pub fn crash(&self) {
+        for held in self.stored().leases.values_mut() {
+            held.dead = true;
+        }
+    }
+
+    fn stored(&self) -> MutexGuard<'_, Stored> {
+        // Nothing panics between two changes that belong together.
+        self.stored.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn grouped<T>(&self, act: impl FnOnce(&mut Group<'_>, &mut Vec<Batch>) -> T) -> T {
+        let now = self.clock.now();
+        let mut stored = self.stored();
+        let Stored { state, batches, leases } = &mut *stored;
+        act(&mut Group { state, leases, now }, batches)
+    }
+
+    fn append_now(&self, append: Append) -> Result<Appended> {
+        let prepared = Prepared::new(append)?;
+        self.grouped(|group, batches| {
+            let accepted = group.decide(prepared)?;
+            batches.push(accepted.batch);
+            Ok(accepted.appended)
+        })
+    }
+}
+
+impl std::fmt::Debug for MemoryLedger {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("MemoryLedger").field("head", &self.stored().state.head).finish()
+    }
+}
+
+#[async_trait]
+impl Ledger for MemoryLedger {
+    fn description(&self) -> String {
+        String::from("memory")
+    }
+
+    async fn append(&self, append: Append) -> Result<Appended> {
+        self.append_now(append)
+    }
+
+    async fn state(&self, query: &Query) -> Result<State> {
+        Ok(self.stored().state.restrict(query))
+    }
+
+    async fn batches(&self, from: u64, limit: usize) -> Result<Vec<Batch>> {
+        let skipped = usize::try_from(from.saturating_sub(1)).unwrap_or(usize::MAX);
+        Ok(self.stored().batches.iter().skip(skipped).take(limit).cloned().collect())
+    }
+
+    async fn renew(&self, fence: &Fence, ttl: Duration) -> Result<()> {
+        self.grouped(|group, _| group.renew(fence, ttl))
+    }
+
+    async fn release(&self, fence: &Fence) -> Result<()> {
+        self.grouped(|group, _| group.release(fence));
+        Ok(())
+    }
+
+    async fn leases(&self) -> Result<Vec<Lease>> {
+        let now = self.clock.now();
+        let stored = self.stored();
+        let alive = stored.leases.values().filter(|held| held.is_alive(now));
+        Ok(alive.map(|held| held.lease.clone()).collect())
+    }
+}

@@ -1,0 +1,207 @@
+//! The one writer of a handle: it takes all that waits, decides about it
+//! together, and syncs once.
+
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    path::PathBuf,
+    sync::{Arc, mpsc::Receiver},
+    time::Duration,
+};
+
+use rusqlite::Connection;
+
+use super::{
+    alive::{self, Alive},
+    answer::Answer,
+    faults::{Explained as _, explain_commit},
+    rows::Rows,
+};
+use crate::{
+    address::Instance,
+    clock::{Clock, Entropy},
+    error::{Error, Result},
+    ledger::{Accepted, Appended, Fence, Group, Held, Prepared, Touched},
+};
+
+/// The most jobs of one group. Beyond it, those in front would wait for the
+/// decisions about those behind for longer than a sync takes.
+const MOST: usize = 1024;
+
+/// What the writer is asked, and where the answer goes.
+pub(super) struct Job {
+    pub(super) ask: Ask,
+    pub(super) answer: Answer<Result<Done>>,
+}
+
+pub(super) enum Ask {
+    Append(Box<Prepared>),
+    Renew(Fence, Duration),
+    Release(Fence),
+}
+
+pub(super) enum Done {
+    Appended(Appended),
+    Leases,
+}
+
+pub(super) struct Writer {
+    pub(super) connection: Connection,
+    pub(super) path: PathBuf,
+    pub(super) clock: Arc<dyn Clock>,
+    pub(super) entropy: Arc<dyn Entropy>,
+    /// The lock by which others see that this process lives; taken with the
+    /// first lease, since opening a ledger writes nothing.
+    pub(super) alive: Option<Alive>,
+}
+
+impl Writer {
+    /// Works until nobody can ask any more.
+    pub(super) fn run(mut self, jobs: &Receiver<Job>) {
+        while let Ok(first) = jobs.recv() {
+            let mut group = vec![first];
+            while group.len() < MOST
+                && let Ok(next) = jobs.try_recv()
+            {
+                group.push(next);
+            }
+            self.carry_out(group);
+        }
+    }
+
+    fn carry_out(&mut self, group: Vec<Job>) {
+        let (asks, answers): (Vec<Ask>, Vec<_>) =
+            group.into_iter().map(|job| (job.ask, job.answer)).unzip();
+        match self.transact(asks) {
+            Ok(outcomes) => {
+                for (answer, outcome) in answers.into_iter().zip(outcomes) {
+                    answer.give(outcome);
+                }
+            }
+            // What was refused because of another in the group is told the
+            // same: with that one gone, the refusal may not hold.
+            Err(failure) => {
+                for answer in answers {
+                    answer.give(Err(again(&failure)));
+                }
+            }
+        }
+    }
+
+    fn transact(&mut self, asks: Vec<Ask>) -> Result<Vec<Result<Done>>> {
+        self.connection.execute_batch("BEGIN IMMEDIATE").explained(&self.path)?;
+        let result = self.write(asks).and_then(|(wrote, outcomes)| {
+            if wrote {
+                self.connection
+                    .execute_batch("COMMIT")
+                    .map_err(|error| explain_commit(&self.path, error))?;
+            }
+            Ok(outcomes)
+        });
+        if !self.connection.is_autocommit() {
+            // Where this fails too, the next `BEGIN` says so.
+            let _: rusqlite::Result<()> = self.connection.execute_batch("ROLLBACK");
+        }
+        result
+    }
+
+    /// Decides about every ask, and writes what follows; also says whether
+    /// that is anything.
+    fn write(&mut self, asks: Vec<Ask>) -> Result<(bool, Vec<Result<Done>>)> {
+        let (needs, instances) = needs(&asks);
+        if asks.iter().any(|ask| matches!(ask, Ask::Append(prepared) if prepared.takes()))
+            && self.alive.is_none()
+        {
+            self.alive = Alive::begin(&self.path, self.entropy.as_ref());
+        }
+        let rows = Rows { connection: &self.connection, path: &self.path };
+        let mut state = rows.part(&needs)?;
+        let mut leases = rows.leases(Some(&instances))?;
+        let before = leases.clone();
+        let mut group = Group { state: &mut state, leases: &mut leases, now: self.clock.now() };
+        let mut accepted: Vec<Accepted> = Vec::new();
+        let mut outcomes = Vec::with_capacity(asks.len());
+        for ask in asks {
+            outcomes.push(match ask {
+                Ask::Append(prepared) => group.decide(*prepared).map(|taken| {
+                    let appended = taken.appended.clone();
+                    accepted.push(taken);
+                    Done::Appended(appended)
+                }),
+                Ask::Renew(fence, ttl) => group.renew(&fence, ttl).map(|()| Done::Leases),
+                Ask::Release(fence) => {
+                    group.release(&fence);
+                    Ok(Done::Leases)
+                }
+            });
+        }
+        rows.put_batches(&accepted)?;
+        let mut changed = Touched::default();
+        for taken in &mut accepted {
+            changed.addresses.append(&mut taken.changed.addresses);
+            changed.agents.append(&mut taken.changed.agents);
+            changed.runs.append(&mut taken.changed.runs);
+        }
+        rows.put_changed(&state, &changed)?;
+        let leases_changed = self.put_leases(&rows, &instances, &before, &leases)?;
+        Ok((leases_changed || !accepted.is_empty(), outcomes))
+    }
+
+    fn put_leases(
+        &self,
+        rows: &Rows<'_>,
+        instances: &BTreeSet<Instance>,
+        before: &BTreeMap<Instance, Held>,
+        after: &BTreeMap<Instance, Held>,
+    ) -> Result<bool> {
+        let mut wrote = false;
+        for instance in instances {
+            let (old, new) = (before.get(instance), after.get(instance));
+            match (old, new) {
+                _ if old == new => continue,
+                (Some(old), Some(new)) if old.token == new.token => rows.prolong(new)?,
+                _ => {
+                    if old.is_some_and(|old| old.dead)
+                        && let Some(process) = rows.process_of(instance)?
+                    {
+                        alive::sweep(&self.path, &process);
+                    }
+                    rows.put_lease(instance, new, self.alive.as_ref().map(Alive::name))?;
+                }
+            }
+            wrote = true;
+        }
+        Ok(wrote)
+    }
+}
+
+fn needs(asks: &[Ask]) -> (Touched, BTreeSet<Instance>) {
+    let mut needs = Touched::default();
+    let mut leased = BTreeSet::new();
+    for ask in asks {
+        match ask {
+            Ask::Append(prepared) => {
+                let Touched { addresses, agents, runs } = prepared.needs();
+                needs.addresses.extend(addresses);
+                needs.agents.extend(agents);
+                needs.runs.extend(runs);
+                leased.extend(prepared.leases());
+            }
+            Ask::Renew(fence, _) | Ask::Release(fence) => {
+                leased.extend(fence.instances.iter().cloned());
+            }
+        }
+    }
+    (needs, leased)
+}
+
+/// The same failure for another who waited for the same transaction.
+fn again(failure: &Error) -> Error {
+    let mut error = Error::new(failure.kind(), failure.message()).retry_as(failure.retry());
+    if let Some(repair) = failure.repair() {
+        error = error.help(repair);
+    }
+    match std::error::Error::source(failure) {
+        Some(cause) => error.caused_by(cause.to_string()),
+        None => error,
+    }
+}

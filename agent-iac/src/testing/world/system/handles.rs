@@ -1,0 +1,336 @@
+//! The three principals of a simulated system.
+
+use std::{collections::BTreeMap, sync::Arc};
+
+use async_trait::async_trait;
+
+use super::{
+    InFlight, System,
+    store::{Order, Performed, Registered, Stored},
+    types::{Account, Grant, Job, Simulated, SimulatedCredential},
+};
+use crate::{
+    error::{Error, ErrorKind, Result},
+    ledger::Claim,
+    provider::{
+        Attempt, Capabilities, CredentialCapabilities, Issue, IssueRequest, Issued, Listing,
+        Manage, Object, Observation, Observe, Operation, Probe, Recovery, Reference, RevokeRequest,
+        Settled, Tried, Write, Written,
+    },
+    resource::Resource,
+    schema::Kind,
+    testing::world::gate::{Fault, Side},
+};
+
+/// What planning and drift hold. It has no method that writes.
+pub(super) struct Observer(pub(super) Arc<System>);
+
+/// What applying holds.
+pub(super) struct Writer(pub(super) Arc<System>);
+
+/// What tries the agents' own credentials.
+pub(super) struct Prober(pub(super) Arc<System>);
+
+/// `account` of `sim.account`.
+fn short(type_name: &str) -> &str {
+    type_name.split_once('.').map_or(type_name, |(_, short)| short)
+}
+
+impl System {
+    fn call<R: Resource>(&self, what: &str) -> String {
+        format!("{}/{} {what}", self.name, short(R::TYPE))
+    }
+
+    fn capabilities_of<R: Resource>(
+        &self,
+        credential: Option<CredentialCapabilities>,
+    ) -> Capabilities {
+        Capabilities {
+            recovery: self.options.recovery_of(R::TYPE),
+            checks_seen: self.options.checks_seen,
+            settles_within: self.options.settles_within,
+            batch: self.options.batch,
+            suspends: R::KIND == Kind::Identity,
+            credential,
+        }
+    }
+
+    async fn read_at<R: Resource>(
+        &self,
+        references: &[Reference],
+        back: usize,
+    ) -> Result<Vec<Observation>> {
+        self.gate.pass(ErrorKind::Provider, &self.call::<R>("read")).await?;
+        let store = self.store();
+        Ok(references
+            .iter()
+            .map(|reference| store.read(R::RESOURCE, reference, back, &self.options))
+            .collect())
+    }
+
+    async fn list_at<R: Resource>(&self, listing: &Listing, back: usize) -> Result<Vec<Object>> {
+        self.gate.pass(ErrorKind::Provider, &self.call::<R>("list")).await?;
+        Ok(self.store().list(R::RESOURCE, listing, back, &self.options))
+    }
+
+    /// Sends orders: as one transaction where the system keeps a registry,
+    /// else each for itself. One answer for each, in their order.
+    async fn order(&self, type_name: &str, orders: Vec<Order>) -> Vec<Result<Performed>> {
+        let most = self.options.batch;
+        if orders.len() > most {
+            let given = orders.len();
+            let too_many = |_| {
+                let message = format!("{given} writes in one call; at most {most} are taken");
+                Err(Error::new(ErrorKind::Bug, message))
+            };
+            return orders.into_iter().map(too_many).collect();
+        }
+        if self.options.recovery_of(type_name) == Recovery::Registry {
+            return self.send(type_name, orders).await;
+        }
+        let mut answers = Vec::with_capacity(orders.len());
+        for order in orders {
+            answers.extend(self.send(type_name, vec![order]).await);
+        }
+        answers
+    }
+
+    async fn send(&self, type_name: &str, orders: Vec<Order>) -> Vec<Result<Performed>> {
+        let what = |order: &Order| {
+            let whose = order.mark.as_ref().map_or(String::new(), |mark| mark.address.to_string());
+            format!("{} {whose}", order.name())
+        };
+        let names: Vec<String> = orders.iter().map(what).collect();
+        let call = format!("{}/{} {}", self.name, short(type_name), names.join(" + "));
+        let failed = |fault: Fault, side: Side| {
+            let error = |_: &String| Err(fault.error(ErrorKind::Provider, &call, side));
+            names.iter().map(error).collect()
+        };
+        let mut in_flight = InFlight { system: self, orders, certainly: false };
+        if let Err(fault) = self.gate.before(&call).await {
+            in_flight.certainly = fault == Fault::Late;
+            if fault != Fault::Late {
+                // It never arrived, so it cannot land later either.
+                in_flight.orders.clear();
+            }
+            return failed(fault, Side::Before);
+        }
+        let answers = in_flight.land();
+        match self.gate.after(&call).await {
+            Ok(()) => answers,
+            Err(fault) => failed(fault, Side::After),
+        }
+    }
+
+    async fn settle_claims<R: Resource>(&self, claims: &[Claim]) -> Result<Vec<Settled>> {
+        let call = self.call::<R>("settle");
+        let lost = |fault: Fault, side| fault.error(ErrorKind::Provider, &call, side);
+        self.gate.before(&call).await.map_err(|fault| lost(fault, Side::Before))?;
+        while let Some(wait) = self.unsettled(claims) {
+            self.clock.wait(wait).await;
+        }
+        let settled = claims.iter().map(|claim| self.settle_one::<R>(claim)).collect();
+        self.gate.after(&call).await.map_err(|fault| lost(fault, Side::After))?;
+        Ok(settled)
+    }
+
+    fn settle_one<R: Resource>(&self, claim: &Claim) -> Settled {
+        let mut store = self.store();
+        let done = |stored: Option<&Stored>, correlation: Option<String>| {
+            let object = stored.map(|stored| super::store::shown(stored, &self.options));
+            Settled::Done(Written { object, correlation })
+        };
+        match self.options.recovery_of(R::TYPE) {
+            Recovery::Registry => match store.registry.get(claim) {
+                Some(Registered::Done(name, correlation)) => {
+                    done(store.objects.get(name), correlation.clone())
+                }
+                Some(Registered::Refused) => Settled::NotDone,
+                None => {
+                    // From here on the claim is refused, so that "not done"
+                    // stays true whoever still holds it.
+                    store.registry.insert(claim.clone(), Registered::Refused);
+                    Settled::NotDone
+                }
+            },
+            Recovery::Tagged => {
+                let bears = |stored: &&Stored| stored.claim.as_ref() == Some(claim);
+                match store.objects.values().find(bears) {
+                    Some(stored) => done(Some(stored), None),
+                    None => Settled::Unknown("no object bears the claim".into()),
+                }
+            }
+            Recovery::NaturalKey => Settled::Unknown("only the object itself can tell".into()),
+            Recovery::None => Settled::Unknown("the system keeps no trace of a claim".into()),
+        }
+    }
+}
+
+/// A type whose writes are not those of a credential.
+trait Plain: Simulated {}
+
+impl Plain for Account {}
+impl Plain for Grant {}
+impl Plain for Job {}
+
+macro_rules! observing {
+    ($handle:ident, $staleness:expr, $($ty:ty = $credential:expr),*) => {$(
+        #[async_trait]
+        impl Observe<$ty> for $handle {
+            fn capabilities(&self) -> Capabilities {
+                self.0.capabilities_of::<$ty>($credential(&self.0))
+            }
+
+            async fn read(&self, references: &[Reference]) -> Result<Vec<Observation>> {
+                self.0.read_at::<$ty>(references, $staleness(&self.0)).await
+            }
+
+            async fn list(&self, listing: &Listing) -> Result<Vec<Object>> {
+                self.0.list_at::<$ty>(listing, $staleness(&self.0)).await
+            }
+        }
+    )*};
+}
+
+fn no_credential(_: &Arc<System>) -> Option<CredentialCapabilities> {
+    None
+}
+
+#[expect(clippy::unnecessary_wraps, reason = "it stands beside `no_credential`")]
+fn credential<C: SimulatedCredential>(system: &Arc<System>) -> Option<CredentialCapabilities> {
+    Some(CredentialCapabilities {
+        origin: C::ORIGIN,
+        at_once: C::AT_ONCE,
+        last_use_known: false,
+        propagation: system.options.propagation,
+    })
+}
+
+fn fresh(_: &Arc<System>) -> usize {
+    0
+}
+
+fn stale(system: &Arc<System>) -> usize {
+    system.staleness()
+}
+
+macro_rules! for_both {
+    ($($types:tt)*) => {
+        observing!(Observer, stale, $($types)*);
+        observing!(Writer, fresh, $($types)*);
+    };
+}
+
+for_both!(
+    Account = no_credential,
+    Grant = no_credential,
+    Job = no_credential,
+    super::Key = credential::<super::Key>,
+    super::Token = credential::<super::Token>,
+    super::LoneKey = credential::<super::LoneKey>
+);
+
+fn plain(answer: Result<Performed>) -> Result<Written> {
+    answer.map(|Performed { object, correlation, secret: _ }| Written { object, correlation })
+}
+
+#[async_trait]
+impl<R: Plain> Manage<R> for Writer
+where
+    Self: Observe<R>,
+{
+    async fn write(&self, batch: &[Write<R>]) -> Vec<Result<Written>> {
+        let order = |write: &Write<R>| Order {
+            ty: R::RESOURCE,
+            claim: Some(write.claim.clone()),
+            mark: Some(write.mark.clone()),
+            operation: in_values::<R>(&write.operation),
+            seen: Some(write.seen.clone()),
+            credential: None,
+            secret: None,
+        };
+        let orders = batch.iter().map(order).collect();
+        self.0.order(R::TYPE, orders).await.into_iter().map(plain).collect()
+    }
+
+    async fn settle(&self, claims: &[Claim]) -> Result<Vec<Settled>> {
+        self.0.settle_claims::<R>(claims).await
+    }
+}
+
+fn in_values<R: Simulated>(
+    operation: &Operation<R::Spec>,
+) -> Operation<BTreeMap<String, crate::value::Value>> {
+    match operation {
+        Operation::Create(spec) => Operation::Create(R::values(spec)),
+        Operation::Update { id, desired } => {
+            Operation::Update { id: id.clone(), desired: R::values(desired) }
+        }
+        Operation::Suspend { id } => Operation::Suspend { id: id.clone() },
+        Operation::Resume { id } => Operation::Resume { id: id.clone() },
+        Operation::Delete { id } => Operation::Delete { id: id.clone() },
+    }
+}
+
+#[async_trait]
+impl<C: SimulatedCredential> Issue<C> for Writer
+where
+    Self: Observe<C>,
+{
+    async fn issue(&self, batch: &[IssueRequest<C>]) -> Vec<Result<Issued>> {
+        let order = |request: &IssueRequest<C>| Order {
+            ty: C::RESOURCE,
+            claim: Some(request.claim.clone()),
+            mark: Some(request.mark.clone()),
+            operation: Operation::Create(C::values(&request.desired)),
+            seen: None,
+            credential: Some((C::ORIGIN, C::AT_ONCE)),
+            secret: request.secret.as_ref().map(crate::secret::Secret::duplicate),
+        };
+        let issued = |answer: Result<Performed>| {
+            answer.map(|Performed { object, correlation, secret }| Issued {
+                written: Written { object, correlation },
+                secret,
+            })
+        };
+        let orders = batch.iter().map(order).collect();
+        self.0.order(C::TYPE, orders).await.into_iter().map(issued).collect()
+    }
+
+    async fn revoke(&self, batch: &[RevokeRequest]) -> Vec<Result<Written>> {
+        let order = |request: &RevokeRequest| Order {
+            ty: C::RESOURCE,
+            claim: Some(request.claim.clone()),
+            mark: Some(request.mark.clone()),
+            operation: Operation::Delete { id: request.id.clone() },
+            seen: None,
+            credential: None,
+            secret: None,
+        };
+        let orders = batch.iter().map(order).collect();
+        self.0.order(C::TYPE, orders).await.into_iter().map(plain).collect()
+    }
+
+    async fn settle(&self, claims: &[Claim]) -> Result<Vec<Settled>> {
+        self.0.settle_claims::<C>(claims).await
+    }
+}
+
+#[async_trait]
+impl<C: SimulatedCredential> Probe<C> for Prober {
+    async fn probe(&self, attempts: &[Attempt<'_>]) -> Vec<Tried> {
+        let passed = self.0.gate.pass(ErrorKind::Provider, &self.0.call::<C>("probe")).await;
+        let elapsed = self.0.clock.elapsed();
+        let try_one = |attempt: &Attempt<'_>| match &passed {
+            Err(error) => Tried::Unknown(error.to_string()),
+            Ok(()) => {
+                match self.0.store().accepts(C::TYPE, attempt.identity, attempt.secret, elapsed) {
+                    Some(true) => Tried::Accepted,
+                    Some(false) => Tried::Unknown("the account is suspended".into()),
+                    None => Tried::Refused("the secret is not known".into()),
+                }
+            }
+        };
+        attempts.iter().map(try_one).collect()
+    }
+}

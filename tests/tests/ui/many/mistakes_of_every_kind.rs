@@ -1,0 +1,22 @@
+// errors: 10
+use agent_iac::prelude::*;
+use agent_iac_tests::system as sys;
+
+/// Reads invoices.
+#[derive(Agent)]
+#[agent(expires = "tomorrow", owner = "team:billing")]
+struct Reader {
+    #[input]
+    schema: String,
+    #[identity(nam = "reader")]
+    account: sys::Account,
+    #[permission(to = login, on = sys::Table::new(schema, "*"), allow = [sys::Action::Selec])]
+    invoices: sys::Grant,
+    #[credential(of = account, rotate = "7d", overlap = "8d", rotate = "9d")]
+    login: sys::Login,
+    #[identity]
+    process: sys::Process,
+    other: sys::Account,
+}
+
+fn main() {}

@@ -1,0 +1,11 @@
+// errors: 3
+use agent_iac::prelude::*;
+use agent_iac_tests::system as sys;
+
+#[derive(Agent)]
+struct Reader {
+    #[identity(name = "reader")]
+    account: sys::Account,
+}
+
+fn main() {}

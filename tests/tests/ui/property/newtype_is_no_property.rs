@@ -1,0 +1,7 @@
+// errors: 1
+use agent_iac::prelude::*;
+
+#[derive(Clone, Debug, PartialEq, Property)]
+struct Ratio(f64);
+
+fn main() {}

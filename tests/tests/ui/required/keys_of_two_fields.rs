@@ -1,0 +1,15 @@
+// errors: 2
+use agent_iac::prelude::*;
+use agent_iac_tests::system as sys;
+
+/// Reads invoices.
+#[derive(Agent)]
+#[agent(owner = "team:billing", expires = "2027-06-30")]
+struct Reader {
+    #[identity]
+    account: sys::Account,
+    #[identity]
+    other: sys::Account,
+}
+
+fn main() {}

@@ -1,0 +1,11 @@
+// errors: 1
+use agent_iac::prelude::*;
+
+/// Reads.
+#[derive(Agent)]
+#[agent(owner = "team:billing", expires = "2027-06-30")]
+enum Reader {
+    Variant,
+}
+
+fn main() {}

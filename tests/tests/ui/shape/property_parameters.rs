@@ -1,0 +1,9 @@
+// errors: 1
+use agent_iac::prelude::*;
+
+#[derive(Clone, Debug, PartialEq, Property)]
+struct Limits<T> {
+    inner: T,
+}
+
+fn main() {}

@@ -1,0 +1,8 @@
+// errors: 1
+use agent_iac::prelude::*;
+
+#[derive(Resource)]
+#[resource(type = "test.account", kind = "identity")]
+struct Reader(String);
+
+fn main() {}

@@ -1,0 +1,12 @@
+// errors: 1
+use agent_iac::prelude::*;
+
+/// Reads invoices.
+#[derive(Agent)]
+#[agent(owner = "team:billing", expires = "2027-06-30")]
+struct Reader {
+    #[input(keys)]
+    schema: String,
+}
+
+fn main() {}
