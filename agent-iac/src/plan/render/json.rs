@@ -103,7 +103,7 @@ pub fn json(saved: &SavedPlan) -> Result<String> {
 
 /// Escapes what a terminal might act on. It can only stand inside JSON's
 /// strings, where an escape means the same character.
-fn inert(json: &[u8]) -> String {
+pub(crate) fn inert(json: &[u8]) -> String {
     let json = String::from_utf8_lossy(json);
     let mut shown = String::with_capacity(json.len());
     for c in json.chars() {

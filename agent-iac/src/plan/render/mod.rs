@@ -15,7 +15,11 @@ mod words;
 #[cfg(test)]
 mod tests;
 
+#[cfg(feature = "cli")]
+pub(crate) use json::inert;
 pub use json::{Summary, json};
+#[cfg(feature = "cli")]
+pub(crate) use words::{count, put};
 pub use markdown::markdown;
 pub use span::{Document, Line, Span, Style, printable};
 pub use text::text;

@@ -236,7 +236,7 @@ pub(super) fn seen(observation: &Observation) -> String {
 }
 
 /// `1 thing`, `2 things`.
-pub(super) fn count(number: usize, one: &str, many: &str) -> String {
+pub(crate) fn count(number: usize, one: &str, many: &str) -> String {
     let digits = number.to_string();
     let mut text = String::new();
     for (index, digit) in digits.chars().enumerate() {
@@ -249,6 +249,6 @@ pub(super) fn count(number: usize, one: &str, many: &str) -> String {
 }
 
 /// Adds words to a text.
-pub(super) fn put(text: &mut String, words: fmt::Arguments<'_>) {
+pub(crate) fn put(text: &mut String, words: fmt::Arguments<'_>) {
     text.write_fmt(words).expect("writing to memory cannot fail");
 }
