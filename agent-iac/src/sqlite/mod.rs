@@ -4,13 +4,15 @@
 //! how long a connection waits for a lock. It knows no table: what is kept in
 //! a file, and how its errors are worded, is its user's own.
 
+mod answer;
+#[cfg(feature = "authority")]
+mod worker;
+
 use std::time::Duration;
 
 use rusqlite::Connection;
 
-#[cfg(feature = "authority")]
-mod worker;
-
+pub(crate) use answer::{Answer, answer};
 #[cfg(feature = "authority")]
 pub(crate) use worker::Worker;
 
@@ -21,7 +23,8 @@ pub(crate) use worker::Worker;
 /// have, and programs would fail to link.
 pub(crate) fn wait_for_locks(connection: &Connection, wait: Duration) -> rusqlite::Result<()> {
     let milliseconds = i32::try_from(wait.as_millis()).unwrap_or(i32::MAX);
-    let _set: i64 = connection
-        .query_row(&format!("PRAGMA busy_timeout = {milliseconds}"), [], |row| row.get(0))?;
+    let _set: i64 =
+        connection
+            .query_row(&format!("PRAGMA busy_timeout = {milliseconds}"), [], |row| row.get(0))?;
     Ok(())
 }
