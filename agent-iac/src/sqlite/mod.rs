@@ -21,7 +21,8 @@ pub(crate) use worker::Worker;
 /// have, and programs would fail to link.
 pub(crate) fn wait_for_locks(connection: &Connection, wait: Duration) -> rusqlite::Result<()> {
     let milliseconds = i32::try_from(wait.as_millis()).unwrap_or(i32::MAX);
-    let _set: i64 = connection
-        .query_row(&format!("PRAGMA busy_timeout = {milliseconds}"), [], |row| row.get(0))?;
+    let _set: i64 =
+        connection
+            .query_row(&format!("PRAGMA busy_timeout = {milliseconds}"), [], |row| row.get(0))?;
     Ok(())
 }
