@@ -11,6 +11,8 @@ pub mod address;
 pub mod agent;
 pub mod apply;
 pub mod blueprint;
+#[cfg(feature = "cli")]
+pub mod cli;
 pub mod clock;
 pub mod deployment;
 pub mod diagnostic;

@@ -10,6 +10,7 @@ mod file;
 mod observations;
 mod order;
 mod planner;
+pub mod render;
 mod step;
 
 pub use action::Action;

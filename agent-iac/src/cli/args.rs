@@ -1,0 +1,319 @@
+//! What can be typed.
+
+use std::path::PathBuf;
+
+use clap::{Args, Parser, Subcommand, ValueEnum};
+use clap_complete::Shell;
+use jiff::Timestamp;
+
+use crate::{address::Instance, agent::Period};
+
+/// Plans, applies and watches what a fleet of software agents may do.
+///
+/// Text is for people and may change at any time; programs read --json.
+#[derive(Debug, Parser)]
+#[command(
+    version,
+    disable_help_subcommand = true,
+    subcommand_required = true,
+    arg_required_else_help = true,
+    after_help = "Start with `plan`, then `apply`. More: `help exit-codes`, `help environment`."
+)]
+pub(super) struct Cli {
+    #[command(flatten)]
+    pub(super) global: Global,
+    #[command(subcommand)]
+    pub(super) command: Command,
+}
+
+/// What every command takes.
+#[derive(Clone, Debug, Args)]
+#[command(next_help_heading = "Everywhere")]
+pub(super) struct Global {
+    /// Write one JSON object a line to standard output, and no text.
+    #[arg(long, global = true)]
+    pub(super) json: bool,
+    /// Write those objects to a file, beside the text.
+    #[arg(long, global = true, value_name = "FILE")]
+    pub(super) json_into: Option<PathBuf>,
+    /// Use colour.
+    #[arg(long, global = true, value_name = "WHEN", default_value = "auto")]
+    pub(super) color: When,
+    /// No colour, no redrawing, only ASCII signs.
+    #[arg(long, global = true)]
+    pub(super) plain: bool,
+    /// Show how a run gets on.
+    #[arg(long, global = true, value_name = "HOW", default_value = "auto")]
+    pub(super) progress: ProgressWhen,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(super) enum When {
+    /// On a terminal.
+    Auto,
+    Always,
+    Never,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(super) enum ProgressWhen {
+    /// Redrawn on a terminal, else in lines.
+    Auto,
+    /// One line for each event.
+    Plain,
+    None,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(super) enum PlanFormat {
+    Text,
+    /// For a comment on a change request.
+    Markdown,
+    /// The plan with its digest and a summary.
+    Json,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(super) enum GraphFormat {
+    Dot,
+    Mermaid,
+    Json,
+}
+
+#[derive(Debug, Subcommand)]
+pub(super) enum Command {
+    /// Check the fleet, without contacting anything.
+    #[command(display_order = 1)]
+    Validate,
+    /// Show what would change, why, and who would gain or lose access.
+    #[command(
+        display_order = 2,
+        after_help = "Examples:\n  plan --out plan.json\n  plan --target 'reader[\"eu\"]' --full\n  plan --format markdown > comment.md"
+    )]
+    Plan(Plan),
+    /// Carry a plan out: one that was saved, or what would be planned now.
+    #[command(
+        display_order = 3,
+        after_help = "Examples:\n  apply\n  apply plan.json --digest 7f3a91c2\n\nA plan is acknowledged by its digest: with --digest, or typed on a terminal."
+    )]
+    Apply(Apply),
+    /// Show where the real is not as it was recorded.
+    #[command(
+        display_order = 4,
+        after_help = "Examples:\n  drift --detailed-exitcode\n  drift --revert-widening"
+    )]
+    Drift(Drift),
+    /// Show what is recorded of an agent or an address, or a saved plan.
+    #[command(
+        display_order = 5,
+        after_help = "Examples:\n  show triage\n  show triage.account\n  show plan.json --full"
+    )]
+    Show(Show),
+    /// List the agents: owner, purpose, age, expiry, last proof, generations.
+    #[command(display_order = 6, after_help = "Example:\n  inventory --json")]
+    Inventory,
+    /// Show who did what, when, and on whose authority.
+    #[command(display_order = 7, after_help = "Examples:\n  history\n  history triage --limit 20")]
+    History(History),
+    /// Draw what depends on what.
+    #[command(
+        display_order = 8,
+        after_help = "Example:\n  graph --format dot | dot -Tsvg > fleet.svg"
+    )]
+    Graph(Graph),
+    /// Check the ledger: replay its chain, and compare the state.
+    #[command(display_order = 9, after_help = "Example:\n  verify --pin 42:4b0c…")]
+    Verify(Verify),
+    /// Stop an agent at once: suspend, revoke, and remove what can be reached.
+    #[command(
+        display_order = 10,
+        after_help = "Example:\n  kill triage --reason 'key found in a log'"
+    )]
+    Kill(Kill),
+    /// Let an agent act again that was killed or suspended.
+    #[command(display_order = 11)]
+    Resume(One),
+    /// Keep the engine's hands off an agent for a time.
+    #[command(
+        display_order = 12,
+        after_help = "Example:\n  hold triage --reason 'incident 12' --for 4h"
+    )]
+    Hold(Hold),
+    /// End a hold before its time.
+    #[command(display_order = 13)]
+    Release(One),
+    /// Settle what a run that died left in doubt; `apply` does so first.
+    #[command(display_order = 14)]
+    Recover,
+    /// Print completions for a shell.
+    #[command(
+        display_order = 15,
+        after_help = "Example:\n  completions bash > /etc/bash_completion.d/deploy"
+    )]
+    Completions {
+        /// The shell.
+        shell: Shell,
+    },
+    /// Explain a command, or a topic: `exit-codes`, `environment`.
+    #[command(display_order = 16)]
+    Help {
+        /// The command or the topic.
+        topic: Option<String>,
+    },
+}
+
+#[derive(Debug, Args)]
+pub(super) struct Depth {
+    /// One line a step.
+    #[arg(long, conflicts_with = "full")]
+    pub(super) summary: bool,
+    /// Everything, without any cut.
+    #[arg(long)]
+    pub(super) full: bool,
+}
+
+#[derive(Debug, Args)]
+pub(super) struct Scope {
+    /// Only this agent and what it depends on; may be repeated.
+    #[arg(long, value_name = "AGENT")]
+    pub(super) target: Vec<Instance>,
+    /// Let so many agents begin to leave.
+    #[arg(long, value_name = "N")]
+    pub(super) allow_leaving: Option<u32>,
+}
+
+#[derive(Debug, Args)]
+pub(super) struct Plan {
+    #[command(flatten)]
+    pub(super) depth: Depth,
+    #[command(flatten)]
+    pub(super) scope: Scope,
+    /// Save the plan, for `apply`.
+    #[arg(long, value_name = "FILE")]
+    pub(super) out: Option<PathBuf>,
+    /// The form of the result.
+    #[arg(long, value_name = "FORMAT", default_value = "text")]
+    pub(super) format: PlanFormat,
+    /// The most bytes of Markdown.
+    #[arg(long, value_name = "N", default_value_t = 65_536)]
+    pub(super) max_bytes: usize,
+    /// Exit with 3 when there are changes, with 4 when not all could be checked.
+    #[arg(long)]
+    pub(super) detailed_exitcode: bool,
+}
+
+#[derive(Debug, Args)]
+pub(super) struct Apply {
+    /// The saved plan; without one, what would be planned now.
+    #[arg(conflicts_with_all = ["target", "allow_leaving"])]
+    pub(super) file: Option<PathBuf>,
+    /// Acknowledge the plan of this digest: all of it, or its first 8 or more
+    /// characters.
+    #[arg(long, value_name = "DIGEST", value_parser = digest)]
+    pub(super) digest: Option<String>,
+    #[command(flatten)]
+    pub(super) scope: Scope,
+    /// How many batches are under way at once.
+    #[arg(long, value_name = "N", default_value_t = 8, value_parser = at_least_one)]
+    pub(super) parallel: usize,
+}
+
+#[derive(Debug, Args)]
+pub(super) struct Drift {
+    #[command(flatten)]
+    pub(super) depth: Depth,
+    /// Take back what widened access, where the fleet allows it unattended.
+    #[arg(long)]
+    pub(super) revert_widening: bool,
+    /// Exit with 3 when there is drift, with 4 when not all could be checked.
+    #[arg(long)]
+    pub(super) detailed_exitcode: bool,
+}
+
+#[derive(Debug, Args)]
+pub(super) struct Show {
+    /// An agent, an address, or the file of a plan.
+    pub(super) what: String,
+    #[command(flatten)]
+    pub(super) depth: Depth,
+}
+
+#[derive(Debug, Args)]
+pub(super) struct History {
+    /// Only what concerns this agent.
+    pub(super) agent: Option<Instance>,
+    /// Only the newest so many entries.
+    #[arg(long, value_name = "N")]
+    pub(super) limit: Option<usize>,
+}
+
+#[derive(Debug, Args)]
+pub(super) struct Graph {
+    /// The form of the result.
+    #[arg(long, value_name = "FORMAT", default_value = "dot")]
+    pub(super) format: GraphFormat,
+}
+
+#[derive(Debug, Args)]
+pub(super) struct Verify {
+    /// A head that was seen before, as `NUMBER:HASH`: the ledger must hold it.
+    #[arg(long, value_name = "HEAD", value_parser = pin)]
+    pub(super) pin: Option<crate::ledger::Head>,
+}
+
+#[derive(Debug, Args)]
+pub(super) struct One {
+    /// The agent.
+    pub(super) agent: Instance,
+}
+
+#[derive(Debug, Args)]
+pub(super) struct Kill {
+    /// The agent.
+    pub(super) agent: Instance,
+    /// Why, for the record.
+    #[arg(long)]
+    pub(super) reason: String,
+}
+
+#[derive(Debug, Args)]
+pub(super) struct Hold {
+    /// The agent.
+    pub(super) agent: Instance,
+    /// Why, for the record.
+    #[arg(long)]
+    pub(super) reason: String,
+    /// For how long, as `30m`, `4h` or `2d`.
+    #[arg(long = "for", value_name = "PERIOD", required_unless_present = "until")]
+    pub(super) period: Option<Period>,
+    /// Until when, as `2026-11-24T18:00:00Z`.
+    #[arg(long, value_name = "TIME", conflicts_with = "period")]
+    pub(super) until: Option<Timestamp>,
+}
+
+fn digest(text: &str) -> Result<String, String> {
+    let text = text.to_ascii_lowercase();
+    let hexadecimal = text.bytes().all(|b| b.is_ascii_hexdigit());
+    if hexadecimal && (8..=64).contains(&text.len()) {
+        Ok(text)
+    } else {
+        Err("a digest is 64 hexadecimal characters; give at least the first 8".into())
+    }
+}
+
+fn at_least_one(text: &str) -> Result<usize, String> {
+    match text.parse() {
+        Ok(number) if number > 0 => Ok(number),
+        _ => Err("a whole number from 1".into()),
+    }
+}
+
+fn pin(text: &str) -> Result<crate::ledger::Head, String> {
+    let parts = text.split_once(':');
+    parts
+        .and_then(|(sequence, hash)| {
+            let hash = crate::value::Digest::parse(hash)?;
+            Some(crate::ledger::Head { sequence: sequence.parse().ok()?, hash })
+        })
+        .ok_or_else(|| "write `NUMBER:HASH`, as `verify` prints the head".into())
+}

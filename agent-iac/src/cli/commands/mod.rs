@@ -1,0 +1,191 @@
+//! The commands, each a few calls of the deployment.
+
+mod agents;
+mod apply;
+mod graph;
+mod help;
+mod history;
+mod inventory;
+mod plan;
+mod show;
+mod verify;
+
+use std::io::BufRead;
+
+use clap::CommandFactory as _;
+use serde_json::json;
+
+use super::{
+    Env, Outcome, actor,
+    args::{Cli, Command},
+    progress::watch,
+    ui::Ui,
+};
+use crate::{
+    apply::{Report, RunContext},
+    deployment::Deployment,
+    error::Result,
+    plan::render::{Document, Line, Style, count},
+};
+
+/// What every command has at hand.
+pub(super) struct Cx<'a> {
+    pub(super) ui: &'a Ui,
+    pub(super) env: &'a Env,
+    pub(super) deployment: &'a Deployment,
+}
+
+pub(super) fn run(
+    command: Command,
+    deployment: impl FnOnce() -> Result<Deployment>,
+    ui: &Ui,
+    input: &mut dyn BufRead,
+    env: &Env,
+) -> Outcome {
+    match command {
+        Command::Completions { shell } => {
+            let mut script = Vec::new();
+            let mut command = Cli::command();
+            clap_complete::generate(shell, &mut command, &*ui.program, &mut script);
+            ui.print_raw(&String::from_utf8_lossy(&script));
+            return Outcome::Done;
+        }
+        Command::Help { topic } => return help::help(ui, topic.as_deref()),
+        _ => {}
+    }
+    let deployment = match deployment() {
+        Ok(deployment) => deployment,
+        Err(error) => return Outcome::Failed(error),
+    };
+    let cx = Cx { ui, env, deployment: &deployment };
+    let result = match command {
+        Command::Completions { .. } | Command::Help { .. } => Ok(Outcome::Done),
+        Command::Validate => Ok(validate(&cx)),
+        Command::Plan(plan) => plan::plan(&cx, &plan),
+        Command::Apply(apply) => apply::apply(&cx, &apply, input),
+        Command::Drift(drift) => plan::drift(&cx, &drift),
+        Command::Show(show) => show::show(&cx, &show),
+        Command::Inventory => inventory::inventory(&cx),
+        Command::History(history) => history::history(&cx, &history),
+        Command::Graph(graph) => Ok(graph::graph(&cx, &graph)),
+        Command::Verify(verify) => verify::verify(&cx, &verify),
+        Command::Kill(kill) => agents::kill(&cx, &kill),
+        Command::Resume(one) => agents::resume(&cx, &one.agent),
+        Command::Hold(hold) => agents::hold(&cx, &hold),
+        Command::Release(one) => agents::release(&cx, &one.agent),
+        Command::Recover => apply::recover(&cx),
+    };
+    result.unwrap_or_else(Outcome::from)
+}
+
+fn validate(cx: &Cx<'_>) -> Outcome {
+    let blueprint = match cx.deployment.blueprint() {
+        Ok(blueprint) => blueprint,
+        Err(mistakes) => return Outcome::Invalid(mistakes),
+    };
+    let (agents, resources) = (blueprint.agents().count(), blueprint.resources().len());
+    let mut document = Document::default();
+    document.push(Line::of(
+        Style::Good,
+        format!(
+            "The fleet {} is valid in {}: {}, {}.",
+            blueprint.fleet(),
+            blueprint.environment(),
+            count(agents, "agent", "agents"),
+            count(resources, "resource", "resources"),
+        ),
+    ));
+    cx.ui.print(&document);
+    cx.ui.summarise(json!({
+        "fleet": blueprint.fleet(),
+        "environment": blueprint.environment(),
+        "blueprint": blueprint.digest(),
+        "agents": agents,
+        "resources": resources,
+    }));
+    Outcome::Done
+}
+
+impl Cx<'_> {
+    /// A run of whoever is at the keyboard.
+    fn context(&self) -> RunContext {
+        let actor = actor::actor(self.env);
+        let mut context = RunContext::new(actor);
+        context.holder = actor::holder(self.env, &context.actor);
+        context.revision = actor::revision(self.env);
+        context.stop = self.env.stop.clone();
+        context.watch = watch(self.ui, self.deployment.clock());
+        context
+    }
+
+    /// Shows what a run did, and what that amounts to.
+    fn report(&self, report: &Report) -> Outcome {
+        use crate::{apply::Outcome as Ended, cli::progress};
+
+        let mut document = Document::default();
+        let unfinished = report.steps.iter().filter(|step| !matches!(step.outcome, Ended::Done));
+        let lines = unfinished.map(|step| {
+            let (word, why, style) = progress::ended(step);
+            let why = why.map_or_else(String::new, |why| format!(": {why}"));
+            Line::plain(format!("  {} {}: ", step.action, step.address))
+                .with(style, format!("{word}{why}"))
+        });
+        document.section(lines);
+        for left in &report.left {
+            let open = left.open.len();
+            let all = if open == 0 { "nothing of it is left" } else { "this is left of it" };
+            document.section([Line::plain(format!(
+                "{} has left ({}) within {} s; {all}{}",
+                left.instance,
+                left.cause,
+                left.seconds,
+                if open == 0 { "." } else { ":" },
+            ))]);
+            document.extend(left.open.iter().map(|(address, why)| {
+                Line::plain(format!("  {address}: ")).with(Style::Danger, why)
+            }));
+        }
+        let summary = report.summary;
+        let style = if report.is_complete() { Style::Good } else { Style::Danger };
+        let run = report.run.as_ref().map_or_else(String::new, |run| format!(" Run {run}."));
+        document.section([Line::of(
+            style,
+            format!(
+                "{} done, {} failed, {} skipped, {} in doubt.",
+                summary.done, summary.failed, summary.skipped, summary.in_doubt
+            ),
+        )
+        .with(Style::Faint, run)]);
+        self.ui.print(&document);
+        let left: Vec<_> = report
+            .left
+            .iter()
+            .map(|left| {
+                let open: std::collections::BTreeMap<String, &String> =
+                    left.open.iter().map(|(address, why)| (address.to_string(), why)).collect();
+                json!({
+                    "agent": left.instance,
+                    "cause": left.cause,
+                    "seconds": left.seconds,
+                    "open": open,
+                })
+            })
+            .collect();
+        self.ui.summarise(json!({
+            "run": report.run,
+            "steps": summary,
+            "left": left,
+            "not_done": report.steps.iter()
+                .filter(|step| !matches!(step.outcome, Ended::Done))
+                .map(progress::step_json)
+                .collect::<Vec<_>>(),
+        }));
+        if self.env.stop.is_requested() && summary.skipped > 0 {
+            return Outcome::Interrupted(summary);
+        }
+        let unproved =
+            report.steps.iter().filter(|step| matches!(step.outcome, Ended::Unproved(_))).count();
+        let open: usize = report.left.iter().map(|left| left.open.len()).sum();
+        Outcome::Steps { summary, open: unproved + open }
+    }
+}

@@ -1,0 +1,242 @@
+//! `plan` and `drift`.
+
+use std::collections::BTreeSet;
+
+use serde_json::{Value as Json, json};
+
+use super::Cx;
+use crate::{
+    cli::{
+        Outcome,
+        args::{self, PlanFormat},
+    },
+    clock::block_on,
+    deployment::PlanRequest,
+    error::{Error, ErrorKind, Result},
+    plan::{
+        Plan, SavedPlan,
+        render::{self, Level, Options, Summary, put},
+    },
+};
+
+impl args::Depth {
+    pub(super) fn level(&self) -> Level {
+        match (self.summary, self.full) {
+            (true, _) => Level::Summary,
+            (_, true) => Level::Full,
+            _ => Level::Default,
+        }
+    }
+}
+
+impl args::Scope {
+    pub(super) fn request(&self) -> PlanRequest {
+        PlanRequest {
+            targets: self.target.iter().cloned().collect::<BTreeSet<_>>(),
+            max_leaving: self.allow_leaving,
+        }
+    }
+}
+
+impl Cx<'_> {
+    /// Shows a plan as text.
+    pub(super) fn text(
+        &self,
+        saved: &SavedPlan,
+        level: Level,
+        next: Vec<String>,
+    ) -> render::Document {
+        render::text(saved, &self.options(level, next))
+    }
+
+    pub(super) fn options(&self, level: Level, next: Vec<String>) -> Options {
+        Options { level, ascii: self.ui.ascii, next, ..Options::default() }
+    }
+}
+
+/// A word as it has to be typed in a shell.
+pub(super) fn typed(word: &str) -> String {
+    let plain = |c: char| c.is_ascii_alphanumeric() || "-_./:=@%+,".contains(c);
+    if !word.is_empty() && word.chars().all(plain) {
+        word.to_owned()
+    } else {
+        format!("'{}'", word.replace('\'', "'\\''"))
+    }
+}
+
+pub(super) fn plan(cx: &Cx<'_>, args: &args::Plan) -> Result<Outcome> {
+    // Validated first, so that every mistake is shown with its line.
+    if let Err(mistakes) = cx.deployment.blueprint() {
+        return Ok(Outcome::Invalid(mistakes));
+    }
+    let request = args.scope.request();
+    let saved = SavedPlan::new(block_on(cx.deployment.plan(&request))?)?;
+    if let Some(path) = &args.out {
+        save(&cx.env.path(path), &saved)?;
+    }
+    let program = typed(&cx.ui.program);
+    let digest = saved.digest().short();
+    let next = if saved.plan().is_empty() {
+        Vec::new()
+    } else if let Some(path) = &args.out {
+        let file = typed(&path.display().to_string());
+        vec![
+            format!("{program} apply {file} --digest {digest}"),
+            format!("{program} show {file} --full"),
+        ]
+    } else {
+        let mut command = format!("{program} apply --digest {digest}");
+        for target in &args.scope.target {
+            put(&mut command, format_args!(" --target {}", typed(&target.to_string())));
+        }
+        if let Some(number) = args.scope.allow_leaving {
+            put(&mut command, format_args!(" --allow-leaving {number}"));
+        }
+        vec![command]
+    };
+    if !cx.ui.is_json() {
+        match args.format {
+            PlanFormat::Text => cx.ui.print(&cx.text(&saved, args.depth.level(), next.clone())),
+            PlanFormat::Markdown => {
+                let mut options = cx.options(args.depth.level(), next.clone());
+                options.max_bytes = args.max_bytes;
+                cx.ui.print_raw(&render::markdown(&saved, &options));
+            }
+            PlanFormat::Json => cx.ui.print_raw(&format!("{}\n", render::json(&saved)?)),
+        }
+    }
+    tell(cx, &saved, next);
+    Ok(judged(saved.plan(), args.detailed_exitcode))
+}
+
+/// Gives programs the plan, and sums it up in the last object.
+pub(super) fn tell(cx: &Cx<'_>, saved: &SavedPlan, next: Vec<String>) {
+    cx.ui.event("plan", json!({ "digest": saved.digest(), "plan": saved.plan() }));
+    let mut summary = json!(Summary::of(saved));
+    if let Some(fields) = summary.as_object_mut() {
+        fields.insert("next".into(), Json::from(next));
+    }
+    cx.ui.summarise(summary);
+}
+
+/// What a plan's content means for the exit code, where that was asked for.
+fn judged(plan: &Plan, detailed: bool) -> Outcome {
+    if !detailed || plan.is_clean() {
+        return Outcome::Done;
+    }
+    let only_unread = plan.is_empty()
+        && plan.blocked.is_empty()
+        && plan.drift.is_empty()
+        && plan.undeclared.is_empty()
+        && plan.in_doubt.is_empty();
+    if only_unread { Outcome::Unchecked { objects: plan.unread.len() } } else { Outcome::Changes }
+}
+
+/// Writes the plan beside its place and moves it there, so that a crash leaves
+/// no half of one.
+fn save(path: &std::path::Path, saved: &SavedPlan) -> Result<()> {
+    let failed = |error: std::io::Error| {
+        let shown = render::printable(&path.display().to_string());
+        Error::new(ErrorKind::Io, format!("the plan could not be saved as `{shown}`"))
+            .caused_by(error)
+    };
+    let mut name = path.file_name().unwrap_or_default().to_owned();
+    name.push(format!(".{}.new", std::process::id()));
+    let beside = path.with_file_name(name);
+    let written = std::fs::write(&beside, saved.to_bytes()?)
+        .and_then(|()| std::fs::File::open(&beside)?.sync_all())
+        .and_then(|()| std::fs::rename(&beside, path));
+    written.map_err(|error| {
+        // Nothing of it is wanted; that it cannot be removed changes nothing.
+        let _: std::io::Result<()> = std::fs::remove_file(&beside);
+        failed(error)
+    })
+}
+
+pub(super) fn drift(cx: &Cx<'_>, args: &args::Drift) -> Result<Outcome> {
+    if let Err(mistakes) = cx.deployment.blueprint() {
+        return Ok(Outcome::Invalid(mistakes));
+    }
+    if args.revert_widening {
+        let report = block_on(cx.deployment.revert_drift(&cx.context()))?;
+        return Ok(cx.report(&report));
+    }
+    let whole = block_on(cx.deployment.plan(&PlanRequest::default()))?;
+    let steps = whole.steps.len();
+    // What would be done about it is the business of `plan`.
+    let only = SavedPlan::new(Plan {
+        steps: Vec::new(),
+        agents: Vec::new(),
+        blocked: Vec::new(),
+        unchanged: u32::try_from(cx.deployment.blueprint().map_or(0, |b| b.resources().len()))
+            .unwrap_or(u32::MAX),
+        ..whole
+    })?;
+    let plan = only.plan();
+    let program = typed(&cx.ui.program);
+    let next = if steps > 0 { vec![format!("{program} plan")] } else { Vec::new() };
+    let mut document = render::Document::default();
+    let shown = cx.text(&only, args.depth.level(), Vec::new());
+    // The last line speaks of changes; drift has a verdict of its own.
+    document.extend(shown.lines()[..shown.lines().len() - 1].iter().cloned());
+    document.extend([verdict(plan)]);
+    document.extend(
+        next.iter()
+            .map(|command| render::Line::plain("Next:  ").with(render::Style::Heading, command)),
+    );
+    cx.ui.print(&document);
+    for drift in &plan.drift {
+        cx.ui.event("drift", json!({ "drift": drift }));
+    }
+    for found in &plan.undeclared {
+        cx.ui.event("undeclared", json!({ "undeclared": found }));
+    }
+    for (address, why) in &plan.unread {
+        cx.ui.event("unread", json!({ "address": address, "why": why }));
+    }
+    cx.ui.summarise(json!({
+        "drift": plan.drift.len(),
+        "undeclared": plan.undeclared.len(),
+        "unread": plan.unread.len(),
+        "in_doubt": plan.in_doubt.len(),
+        "widening": plan.drift.iter().filter(|d| d.access.verdict() == crate::access::Verdict::Widens).count(),
+        "observed_at": plan.observed_at,
+        "next": next,
+    }));
+    Ok(judged(plan, args.detailed_exitcode))
+}
+
+fn verdict(plan: &Plan) -> render::Line {
+    use render::{Line, Style, count};
+    let unread = match plan.unread.len() {
+        0 => String::new(),
+        number => format!(", {} not checked", count(number, "object", "objects")),
+    };
+    if plan.drift.is_empty() && plan.undeclared.is_empty() && plan.in_doubt.is_empty() {
+        let style = if plan.unread.is_empty() { Style::Good } else { Style::Change };
+        return Line::of(style, format!("No drift{unread}, observed at {}.", plan.observed_at));
+    }
+    Line::of(
+        Style::Danger,
+        format!(
+            "{} drifted, {} undeclared{unread}, {} in doubt, observed at {}.",
+            count(plan.drift.len(), "object", "objects"),
+            plan.undeclared.len(),
+            plan.in_doubt.len(),
+            plan.observed_at
+        ),
+    )
+}
+
+#[cfg(test)]
+mod tests {
+    use super::typed;
+
+    #[test]
+    fn a_command_to_type_survives_the_shell() {
+        assert_eq!(typed("plan.json"), "plan.json");
+        assert_eq!(typed(r#"reader["eu"]"#), r#"'reader["eu"]'"#);
+        assert_eq!(typed("it's"), r"'it'\''s'");
+        assert_eq!(typed(""), "''");
+    }
+}

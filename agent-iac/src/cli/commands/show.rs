@@ -1,0 +1,168 @@
+//! `show`: a saved plan, or what is recorded.
+
+use serde_json::json;
+
+use super::{
+    Cx, apply,
+    plan::{tell, typed},
+};
+use crate::{
+    address::{Address, Instance, quoted},
+    cli::{Outcome, args},
+    clock::block_on,
+    error::{Error, ErrorKind, Result},
+    ledger::{AgentRecord, Managed, Record, State},
+    plan::render::{Document, Level, Line, Style},
+};
+
+pub(super) fn show(cx: &Cx<'_>, args: &args::Show) -> Result<Outcome> {
+    // A name of an agent may be that of a file, too; who means the file writes
+    // `./name`.
+    let agent = args.what.parse::<Instance>().ok();
+    let address = args.what.parse::<Address>().ok();
+    let path = cx.env.path(args.what.as_ref());
+    if agent.is_none() && path.is_file() {
+        return plan(cx, args, &path);
+    }
+    let state = block_on(cx.deployment.state())?;
+    let mut document = Document::default();
+    match (agent, address) {
+        (Some(agent), _) => {
+            let record = state.agents.get(&agent);
+            let resources: Vec<(&Address, &Record)> = state
+                .records
+                .iter()
+                .filter(|(address, record)| *address.instance() == agent && !record.is_vacant())
+                .collect();
+            if record.is_none() && resources.is_empty() {
+                if path.is_file() {
+                    return plan(cx, args, &path);
+                }
+                return Err(unknown(&args.what, &state));
+            }
+            document.push(Line::of(Style::Heading, agent.to_string()));
+            document.extend(record.into_iter().flat_map(terms));
+            for (address, record) in &resources {
+                document.section(recorded(address, record, args.depth.level()));
+            }
+            cx.ui.event("agent", json!({ "agent": agent, "record": record }));
+            for (address, record) in resources {
+                cx.ui.event("record", json!({ "address": address, "record": record }));
+            }
+        }
+        (None, Some(address)) => {
+            let Some(record) = state.records.get(&address) else {
+                return Err(unknown(&args.what, &state));
+            };
+            document.extend(recorded(&address, record, Level::Full));
+            cx.ui.event("record", json!({ "address": address, "record": record }));
+        }
+        (None, None) => return Err(unknown(&args.what, &state)),
+    }
+    cx.ui.print(&document);
+    Ok(Outcome::Done)
+}
+
+fn plan(cx: &Cx<'_>, args: &args::Show, path: &std::path::Path) -> Result<Outcome> {
+    let saved = apply::read(path)?;
+    let mut next = Vec::new();
+    if !saved.plan().is_empty() {
+        let program = typed(&cx.ui.program);
+        next.push(format!(
+            "{program} apply {} --digest {}",
+            typed(&args.what),
+            saved.digest().short()
+        ));
+    }
+    cx.ui.print(&cx.text(&saved, args.depth.level(), next.clone()));
+    tell(cx, &saved, next);
+    Ok(Outcome::Done)
+}
+
+fn unknown(what: &str, state: &State) -> Error {
+    let known: Vec<String> = state.agents.keys().take(8).map(ToString::to_string).collect();
+    let error = Error::new(ErrorKind::NotFound, format!("nothing is recorded of {}", quoted(what)));
+    if known.is_empty() {
+        error.help("nothing was applied yet")
+    } else {
+        error.help(format!("the recorded agents are: {}", known.join(", ")))
+    }
+}
+
+fn terms(record: &AgentRecord) -> Vec<Line> {
+    let mut lines = vec![
+        Line::plain(format!("  owner    {}", record.owner)),
+        Line::plain(format!("  purpose  {}", record.purpose)),
+        Line::plain(format!("  since    {}", record.since)),
+        Line::plain(format!("  expires  {}, grace {}", record.expires, record.grace)),
+    ];
+    if let Some(source) = &record.source {
+        lines.push(Line::plain(format!("  declared {source}")));
+    }
+    if let Some(leaving) = &record.leaving {
+        let text = format!("  leaving  since {}: it was {}", leaving.since, leaving.cause);
+        lines.push(Line::of(Style::Danger, text));
+    }
+    if let Some(hold) = &record.hold {
+        let text = format!("  held     until {} by {}: {}", hold.until, hold.actor, hold.reason);
+        lines.push(Line::of(Style::Change, text));
+    }
+    if let Some(proved) = record.proved_at {
+        lines.push(Line::plain(format!("  proof    {proved}")));
+    }
+    lines
+}
+
+fn recorded(address: &Address, record: &Record, level: Level) -> Vec<Line> {
+    let version = Line::plain("  ")
+        .with(Style::Heading, address.to_string())
+        .with(Style::Faint, format!("   version {}", record.version));
+    let mut lines = vec![version];
+    match &record.object {
+        None => lines.push(Line::plain("    nothing is recorded here")),
+        Some(object) => lines.extend(managed(object, level)),
+    }
+    for old in &record.deposed {
+        lines.push(Line::of(Style::Change, format!("    replaced, and still to go: {}", old.id)));
+    }
+    if let Some(open) = &record.open {
+        let text =
+            format!("    in doubt: {} begun {} in run {}", open.action, open.begun_at, open.run);
+        lines.push(Line::of(Style::Danger, text));
+    }
+    lines
+}
+
+fn managed(object: &Managed, level: Level) -> Vec<Line> {
+    let suspended = if object.suspended { ", suspended" } else { "" };
+    let mut lines = vec![Line::plain(format!(
+        "    {} {}, id {}, at {}{suspended}",
+        object.kind, object.resource_type, object.id, object.provider
+    ))];
+    if let Some(credential) = &object.credential {
+        let verified = credential
+            .verified_at
+            .map_or_else(|| "never verified".into(), |at| format!("verified {at}"));
+        lines.push(Line::plain(format!(
+            "    generation {} at {}, {verified}",
+            credential.generation, credential.place
+        )));
+    }
+    if level == Level::Summary {
+        return lines;
+    }
+    for (name, value) in object.properties.iter().chain(&object.outputs) {
+        if !value.is_null() {
+            lines.push(Line::plain(format!("    {name}: {value}")));
+        }
+    }
+    for tuple in &object.access.tuples {
+        lines.push(Line::plain(format!("    access: {tuple}")));
+    }
+    if level == Level::Full {
+        lines.extend(
+            object.dependencies.iter().map(|needed| Line::plain(format!("    needs: {needed}"))),
+        );
+    }
+    lines
+}

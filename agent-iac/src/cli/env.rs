@@ -1,0 +1,84 @@
+//! What the command line is told of the process that it runs in.
+
+use std::{
+    collections::BTreeMap,
+    io::{BufRead, IsTerminal as _, Write},
+    path::PathBuf,
+};
+
+use crate::apply::Stop;
+
+/// Where text goes and comes from.
+pub struct Streams {
+    /// Results.
+    pub out: Box<dyn Write + Send>,
+    /// Everything else.
+    pub err: Box<dyn Write + Send>,
+    /// Answers to what is asked.
+    pub input: Box<dyn BufRead + Send>,
+}
+
+impl std::fmt::Debug for Streams {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("Streams")
+    }
+}
+
+impl Streams {
+    /// The streams of this process.
+    pub fn of_process() -> Self {
+        Self {
+            // Whether there is colour is decided by `Env`; these only translate
+            // it where a console needs that.
+            out: Box::new(anstream::AutoStream::always(std::io::stdout())),
+            err: Box::new(anstream::AutoStream::always(std::io::stderr())),
+            input: Box::new(std::io::BufReader::new(std::io::stdin())),
+        }
+    }
+}
+
+/// The surroundings of one call: nothing else of the process is looked at.
+#[derive(Clone, Debug, Default)]
+pub struct Env {
+    /// Environment variables.
+    pub variables: BTreeMap<String, String>,
+    /// Whether standard output is a terminal.
+    pub out_is_terminal: bool,
+    /// Whether standard error is a terminal.
+    pub err_is_terminal: bool,
+    /// Whether standard input is a terminal.
+    pub input_is_terminal: bool,
+    /// The directory that files are named from, and whose Git repository is
+    /// looked at; `None` where there is none.
+    pub directory: Option<PathBuf>,
+    /// Asks a run to end early.
+    pub stop: Stop,
+}
+
+impl Env {
+    /// The surroundings of this process.
+    pub fn of_process() -> Self {
+        Self {
+            variables: std::env::vars_os()
+                .filter_map(|(name, value)| {
+                    Some((name.into_string().ok()?, value.into_string().ok()?))
+                })
+                .collect(),
+            out_is_terminal: std::io::stdout().is_terminal(),
+            err_is_terminal: std::io::stderr().is_terminal(),
+            input_is_terminal: std::io::stdin().is_terminal(),
+            directory: std::env::current_dir().ok(),
+            stop: Stop::default(),
+        }
+    }
+
+    /// A variable that is set and not empty.
+    pub fn variable(&self, name: &str) -> Option<&str> {
+        self.variables.get(name).map(String::as_str).filter(|value| !value.is_empty())
+    }
+
+    /// A path as it was given, from the directory.
+    pub(super) fn path(&self, path: &std::path::Path) -> PathBuf {
+        self.directory.as_ref().map_or_else(|| path.to_owned(), |directory| directory.join(path))
+    }
+}

@@ -1,0 +1,155 @@
+//! A command line for deploy binaries: plan, apply, drift, history and more,
+//! for any fleet.
+//!
+//! Owns what is typed and what is shown. It decides nothing about a fleet: each
+//! command is a few calls of [`Deployment`]. It is the only module that touches
+//! the process: its streams, its variables and its signals.
+//!
+//! ```no_run
+//! use std::process::ExitCode;
+//!
+//! use agent_iac::{Result, deployment::Deployment};
+//!
+//! fn deployment() -> Result<Deployment> {
+//!     # unimplemented!()
+//!     // …
+//! }
+//!
+//! fn main() -> ExitCode {
+//!     agent_iac::cli::main(deployment)
+//! }
+//! ```
+
+mod actor;
+mod args;
+mod commands;
+mod diagnostic;
+mod env;
+mod outcome;
+mod progress;
+mod ui;
+
+#[cfg(test)]
+mod tests;
+
+pub use env::{Env, Streams};
+pub use outcome::{CODES, Outcome, code};
+
+use std::{ffi::OsString, process::ExitCode};
+
+use clap::{CommandFactory as _, FromArgMatches as _};
+
+use self::{args::Cli, ui::Ui};
+use crate::{deployment::Deployment, error::Result};
+
+/// Runs the command line of this process to its end.
+///
+/// The deployment is made when a command needs it, so that `help` works where
+/// a ledger cannot be opened, and a failure to make it is told like any other.
+///
+/// Ctrl-C asks a run to end early, and a second one ends the process at once;
+/// the next run settles what was under way.
+pub fn main(deployment: impl FnOnce() -> Result<Deployment>) -> ExitCode {
+    let env = Env::of_process();
+    let stop = env.stop.clone();
+    let interrupt = move || {
+        if stop.is_requested() {
+            // There is nobody left to return to: the run is in a call that
+            // does not end.
+            std::process::exit(130);
+        }
+        stop.request();
+    };
+    // Where no handler can be installed, Ctrl-C ends the process as it does
+    // without one, and the next run settles what was under way.
+    let _: Result<(), ctrlc::Error> = ctrlc::set_handler(interrupt);
+    let outcome = run(std::env::args_os(), deployment, Streams::of_process(), &env);
+    ExitCode::from(code(&outcome))
+}
+
+/// Runs one command line, touching nothing of the process but the files that
+/// it names.
+pub fn run(
+    args: impl IntoIterator<Item = OsString>,
+    deployment: impl FnOnce() -> Result<Deployment>,
+    streams: Streams,
+    env: &Env,
+) -> Outcome {
+    let args: Vec<OsString> = args.into_iter().collect();
+    let program = program(&args);
+    let Streams { mut out, mut err, mut input } = streams;
+    let command = Cli::command().display_name(program.clone()).bin_name(program.clone());
+    let parsed =
+        command.try_get_matches_from(args).and_then(|matches| Cli::from_arg_matches(&matches));
+    let cli = match parsed {
+        Ok(cli) => cli,
+        Err(error) => {
+            // What cannot be written here has no other place to go.
+            let text = error.render().to_string();
+            let stream = if error.use_stderr() { &mut err } else { &mut out };
+            let _: std::io::Result<()> =
+                stream.write_all(text.as_bytes()).and_then(|()| stream.flush());
+            return if error.use_stderr() { Outcome::Usage(text) } else { Outcome::Done };
+        }
+    };
+    let ui = match Ui::new(&cli.global, out, err, env, program) {
+        Ok(ui) => ui,
+        Err((error, mut err)) => {
+            let _: std::io::Result<()> = writeln!(err, "error: {}", error.chain());
+            return Outcome::Failed(error);
+        }
+    };
+    let outcome = commands::run(cli.command, deployment, &ui, &mut *input, env);
+    conclude(outcome, &ui, env)
+}
+
+/// Tells how it ended, in every form from the one outcome.
+fn conclude(outcome: Outcome, ui: &Ui, env: &Env) -> Outcome {
+    use crate::plan::render::{Line, Style};
+    use serde_json::json;
+
+    ui.flush();
+    let outcome = match ui.failure() {
+        Some(error) if code(&outcome) == 0 => Outcome::Failed(error),
+        _ => outcome,
+    };
+    if let Outcome::Invalid(mistakes) = &outcome {
+        ui.say(&diagnostic::diagnostics(mistakes, env));
+        for mistake in mistakes.iter() {
+            ui.event("diagnostic", json!({ "diagnostic": mistake }));
+        }
+    }
+    if let Some(message) = outcome.message() {
+        let address = outcome.address().map_or_else(String::new, |address| format!("{address}: "));
+        ui.say_line(
+            Line::of(Style::Danger, "error").with(Style::Plain, format!(": {address}{message}")),
+        );
+        if let Some(help) = outcome.help() {
+            ui.say_line(Line::of(Style::Good, "help").with(Style::Plain, format!(": {help}")));
+        }
+        for command in outcome.next(&ui.program) {
+            ui.say_line(Line::plain("next:  ").with(Style::Heading, command));
+        }
+    }
+    if let Some(envelope) = outcome.envelope(&ui.program) {
+        ui.object(&envelope);
+    }
+    let mut last = json!({ "type": "summary", "outcome": outcome.word(), "exit": code(&outcome) });
+    if let (Some(last), Some(more)) = (last.as_object_mut(), ui.summary().as_object()) {
+        last.extend(more.clone());
+    }
+    ui.object(&last);
+    ui.flush();
+    outcome
+}
+
+/// How the program is called, for commands to type.
+fn program(args: &[OsString]) -> String {
+    args.first()
+        .map(std::path::Path::new)
+        .and_then(std::path::Path::file_stem)
+        .and_then(|name| name.to_str())
+        .filter(|name| !name.is_empty())
+        .unwrap_or("deploy")
+        .to_owned()
+}

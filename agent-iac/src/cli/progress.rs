@@ -1,0 +1,239 @@
+//! How a run is watched.
+
+use std::{
+    collections::BTreeMap,
+    sync::{Arc, Mutex, PoisonError},
+    time::Duration,
+};
+
+use jiff::Timestamp;
+use serde_json::json;
+
+use super::ui::{Progress as Shown, Ui};
+use crate::{
+    address::Address,
+    apply::{Outcome, Progress, StepReport, Watch},
+    clock::Clock,
+    plan::render::{Line, Style, count, put},
+};
+
+/// The shortest time between two pictures: ten in a second.
+const FRAME: Duration = Duration::from_millis(100);
+
+/// The most steps in the picture.
+const ROWS: usize = 8;
+
+/// Shows a run as it goes, and tells programs of it.
+pub(super) fn watch(ui: &Ui, clock: &Arc<dyn Clock>) -> Watch {
+    let ui = ui.clone();
+    let clock = Arc::clone(clock);
+    let picture = Mutex::new(Picture::default());
+    Arc::new(move |progress| {
+        tell(&ui, progress);
+        let mut picture = picture.lock().unwrap_or_else(PoisonError::into_inner);
+        let now = clock.now();
+        match ui.progress {
+            Shown::None => {}
+            Shown::Lines => {
+                if let Some(line) = picture.line(progress, now) {
+                    ui.say_line(line);
+                }
+            }
+            Shown::Redrawn => picture.redraw(&ui, progress, now),
+        }
+    })
+}
+
+/// How a step ended, as a word, and why.
+pub(super) fn ended(step: &StepReport) -> (&'static str, Option<String>, Style) {
+    match &step.outcome {
+        Outcome::Done => ("done", None, Style::Good),
+        Outcome::Unproved(what) => ("done, not proved", Some(what.clone()), Style::Change),
+        Outcome::Failed(error) => ("failed", Some(reason(error, &step.address)), Style::Danger),
+        Outcome::Skipped { because } => ("skipped", Some(because.clone()), Style::Faint),
+        Outcome::InDoubt(error) => ("in doubt", Some(reason(error, &step.address)), Style::Danger),
+    }
+}
+
+/// An error beside its address, which is not said twice.
+fn reason(error: &crate::error::Error, address: &Address) -> String {
+    let chain = error.chain();
+    let text = chain.strip_prefix(&format!("{address}: ")).unwrap_or(&chain).to_owned();
+    match error.repair() {
+        Some(help) => format!("{text} (help: {help})"),
+        None => text,
+    }
+}
+
+/// A step and its end, for programs.
+pub(super) fn step_json(step: &StepReport) -> serde_json::Value {
+    let (_, why, _) = ended(step);
+    let outcome = match &step.outcome {
+        Outcome::Done => "done",
+        Outcome::Unproved(_) => "unproved",
+        Outcome::Failed(_) => "failed",
+        Outcome::Skipped { .. } => "skipped",
+        Outcome::InDoubt(_) => "in_doubt",
+    };
+    json!({ "address": step.address, "action": step.action, "outcome": outcome, "why": why })
+}
+
+fn tell(ui: &Ui, progress: &Progress) {
+    match progress {
+        Progress::RunBegun { run, steps } => {
+            ui.event("run_begun", json!({ "run": run, "steps": steps }));
+        }
+        Progress::Settling { address, wait } => {
+            ui.event("settling", json!({ "address": address, "wait_seconds": wait.as_secs() }));
+        }
+        Progress::StepBegun { address, action } => {
+            ui.event("step_begun", json!({ "address": address, "action": action }));
+        }
+        Progress::StepRetried { address, attempt, pause, error } => ui.event(
+            "step_retried",
+            json!({
+                "address": address,
+                "attempt": attempt,
+                "pause_milliseconds": u64::try_from(pause.as_millis()).unwrap_or(u64::MAX),
+                "message": error,
+            }),
+        ),
+        Progress::Credential { address, phase } => {
+            ui.event("credential", json!({ "address": address, "phase": phase }));
+        }
+        Progress::StepEnded { step } => ui.event("step_ended", step_json(step)),
+        Progress::RunEnded { summary } => ui.event("run_ended", json!({ "summary": summary })),
+    }
+}
+
+/// What is under way.
+#[derive(Default)]
+struct Picture {
+    steps: usize,
+    ended: usize,
+    failed: usize,
+    /// Since when each step runs, and what it is doing.
+    running: BTreeMap<Address, (Timestamp, String)>,
+    drawn_at: Option<Timestamp>,
+    /// How many lines stand in the picture that is shown.
+    rows: usize,
+}
+
+impl Picture {
+    /// Follows an event; the line that it is worth, when it is worth one.
+    fn line(&mut self, progress: &Progress, now: Timestamp) -> Option<Line> {
+        let about = |address: &Address, style: Style, text: String| {
+            Some(Line::plain(format!("{address}: ")).with(style, text))
+        };
+        match progress {
+            Progress::RunBegun { run, steps } => {
+                self.steps = *steps;
+                let steps = count(*steps, "step", "steps");
+                Some(Line::plain(format!("run {run}: {steps}")))
+            }
+            Progress::Settling { address, wait } => {
+                let text =
+                    format!("settling what an earlier run left, within {} s", wait.as_secs());
+                self.doing(address, now, &text);
+                about(address, Style::Change, text)
+            }
+            Progress::StepBegun { address, action } => {
+                let text = format!("{action} …");
+                self.doing(address, now, &text);
+                about(address, Style::Plain, text)
+            }
+            Progress::StepRetried { address, attempt, pause, error } => {
+                let pause = pause.as_millis();
+                let text = format!("attempt {attempt} failed, again in {pause} ms: {error}");
+                self.doing(address, now, &text);
+                about(address, Style::Change, text)
+            }
+            Progress::Credential { address, phase } => {
+                self.doing(address, now, phase);
+                about(address, Style::Plain, (*phase).to_owned())
+            }
+            Progress::StepEnded { step } => {
+                let since = self.running.remove(&step.address).map(|(since, _)| since);
+                self.ended += 1;
+                let (word, why, style) = ended(step);
+                if matches!(step.outcome, Outcome::Failed(_) | Outcome::InDoubt(_)) {
+                    self.failed += 1;
+                }
+                let why = why.map_or_else(String::new, |why| format!(": {why}"));
+                let took = since.map_or_else(String::new, |since| elapsed(since, now));
+                about(&step.address, style, format!("{} {word}{took}{why}", step.action))
+            }
+            Progress::RunEnded { .. } => {
+                self.running.clear();
+                None
+            }
+        }
+    }
+
+    fn doing(&mut self, address: &Address, now: Timestamp, what: &str) {
+        let entry = self.running.entry(address.clone()).or_insert_with(|| (now, String::new()));
+        what.clone_into(&mut entry.1);
+    }
+
+    /// Lines of what has ended scroll by; below them stands what is under way.
+    fn redraw(&mut self, ui: &Ui, progress: &Progress, now: Timestamp) {
+        let line = self.line(progress, now);
+        let lasting = matches!(progress, Progress::StepEnded { .. } | Progress::RunBegun { .. });
+        let over = matches!(progress, Progress::RunEnded { .. });
+        let early = self.drawn_at.is_some_and(|drawn| {
+            now.duration_since(drawn).unsigned_abs() < FRAME && !lasting && !over
+        });
+        if early {
+            return;
+        }
+        self.drawn_at = Some(now);
+        let mut text = String::new();
+        if self.rows > 0 {
+            put(&mut text, format_args!("\u{1b}[{}A", self.rows));
+        }
+        // From here to the end of the screen.
+        text.push_str("\u{1b}[0J");
+        if let Some(line) = line.filter(|_| lasting) {
+            text.push_str(&ui.for_terminal(&[line]));
+        }
+        let picture = if over { Vec::new() } else { self.rows(now) };
+        self.rows = picture.len();
+        text.push_str(&ui.for_terminal(&picture));
+        ui.terminal(&text);
+        ui.flush();
+    }
+
+    fn rows(&self, now: Timestamp) -> Vec<Line> {
+        let mut rows: Vec<Line> = self
+            .running
+            .iter()
+            .take(ROWS)
+            .map(|(address, (since, what))| {
+                let what: String = what.chars().take(60).collect();
+                let address: String = address.to_string().chars().take(60).collect();
+                Line::plain(format!("  {address}  "))
+                    .with(Style::Faint, format!("{what}{}", elapsed(*since, now)))
+            })
+            .collect();
+        if self.running.len() > ROWS {
+            rows.push(Line::of(
+                Style::Faint,
+                format!("  … and {} more under way", self.running.len() - ROWS),
+            ));
+        }
+        let failed =
+            if self.failed > 0 { format!(", {} failed", self.failed) } else { String::new() };
+        rows.push(Line::of(
+            Style::Heading,
+            format!("{} of {} steps{failed}", self.ended, self.steps),
+        ));
+        rows
+    }
+}
+
+fn elapsed(since: Timestamp, now: Timestamp) -> String {
+    match now.duration_since(since).as_secs() {
+        ..=0 => String::new(),
+        seconds => format!(" ({seconds} s)"),
+    }
+}
