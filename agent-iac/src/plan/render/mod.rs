@@ -19,7 +19,7 @@ mod tests;
 pub(crate) use json::inert;
 pub use json::{Summary, json};
 #[cfg(feature = "cli")]
-pub(crate) use words::{count, put};
+pub(crate) use words::{count, first_line, moment, put};
 pub use markdown::markdown;
 pub use span::{Document, Line, Span, Style, printable};
 pub use text::text;
