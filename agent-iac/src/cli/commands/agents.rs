@@ -45,7 +45,14 @@ pub(super) fn hold(cx: &Cx<'_>, args: &args::Hold) -> Result<Outcome> {
     let actor = actor::actor(cx.env);
     block_on(cx.deployment.hold(&args.agent, &args.reason, until, &actor))?;
     cx.ui.summarise(json!({ "agent": args.agent, "until": until }));
-    done(cx, &format!("{} is held until {}: the engine changes nothing of it.", args.agent, moment(until)));
+    done(
+        cx,
+        &format!(
+            "{} is held until {}: the engine changes nothing of it.",
+            args.agent,
+            moment(until)
+        ),
+    );
     Ok(Outcome::Done)
 }
 

@@ -110,8 +110,10 @@ fn line(batch: &Batch, entry: &Entry, run: Option<&Run>) -> Line {
         .as_ref()
         .map(ToString::to_string)
         .or_else(|| entry.instance.as_ref().map(ToString::to_string));
-    let mut line =
-        Line::of(Style::Faint, format!("{}  #{}  ", moment(batch.header.time), batch.header.sequence));
+    let mut line = Line::of(
+        Style::Faint,
+        format!("{}  #{}  ", moment(batch.header.time), batch.header.sequence),
+    );
     if let Some(subject) = subject {
         line = line.with(Style::Heading, format!("{subject}: "));
     }

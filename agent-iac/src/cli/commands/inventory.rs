@@ -101,7 +101,8 @@ fn shown(
         lines.push(Line::of(Style::Danger, text));
     }
     if let Some(hold) = record.hold.as_ref().filter(|hold| hold.until > now) {
-        let text = format!("  held until {} by {}: {}", moment(hold.until), hold.actor, hold.reason);
+        let text =
+            format!("  held until {} by {}: {}", moment(hold.until), hold.actor, hold.reason);
         lines.push(Line::of(Style::Change, text));
     }
     lines

@@ -214,7 +214,10 @@ fn verdict(plan: &Plan) -> render::Line {
     };
     if plan.drift.is_empty() && plan.undeclared.is_empty() && plan.in_doubt.is_empty() {
         let style = if plan.unread.is_empty() { Style::Good } else { Style::Change };
-        return Line::of(style, format!("No drift{unread}, observed at {}.", moment(plan.observed_at)));
+        return Line::of(
+            style,
+            format!("No drift{unread}, observed at {}.", moment(plan.observed_at)),
+        );
     }
     Line::of(
         Style::Danger,

@@ -107,7 +107,8 @@ fn terms(record: &AgentRecord) -> Vec<Line> {
         lines.push(Line::of(Style::Danger, text));
     }
     if let Some(hold) = &record.hold {
-        let text = format!("  held     until {} by {}: {}", moment(hold.until), hold.actor, hold.reason);
+        let text =
+            format!("  held     until {} by {}: {}", moment(hold.until), hold.actor, hold.reason);
         lines.push(Line::of(Style::Change, text));
     }
     if let Some(proved) = record.proved_at {
@@ -129,8 +130,12 @@ fn recorded(address: &Address, record: &Record, level: Level) -> Vec<Line> {
         lines.push(Line::of(Style::Change, format!("    replaced, and still to go: {}", old.id)));
     }
     if let Some(open) = &record.open {
-        let text =
-            format!("    in doubt: {} begun {} in run {}", open.action, moment(open.begun_at), open.run);
+        let text = format!(
+            "    in doubt: {} begun {} in run {}",
+            open.action,
+            moment(open.begun_at),
+            open.run
+        );
         lines.push(Line::of(Style::Danger, text));
     }
     lines
