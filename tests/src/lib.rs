@@ -3,8 +3,9 @@
 //!
 //! # Mistakes in declarations whose text is not compared
 //!
-//! rustc lists every other type that implements the trait, so the text changes
-//! with each new resource type.
+//! rustc lists every other type that implements the trait, or writes a name
+//! with its path where another crate has the same, so the text changes with
+//! what else exists.
 //!
 //! A field's type must be a resource:
 //!
@@ -32,8 +33,24 @@
 //!     to: Link<Member>,
 //! }
 //! ```
-
-pub mod system;
+//!
+//! What may be left out for its default has one:
+//!
+//! ```compile_fail,E0277
+//! use agent_iac::prelude::*;
+//!
+//! #[derive(Clone, Debug, PartialEq, Property)]
+//! struct Home {
+//!     path: String,
+//! }
+//!
+//! #[derive(Debug, Resource)]
+//! #[resource(type = "test.role", kind = "identity")]
+//! struct Role {
+//!     #[resource(default)]
+//!     home: Home,
+//! }
+//! ```
 
 pub mod system;
 
