@@ -50,7 +50,7 @@ impl Deployment {
         if let Some(fence) = &taken.fence {
             self.ledger.release(fence).await?;
         }
-        let engine = self.engine()?;
+        let engine = self.engine();
         let mut report = apply::recover(&engine, context).await?;
         let blueprint = Blueprint::without_agents(&self.fleet, &self.environment)?;
         let request = PlanRequest {

@@ -28,7 +28,6 @@ use crate::{
     ledger::{Append, Authority, Entry, Ledger, PlanEvent, Query, RunPurpose, State},
     plan::{Observations, Options, Plan, SavedPlan, plan},
     provider::Provider,
-    schema::ResourceType,
     vault::SecretStore,
 };
 
@@ -189,7 +188,7 @@ impl Deployment {
     /// stands in the report.
     pub async fn recover(&self, context: &RunContext) -> Result<Report> {
         self.state().await?;
-        apply::recover(&self.engine()?, context).await
+        apply::recover(&self.engine(), context).await
     }
 
     /// Applies a plan that `context` acknowledges by its digest.
@@ -212,7 +211,7 @@ impl Deployment {
         let authority =
             Authority::Acknowledged { digest: saved.digest(), actor: context.actor.clone() };
         let authorised = Authorised { plan, authority, purpose: RunPurpose::Apply, force: false };
-        apply::run(&self.engine()?, authorised, context).await
+        apply::run(&self.engine(), authorised, context).await
     }
 
     async fn check_plan(&self, saved: &SavedPlan, context: &RunContext) -> Result<()> {
@@ -295,7 +294,7 @@ impl Deployment {
             purpose: RunPurpose::Revert,
             force: false,
         };
-        apply::run(&self.engine()?, authorised, context).await
+        apply::run(&self.engine(), authorised, context).await
     }
 
     /// The live, typed form of an agent: its struct, filled with what exists.
@@ -320,22 +319,14 @@ impl Deployment {
     }
 
     /// The handles that write; opened by what applies, and by nothing else.
-    fn engine(&self) -> Result<Engine> {
-        let mut types: BTreeMap<String, &'static ResourceType> = BTreeMap::new();
-        for provider in self.providers.values() {
-            // A provider that is away shows itself when it is written to.
-            if let Ok(observers) = provider.observers() {
-                types.extend(observers.types().map(|ty| (ty.name.to_owned(), ty)));
-            }
-        }
-        Ok(Engine::new(
+    fn engine(&self) -> Engine {
+        Engine::new(
             (self.fleet.name(), &self.environment),
             Arc::clone(&self.ledger),
             (Arc::clone(&self.clock), Arc::clone(&self.entropy)),
             &self.providers,
             self.stores.clone(),
-            types,
-        ))
+        )
     }
 
     /// Refuses a ledger of another fleet or environment, and one that is older
