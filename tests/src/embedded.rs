@@ -135,7 +135,7 @@ fn actions(version: Version, number: usize) -> BTreeSet<String> {
 }
 
 fn stays(version: Version, number: usize) -> bool {
-    version != Version::Half || number / 2 % 2 == 0
+    version != Version::Half || (number / 2).is_multiple_of(2)
 }
 
 /// The agents of a version, as an inspector would list them.
@@ -212,7 +212,7 @@ pub type Row = BTreeMap<String, Value>;
 pub fn rows(file: &Path, table: &str) -> rusqlite::Result<Vec<Row>> {
     let connection = Connection::open(file)?;
     let mut statement = connection.prepare(&format!("SELECT * FROM {table} ORDER BY 1"))?;
-    let names: Vec<String> = statement.column_names().into_iter().map(str::to_owned).collect();
+    let names: Vec<String> = statement.column_names().map(str::to_owned).collect();
     let read = |row: &rusqlite::Row<'_>| -> rusqlite::Result<Row> {
         names.iter().map(|name| Ok((name.clone(), row.get(name.as_str())?))).collect()
     };
