@@ -109,7 +109,7 @@ impl Ui {
         if self.json {
             return;
         }
-        let text = painted(document.lines(), self.out_colour);
+        let text = self.painted(document.lines(), self.out_colour);
         self.sinks().out(text.as_bytes());
     }
 
@@ -123,7 +123,7 @@ impl Ui {
         if self.json {
             return;
         }
-        let text = painted(document.lines(), self.err_colour);
+        let text = self.painted(document.lines(), self.err_colour);
         self.sinks().err(text.as_bytes());
     }
 
@@ -141,7 +141,12 @@ impl Ui {
 
     /// The lines as this standard error shows them.
     pub(super) fn for_terminal(&self, lines: &[Line]) -> String {
-        painted(lines, self.err_colour)
+        self.painted(lines, self.err_colour)
+    }
+
+    fn painted(&self, lines: &[Line], colour: bool) -> String {
+        let text = painted(lines, colour);
+        if self.ascii { text.replace('…', "...") } else { text }
     }
 
     /// Tells programs something, as one object in one line.

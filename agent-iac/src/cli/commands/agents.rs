@@ -8,7 +8,7 @@ use crate::{
     cli::{Outcome, actor, args},
     clock::block_on,
     error::{Error, ErrorKind, Result},
-    plan::render::{Document, Line, Style},
+    plan::render::{Document, Line, Style, moment},
 };
 
 pub(super) fn kill(cx: &Cx<'_>, args: &args::Kill) -> Result<Outcome> {
@@ -39,13 +39,20 @@ pub(super) fn hold(cx: &Cx<'_>, args: &args::Hold) -> Result<Outcome> {
     if until <= now {
         return Err(Error::new(
             ErrorKind::InvalidInput,
-            format!("the hold's end, {until}, is past"),
+            format!("the hold's end, {}, is past", moment(until)),
         ));
     }
     let actor = actor::actor(cx.env);
     block_on(cx.deployment.hold(&args.agent, &args.reason, until, &actor))?;
     cx.ui.summarise(json!({ "agent": args.agent, "until": until }));
-    done(cx, &format!("{} is held until {until}: the engine changes nothing of it.", args.agent));
+    done(
+        cx,
+        &format!(
+            "{} is held until {}: the engine changes nothing of it.",
+            args.agent,
+            moment(until)
+        ),
+    );
     Ok(Outcome::Done)
 }
 

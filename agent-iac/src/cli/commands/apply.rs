@@ -12,7 +12,7 @@ use crate::{
     error::{Error, ErrorKind, Result},
     plan::{
         SavedPlan,
-        render::{Level, Line, Style, printable, put},
+        render::{Document, Level, Line, Style, printable, put},
     },
     value::Digest,
 };
@@ -151,5 +151,11 @@ fn command(cx: &Cx<'_>, args: &args::Apply, digest: Digest) -> String {
 
 pub(super) fn recover(cx: &Cx<'_>) -> Result<Outcome> {
     let report = block_on(cx.deployment.recover(&cx.context()))?;
+    if report.run.is_none() {
+        let mut document = Document::default();
+        document.push(Line::of(Style::Good, "Nothing is in doubt that could be settled now."));
+        cx.ui.print(&document);
+        return Ok(Outcome::Done);
+    }
     Ok(cx.report(&report))
 }

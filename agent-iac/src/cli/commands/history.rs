@@ -14,7 +14,7 @@ use crate::{
         Actor, AgentEvent, Authority, Batch, CredentialEvent, Entry, Event, LedgerEvent,
         ObservedEvent, PlanEvent, Proof, RecordEvent, RunEvent, RunId, StepEvent,
     },
-    plan::render::{Document, Line, Style, count},
+    plan::render::{Document, Line, Style, count, moment},
 };
 
 /// How many batches are read at once.
@@ -110,8 +110,10 @@ fn line(batch: &Batch, entry: &Entry, run: Option<&Run>) -> Line {
         .as_ref()
         .map(ToString::to_string)
         .or_else(|| entry.instance.as_ref().map(ToString::to_string));
-    let mut line =
-        Line::of(Style::Faint, format!("{}  #{}  ", batch.header.time, batch.header.sequence));
+    let mut line = Line::of(
+        Style::Faint,
+        format!("{}  #{}  ", moment(batch.header.time), batch.header.sequence),
+    );
     if let Some(subject) = subject {
         line = line.with(Style::Heading, format!("{subject}: "));
     }
@@ -123,10 +125,15 @@ fn line(batch: &Batch, entry: &Entry, run: Option<&Run>) -> Line {
         line = line.with(Style::Faint, format!(", {correlation} in the target's log"));
     }
     match (run, &entry.event) {
-        // It names them itself.
+        // It names them itself, in full.
         (_, Event::Run(RunEvent::Begun { .. })) | (None, _) => line,
         (Some(run), _) => {
-            line.with(Style::Faint, format!("   by {}, {}", run.actor, authority(&run.authority)))
+            let on = match &run.authority {
+                Authority::Acknowledged { digest, .. } => format!("plan {}", digest.short()),
+                Authority::Standing { .. } => "standing authority".into(),
+                Authority::Emergency { .. } => "emergency".into(),
+            };
+            line.with(Style::Faint, format!("   by {}, {on}", run.actor.subject))
         }
     }
 }
@@ -235,7 +242,7 @@ fn agent(event: &AgentEvent) -> (Style, String) {
         AgentEvent::Suspended { cause } => (Style::Remove, format!("leaving: it was {cause}")),
         AgentEvent::Resumed => (Style::Add, "may act again".into()),
         AgentEvent::Held { reason, until, actor } => {
-            (Style::Change, format!("held until {until} by {actor}: {reason}"))
+            (Style::Change, format!("held until {} by {actor}: {reason}", moment(*until)))
         }
         AgentEvent::Released { actor } => (Style::Change, format!("released by {actor}")),
         AgentEvent::Left { cause, seconds, proved, open } => (

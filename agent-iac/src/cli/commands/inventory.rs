@@ -12,7 +12,7 @@ use crate::{
     clock::block_on,
     error::Result,
     ledger::{AgentRecord, State},
-    plan::render::{Document, Line, Style, count},
+    plan::render::{Document, Line, Style, count, first_line, moment},
 };
 
 pub(super) fn inventory(cx: &Cx<'_>) -> Result<Outcome> {
@@ -35,7 +35,7 @@ pub(super) fn inventory(cx: &Cx<'_>) -> Result<Outcome> {
     }
     document.section([Line::of(
         Style::Heading,
-        format!("{}, as of {now}.", count(state.agents.len(), "agent", "agents")),
+        format!("{}, as of {}.", count(state.agents.len(), "agent", "agents"), moment(now)),
     )]);
     cx.ui.print(&document);
     cx.ui.summarise(json!({ "agents": state.agents.len(), "as_of": now }));
@@ -80,7 +80,7 @@ fn shown(
     };
     let mut lines = vec![
         Line::of(Style::Heading, instance.to_string())
-            .with(Style::Faint, format!("   {}", record.purpose)),
+            .with(Style::Faint, format!("   {}", first_line(&record.purpose))),
         Line::plain(format!(
             "  owner {}, {} old, ",
             record.owner,
@@ -88,7 +88,7 @@ fn shown(
         ))
         .with(style, expiry),
     ];
-    let proof = record.proved_at.map_or_else(|| "none yet".into(), |at| at.to_string());
+    let proof = record.proved_at.map_or_else(|| "none yet".into(), moment);
     let credentials: Vec<String> = generations
         .iter()
         .map(|(field, generation)| format!("{field} at generation {generation}"))
@@ -97,11 +97,12 @@ fn shown(
         if credentials.is_empty() { "no credentials".into() } else { credentials.join(", ") };
     lines.push(Line::plain(format!("  {credentials}; last proof: {proof}")));
     if let Some(leaving) = &record.leaving {
-        let text = format!("  leaving since {}: it was {}", leaving.since, leaving.cause);
+        let text = format!("  leaving since {}: it was {}", moment(leaving.since), leaving.cause);
         lines.push(Line::of(Style::Danger, text));
     }
     if let Some(hold) = record.hold.as_ref().filter(|hold| hold.until > now) {
-        let text = format!("  held until {} by {}: {}", hold.until, hold.actor, hold.reason);
+        let text =
+            format!("  held until {} by {}: {}", moment(hold.until), hold.actor, hold.reason);
         lines.push(Line::of(Style::Change, text));
     }
     lines

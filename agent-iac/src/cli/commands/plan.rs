@@ -207,14 +207,17 @@ pub(super) fn drift(cx: &Cx<'_>, args: &args::Drift) -> Result<Outcome> {
 }
 
 fn verdict(plan: &Plan) -> render::Line {
-    use render::{Line, Style, count};
+    use render::{Line, Style, count, moment};
     let unread = match plan.unread.len() {
         0 => String::new(),
         number => format!(", {} not checked", count(number, "object", "objects")),
     };
     if plan.drift.is_empty() && plan.undeclared.is_empty() && plan.in_doubt.is_empty() {
         let style = if plan.unread.is_empty() { Style::Good } else { Style::Change };
-        return Line::of(style, format!("No drift{unread}, observed at {}.", plan.observed_at));
+        return Line::of(
+            style,
+            format!("No drift{unread}, observed at {}.", moment(plan.observed_at)),
+        );
     }
     Line::of(
         Style::Danger,
@@ -223,7 +226,7 @@ fn verdict(plan: &Plan) -> render::Line {
             count(plan.drift.len(), "object", "objects"),
             plan.undeclared.len(),
             plan.in_doubt.len(),
-            plan.observed_at
+            moment(plan.observed_at)
         ),
     )
 }

@@ -12,7 +12,7 @@ use crate::{
     clock::block_on,
     error::{Error, ErrorKind, Result},
     ledger::{AgentRecord, Managed, Record, State},
-    plan::render::{Document, Level, Line, Style},
+    plan::render::{Document, Level, Line, Style, moment},
 };
 
 pub(super) fn show(cx: &Cx<'_>, args: &args::Show) -> Result<Outcome> {
@@ -92,23 +92,27 @@ fn unknown(what: &str, state: &State) -> Error {
 fn terms(record: &AgentRecord) -> Vec<Line> {
     let mut lines = vec![
         Line::plain(format!("  owner    {}", record.owner)),
-        Line::plain(format!("  purpose  {}", record.purpose)),
-        Line::plain(format!("  since    {}", record.since)),
+        Line::plain(format!("  since    {}", moment(record.since))),
         Line::plain(format!("  expires  {}, grace {}", record.expires, record.grace)),
     ];
+    for (index, line) in record.purpose.trim().lines().enumerate() {
+        let word = if index == 0 { "purpose" } else { "" };
+        lines.push(Line::plain(format!("  {word:<8} {line}")));
+    }
     if let Some(source) = &record.source {
         lines.push(Line::plain(format!("  declared {source}")));
     }
     if let Some(leaving) = &record.leaving {
-        let text = format!("  leaving  since {}: it was {}", leaving.since, leaving.cause);
+        let text = format!("  leaving  since {}: it was {}", moment(leaving.since), leaving.cause);
         lines.push(Line::of(Style::Danger, text));
     }
     if let Some(hold) = &record.hold {
-        let text = format!("  held     until {} by {}: {}", hold.until, hold.actor, hold.reason);
+        let text =
+            format!("  held     until {} by {}: {}", moment(hold.until), hold.actor, hold.reason);
         lines.push(Line::of(Style::Change, text));
     }
     if let Some(proved) = record.proved_at {
-        lines.push(Line::plain(format!("  proof    {proved}")));
+        lines.push(Line::plain(format!("  proof    {}", moment(proved))));
     }
     lines
 }
@@ -126,8 +130,12 @@ fn recorded(address: &Address, record: &Record, level: Level) -> Vec<Line> {
         lines.push(Line::of(Style::Change, format!("    replaced, and still to go: {}", old.id)));
     }
     if let Some(open) = &record.open {
-        let text =
-            format!("    in doubt: {} begun {} in run {}", open.action, open.begun_at, open.run);
+        let text = format!(
+            "    in doubt: {} begun {} in run {}",
+            open.action,
+            moment(open.begun_at),
+            open.run
+        );
         lines.push(Line::of(Style::Danger, text));
     }
     lines
@@ -142,7 +150,7 @@ fn managed(object: &Managed, level: Level) -> Vec<Line> {
     if let Some(credential) = &object.credential {
         let verified = credential
             .verified_at
-            .map_or_else(|| "never verified".into(), |at| format!("verified {at}"));
+            .map_or_else(|| "never verified".into(), |at| format!("verified {}", moment(at)));
         lines.push(Line::plain(format!(
             "    generation {} at {}, {verified}",
             credential.generation, credential.place

@@ -113,7 +113,10 @@ impl Page<'_> {
             let unchanged = count(plan.unchanged as usize, "resource", "resources");
             put(
                 &mut text,
-                format_args!("{unchanged} as declared, observed at {}.\n", plan.observed_at),
+                format_args!(
+                    "{unchanged} as declared, observed at {}.\n",
+                    words::moment(plan.observed_at)
+                ),
             );
         } else {
             text.push_str(&totals(plan));

@@ -18,11 +18,11 @@ mod tests;
 #[cfg(feature = "cli")]
 pub(crate) use json::inert;
 pub use json::{Summary, json};
-#[cfg(feature = "cli")]
-pub(crate) use words::{count, put};
 pub use markdown::markdown;
 pub use span::{Document, Line, Span, Style, printable};
 pub use text::text;
+#[cfg(feature = "cli")]
+pub(crate) use words::{count, first_line, moment, put};
 
 /// How much of a plan is shown.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]

@@ -422,7 +422,7 @@ fn nothing(plan: &Plan) -> Line {
             put(&mut text, format_args!(", {number} {what}"));
         }
     }
-    Line::of(style, format!("{text}, observed at {}.", plan.observed_at))
+    Line::of(style, format!("{text}, observed at {}.", words::moment(plan.observed_at)))
 }
 
 /// Steps of one risk, sign, verb and type, and how many.

@@ -70,7 +70,7 @@ pub(super) fn agent(change: &AgentChange, ascii: bool) -> (&'static str, String,
             format!(
                 "declared: owner {}, expires {expires}, grace {grace}; {}",
                 name(owner),
-                purpose.trim()
+                first_line(purpose)
             ),
             Style::Add,
             Risk::None,
@@ -97,6 +97,16 @@ pub(super) fn name(text: &str) -> String {
     } else {
         format!("{text:?}")
     }
+}
+
+/// An instant as people read it, to the second.
+pub(crate) fn moment(at: jiff::Timestamp) -> String {
+    at.strftime("%Y-%m-%dT%H:%M:%SZ").to_string()
+}
+
+/// What a text begins with; a purpose may go on for paragraphs.
+pub(crate) fn first_line(text: &str) -> &str {
+    text.trim().lines().next().unwrap_or_default()
 }
 
 /// At most `most` characters of `text`, and how many are left out.
