@@ -31,7 +31,9 @@ fn the_derives_accept_what_is_right_and_report_what_is_wrong() {
 fn as_many_errors_are_reported_as_there_are_mistakes() {
     let mut cases = 0;
     for folder in folders() {
-        for case in files(&folder).into_iter().filter(|path| path.extension() == Some("rs".as_ref())) {
+        for case in
+            files(&folder).into_iter().filter(|path| path.extension() == Some("rs".as_ref()))
+        {
             let text = fs::read_to_string(&case).expect("the case is readable");
             let mistakes = text.lines().next().and_then(|line| line.strip_prefix("// errors: "));
             let mistakes: usize =

@@ -128,8 +128,10 @@ fn check(root: &Path, resource: &Declaration<'_>) -> TokenStream {
         .map(Pair::name)
         .filter(|key| !symbol::ENGINE_KEYS.contains(&key.as_str()))
         .collect();
-    // That this one is missing was said already.
-    if let Some(link) = kind.link() {
+    // That the link is missing was said already.
+    if let Some(link) = kind.link()
+        && resource.pair(link).is_none()
+    {
         given.push(link.to_owned());
     }
     let kind = variant(*kind);

@@ -9,7 +9,7 @@ use quote::quote;
 use syn::DeriveInput;
 
 #[track_caller]
-fn check(derive: fn(&DeriveInput) -> TokenStream, input: TokenStream, expected: ExpectFile) {
+fn check(derive: fn(&DeriveInput) -> TokenStream, input: TokenStream, expected: &ExpectFile) {
     let input = syn::parse2(input).expect("the test gives an item");
     let file = syn::parse2(derive(&input)).expect("the derive gives items");
     expected.assert_eq(&prettyplease::unparse(&file));
@@ -32,7 +32,7 @@ fn an_agent() {
                 login: pg::Login,
             }
         },
-        expect_file!["./snapshots/agent.rs"],
+        &expect_file!["./snapshots/agent.rs"],
     );
 }
 
@@ -55,7 +55,7 @@ fn a_resource() {
                 oid: u32,
             }
         },
-        expect_file!["./snapshots/resource.rs"],
+        &expect_file!["./snapshots/resource.rs"],
     );
 }
 
@@ -68,11 +68,11 @@ fn a_property_of_each_form() {
             name: Option<String>,
         }
     };
-    check(crate::property, table, expect_file!["./snapshots/property_struct.rs"]);
+    check(crate::property, table, &expect_file!["./snapshots/property_struct.rs"]);
     let limit = quote! {
         struct Limit(u32);
     };
-    check(crate::property, limit, expect_file!["./snapshots/property_newtype.rs"]);
+    check(crate::property, limit, &expect_file!["./snapshots/property_newtype.rs"]);
     let privilege = quote! {
         enum Privilege {
             Select,
@@ -80,7 +80,7 @@ fn a_property_of_each_form() {
             TemporaryTables,
         }
     };
-    check(crate::property, privilege, expect_file!["./snapshots/property_enum.rs"]);
+    check(crate::property, privilege, &expect_file!["./snapshots/property_enum.rs"]);
 }
 
 #[test]
@@ -95,6 +95,6 @@ fn what_is_wrong_is_left_out_and_the_rest_stays() {
                 unsaid: u32,
             }
         },
-        expect_file!["./snapshots/agent_with_mistakes.rs"],
+        &expect_file!["./snapshots/agent_with_mistakes.rs"],
     );
 }

@@ -124,7 +124,26 @@ impl Declare {
         reference(&self.instance, field)
     }
 
-    /// Adds a resource with the keys that were given.
+    /// Adds a resource.
+    pub fn push<R: Resource>(
+        &mut self,
+        field: &'static str,
+        builder: &mut R::Builder,
+        terms: Terms,
+        source: Source,
+    ) {
+        self.resources.push(Declared {
+            field: field.to_owned(),
+            resource_type: R::RESOURCE,
+            properties: std::mem::take(builder.fields_mut()).into_nodes(),
+            terms,
+            source,
+        });
+    }
+
+    /// Adds a resource with the keys that were given. Asks nothing of the type
+    /// but its builder, so that rustc reports a type that is no resource once.
+    #[doc(hidden)]
     pub fn add<B: Builder>(
         &mut self,
         field: &'static str,

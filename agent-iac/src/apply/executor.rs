@@ -29,7 +29,7 @@ use crate::{
         AgentEvent, Append, Authority, Cause, Claim, Entry, Fence, FORMAT, LedgerEvent,
         Managed, PlanEvent, Query, RecordEvent, RunEvent, RunId, RunPurpose, State, Take,
     },
-    plan::{Action, AgentChange, Plan, Step},
+    plan::{Action, AgentChange, Part, Plan, Step},
     provider::{Object, Observation, Tried},
 };
 
@@ -442,9 +442,19 @@ impl<'r, 'a> Execution<'r, 'a> {
             target,
             recorded: self.objects.get(&step.address).cloned(),
             version: self.versions[&step.address],
-            seen: self.latest.get(&step.address).unwrap_or(&step.seen).clone(),
+            seen: self.seen(step).clone(),
             controls: Arc::clone(&self.controls),
         })
+    }
+
+    /// What the step acts on: what the plan saw, or what this run itself left
+    /// behind since. An object that was replaced is another one than the new
+    /// object at its address.
+    fn seen<'s>(&'s self, step: &'s Step) -> &'s Observation {
+        match self.latest.get(&step.address) {
+            Some(latest) if !removes_deposed(step) => latest,
+            _ => &step.seen,
+        }
     }
 
     fn take_in(&mut self, ended: Ended) {
@@ -452,16 +462,14 @@ impl<'r, 'a> Execution<'r, 'a> {
         if let Some(version) = ended.version {
             self.versions.insert(step.address.clone(), version);
         }
-        if let Some(object) = ended.object {
-            if step.part != crate::plan::Part::Remove || step.action == Action::ReplaceDeleteFirst {
-                self.values.set(&step.address, object.as_ref());
-                match object {
-                    Some(object) => self.objects.insert(step.address.clone(), object),
-                    None => self.objects.remove(&step.address),
-                };
-            }
+        if let Some(object) = ended.object.filter(|_| !removes_deposed(step)) {
+            self.values.set(&step.address, object.as_ref());
+            match object {
+                Some(object) => self.objects.insert(step.address.clone(), object),
+                None => self.objects.remove(&step.address),
+            };
         }
-        if let Some(seen) = ended.seen {
+        if let Some(seen) = ended.seen.filter(|_| !removes_deposed(step)) {
             self.latest.insert(step.address.clone(), seen);
         }
         self.finish(ended.index, ended.outcome);
@@ -485,6 +493,11 @@ impl<'r, 'a> Execution<'r, 'a> {
             self.finish(skipped, Outcome::Skipped { because });
         }
     }
+}
+
+/// Whether a step removes an object that was replaced by a new one before.
+fn removes_deposed(step: &Step) -> bool {
+    step.part == Part::Remove && step.action == Action::ReplaceCreateFirst
 }
 
 /// Records the agents of which nothing is left.

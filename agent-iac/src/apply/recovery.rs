@@ -165,13 +165,13 @@ async fn settle(
     let ty = engine.resource_type(type_name)?;
     let writer = engine.writer(provider, type_name)?;
     let capabilities = writer.capabilities();
-    wait_until_settled(run, capabilities.settles_within, steps).await;
     let settled = match capabilities.recovery {
         Recovery::Registry | Recovery::Tagged => {
             let claims: Vec<_> = steps.iter().map(|(.., step)| step.claim.clone()).collect();
             engine.persist(|| writer.settle(&claims)).await?
         }
         Recovery::NaturalKey | Recovery::None => {
+            wait_until_settled(run, capabilities.settles_within, steps).await;
             let asked: Vec<Option<Reference>> =
                 steps.iter().map(|(.., step)| reference(step, ty, capabilities.recovery)).collect();
             let references: Vec<Reference> = asked.iter().flatten().cloned().collect();
@@ -203,24 +203,17 @@ async fn settle(
     }
 }
 
-/// Waits until no work of the dead run can land any more.
+/// Waits until no work of the dead run can land any more. Its last write may
+/// have gone out long after the step was begun and just before the run died,
+/// so the whole time is waited from now.
 async fn wait_until_settled(
     run: &Run<'_>,
     within: std::time::Duration,
     steps: &[(&Address, &Record, &OpenStep)],
 ) {
-    let now = run.engine.clock.now();
-    let longest = steps
-        .iter()
-        .map(|(address, _, step)| {
-            let since = now.duration_since(step.begun_at);
-            let passed = if since.is_positive() { since.unsigned_abs() } else { std::time::Duration::ZERO };
-            (within.saturating_sub(passed), *address)
-        })
-        .max();
-    if let Some((wait, address)) = longest.filter(|(wait, _)| !wait.is_zero()) {
-        run.tell(&Progress::Settling { address: address.clone(), wait });
-        run.engine.clock.sleep(wait).await;
+    if let Some((address, ..)) = steps.first().filter(|_| !within.is_zero()) {
+        run.tell(&Progress::Settling { address: (*address).clone(), wait: within });
+        run.engine.clock.sleep(within).await;
     }
 }
 

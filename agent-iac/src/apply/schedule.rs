@@ -79,8 +79,13 @@ impl Schedule {
         }
     }
 
-    /// A step was done: what waited for it alone is ready.
+    /// A step was done, in a batch or otherwise: what waited for it alone is
+    /// ready.
     pub(super) fn done(&mut self, index: usize, steps: &[Step]) {
+        let queue = (steps[index].provider.clone(), steps[index].resource_type.clone());
+        if let Some(ready) = self.ready.get_mut(&queue) {
+            ready.remove(&index);
+        }
         for follower in std::mem::take(&mut self.followers[index]) {
             self.waiting[follower] -= 1;
             if self.waiting[follower] == 0 && !self.skipped.contains(&follower) {

@@ -6,6 +6,8 @@
 //! hold. It has no global state, prints nothing and needs no async runtime.
 
 mod agents;
+#[cfg(all(feature = "sqlite", feature = "age", feature = "authority"))]
+mod embedded;
 
 use std::{
     collections::{BTreeMap, BTreeSet},

@@ -241,6 +241,18 @@ pub enum Authority {
     },
 }
 
+impl std::fmt::Display for Authority {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Self::Acknowledged { digest, actor } => {
+                write!(f, "plan {} acknowledged by {actor}", digest.short())
+            }
+            Self::Standing { digest } => write!(f, "standing, of fleet {}", digest.short()),
+            Self::Emergency { actor, reason } => write!(f, "emergency by {actor}: {reason}"),
+        }
+    }
+}
+
 /// What a run is for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]

@@ -2,12 +2,10 @@
 
 use std::{
     fmt,
-    future::Future,
-    pin::Pin,
     sync::{Arc, Mutex, PoisonError, mpsc},
-    task::{Context, Poll, Waker},
 };
 
+use super::answer;
 use crate::error::{Error, ErrorKind, Result};
 
 type Job<S> = Box<dyn FnOnce(&mut S) + Send>;
@@ -59,13 +57,12 @@ impl<S: 'static> Worker<S> {
         &self,
         job: impl FnOnce(&mut S) -> T + Send + 'static,
     ) -> Result<T> {
-        let answer = Arc::new(Mutex::new(Slot { value: None, over: false, waker: None }));
-        let sender = Answer(Arc::clone(&answer));
-        let job: Job<S> = Box::new(move |state| sender.give(job(state)));
+        let (answer, waiting) = answer();
+        let job: Job<S> = Box::new(move |state| answer.give(job(state)));
         // A send fails only when the threads are gone, and then the job was
         // dropped with its sender, so that the wait below ends at once.
         let _: std::result::Result<(), mpsc::SendError<Job<S>>> = self.jobs.send(job);
-        Wait(answer).await.ok_or_else(|| {
+        waiting.await.ok_or_else(|| {
             Error::new(ErrorKind::Bug, "the thread that holds an SQLite file ended early")
         })
     }
@@ -91,51 +88,13 @@ impl<S> fmt::Debug for Worker<S> {
     }
 }
 
-struct Slot<T> {
-    value: Option<T>,
-    over: bool,
-    waker: Option<Waker>,
-}
-
-/// The sending end: dropping it, by a panic too, ends the wait.
-struct Answer<T>(Arc<Mutex<Slot<T>>>);
-
-impl<T> Answer<T> {
-    fn give(self, value: T) {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner).value = Some(value);
-    }
-}
-
-impl<T> Drop for Answer<T> {
-    fn drop(&mut self) {
-        let waker = {
-            let mut slot = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-            slot.over = true;
-            slot.waker.take()
-        };
-        if let Some(waker) = waker {
-            waker.wake();
-        }
-    }
-}
-
-struct Wait<T>(Arc<Mutex<Slot<T>>>);
-
-impl<T> Future for Wait<T> {
-    type Output = Option<T>;
-
-    fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<T>> {
-        let mut slot = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        if slot.over {
-            return Poll::Ready(slot.value.take());
-        }
-        slot.waker = Some(cx.waker().clone());
-        Poll::Pending
-    }
-}
-
 #[cfg(test)]
 mod tests {
+    use std::{
+        future::Future as _,
+        task::{Context, Poll, Waker},
+    };
+
     use super::*;
     use crate::clock::block_on;
 

@@ -58,7 +58,7 @@ const _: () = if ::agent_iac::__private::kind(
     ::agent_iac::__private::keys(
         <pg::Login as ::agent_iac::resource::Resource>::RESOURCE,
         <pg::Login as ::agent_iac::resource::Resource>::REQUIRED,
-        &["of", "of"],
+        &["of"],
     )
 };
 #[automatically_derived]

@@ -6,7 +6,6 @@
 //! agree. It holds no lock while nobody writes.
 
 mod alive;
-mod answer;
 mod faults;
 mod open;
 mod rows;
@@ -25,7 +24,6 @@ use async_trait::async_trait;
 use rusqlite::Connection;
 
 use self::{
-    answer::answer,
     faults::Explained as _,
     open::Mode,
     rows::Rows,
@@ -35,6 +33,7 @@ use super::{Append, Appended, Batch, Fence, Lease, Ledger, Prepared, Query, Stat
 use crate::{
     clock::{Clock, Entropy, SystemClock, SystemEntropy},
     error::{Error, ErrorKind, Result},
+    sqlite::answer,
 };
 
 /// How a ledger's file is opened.

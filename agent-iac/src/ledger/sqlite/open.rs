@@ -36,7 +36,7 @@ pub(super) fn connect(path: &Path, options: &Options, mode: Mode) -> Result<Conn
             Mode::Read => OpenFlags::SQLITE_OPEN_READ_ONLY,
         };
     let connection = Connection::open_with_flags(path, flags).explained(path)?;
-    connection.busy_timeout(options.patience).explained(path)?;
+    crate::sqlite::wait_for_locks(&connection, options.patience).explained(path)?;
     // Nothing in the file may name functions that act outside of it.
     connection.execute_batch("PRAGMA trusted_schema = OFF").explained(path)?;
     if is_empty(&connection, path)? {

@@ -12,7 +12,6 @@ use rusqlite::Connection;
 
 use super::{
     alive::{self, Alive},
-    answer::Answer,
     faults::{Explained as _, explain_commit},
     rows::Rows,
 };
@@ -21,6 +20,7 @@ use crate::{
     clock::{Clock, Entropy},
     error::{Error, Result},
     ledger::{Accepted, Appended, Fence, Group, Held, Prepared, Touched},
+    sqlite::Answer,
 };
 
 /// The most jobs of one group. Beyond it, those in front would wait for the

@@ -1,7 +1,10 @@
 //! The authority's file: its tables, opening it, and what goes wrong with
 //! files.
 
-use std::path::{Path, PathBuf};
+use std::{
+    path::{Path, PathBuf},
+    time::Duration,
+};
 
 use jiff::Timestamp;
 use rusqlite::{
@@ -14,6 +17,7 @@ use crate::{
     address::quoted,
     clock::Entropy,
     error::{Error, ErrorKind, Result, Retry},
+    sqlite::wait_for_locks,
 };
 
 /// "agia" in ASCII: what tells the file from any other SQLite file.
@@ -24,7 +28,7 @@ const VERSION: i32 = 1;
 const OLDEST_LIBRARY: i32 = 3_037_000;
 /// How long a call waits for another program's transaction. A batch of a
 /// thousand writes takes about a tenth of a second.
-const BUSY_MILLIS: u32 = 5_000;
+const PATIENCE: Duration = Duration::from_secs(5);
 
 /// Plain columns throughout, so that a person can read and mend the file with
 /// any SQLite tool: actions are words with spaces between them, times are text.
@@ -203,9 +207,7 @@ fn connect(path: &Path, flags: OpenFlags) -> Result<Connection> {
     // Not `OpenFlags::default()`: a path that looks like a URI is a path.
     let connection =
         Connection::open_with_flags(path, flags | OpenFlags::SQLITE_OPEN_NO_MUTEX).map_err(sql)?;
-    // By pragma: rusqlite's own method needs a library of 3.44 since its 0.42.
-    let _patience: i64 =
-        pragma(&connection, &format!("busy_timeout = {BUSY_MILLIS}")).map_err(sql)?;
+    wait_for_locks(&connection, PATIENCE).map_err(sql)?;
     // What stands in the file may have been written by anybody: its schema is
     // not trusted with functions, and its cells are checked as they are read.
     connection

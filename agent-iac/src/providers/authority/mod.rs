@@ -1,8 +1,8 @@
 //! The local authority: an identity system for people who have none.
 //!
 //! Accounts, grants and API keys live in one SQLite file. An internal service
-//! asks [`Authority::check`] whether a key may do something to an object; the
-//! engine manages what stands in the file through [`AuthorityProvider`].
+//! asks `Authority::check` whether a key may do something to an object; the
+//! engine manages what stands in the file through `AuthorityProvider`.
 //!
 //! This module owns the file's format, the form of keys and the meaning of
 //! object patterns. It knows nothing of fleets and plans, but for the mark

@@ -26,6 +26,7 @@ use crate::{
         RevokeRequest, Settled, Tried, Write, Writers, Written,
     },
     resource::Link,
+    secret::Secret,
     sqlite::Worker,
 };
 
@@ -288,5 +289,9 @@ impl Probe<ApiKey> for Prober {
             });
         }
         answers
+    }
+
+    fn decoy(&self, entropy: &dyn Entropy) -> Secret {
+        key::generate(entropy)
     }
 }

@@ -338,6 +338,39 @@ fn a_batch_of_a_thousand_writes_is_one_transaction() {
 }
 
 #[test]
+fn writers_of_two_programs_wait_for_each_other_and_lose_nothing() {
+    let world = world();
+    // Each call opens the file anew, as another program would.
+    std::thread::scope(|scope| {
+        for writer in 0..3 {
+            let world = &world;
+            scope.spawn(move || {
+                for number in 0..10 {
+                    world.account(&format!("agent-{writer}-{number}"));
+                }
+            });
+        }
+    });
+    let observers = world.provider.observers().unwrap();
+    let all = block_on(observers.of("authority.account").unwrap().list(&Listing::All)).unwrap();
+    assert_eq!(all.len(), 30);
+}
+
+#[test]
+fn one_name_is_given_to_one_of_two_who_ask_at_once() {
+    let world = world();
+    let answers: Vec<Result<Issued>> = std::thread::scope(|scope| {
+        let ask = |step: &'static str| {
+            let world = &world;
+            scope.spawn(move || world.one("authority.account", create(step, account_values("ada"))))
+        };
+        let asked = [ask("1"), ask("2"), ask("3")];
+        asked.into_iter().map(|answer| answer.join().unwrap()).collect()
+    });
+    assert_eq!(answers.iter().filter(|answer| answer.is_ok()).count(), 1);
+}
+
+#[test]
 fn what_exists_without_our_mark_is_not_taken_over() {
     let world = world();
     world.by_hand("INSERT INTO accounts (id, name) VALUES ('old', 'ada')");
@@ -528,11 +561,8 @@ fn a_file_that_somebody_holds_is_worth_another_try() {
     let error = {
         // Opening reads the file, so the wait is cut short afterwards only.
         holder.execute_batch("COMMIT").unwrap();
-        let _none: i64 = file
-            .connection()
-            .unwrap()
-            .query_row("PRAGMA busy_timeout = 0", [], |row| row.get(0))
-            .unwrap();
+        let none = std::time::Duration::ZERO;
+        crate::sqlite::wait_for_locks(file.connection().unwrap(), none).unwrap();
         holder.execute_batch("BEGIN EXCLUSIVE").unwrap();
         file.read(|file| rows::list::<Account>(file, &Listing::All)).unwrap_err()
     };

@@ -16,7 +16,7 @@ use crate::{
     secret::Secret,
 };
 
-/// How long a random secret is.
+/// How many random bytes a secret of ours has, as the engine makes them.
 const RANDOM: usize = 32;
 
 struct Credentials<'s> {
@@ -67,12 +67,8 @@ pub(super) async fn check<I: Resource, C: Resource>(
 impl Credentials<'_> {
     fn request(&self, values: &Values) -> WriteRequest {
         let engine = self.able.origin == Origin::Engine;
-        let secret = engine.then(|| self.random());
+        let secret = engine.then(|| Secret::random(&*self.case.suite.entropy, RANDOM));
         self.case.issue(values, secret)
-    }
-
-    fn random(&self) -> Secret {
-        Secret::random(&*self.case.suite.entropy, RANDOM)
     }
 
     async fn tried(&self, secret: &Secret) -> Tried {
@@ -230,7 +226,7 @@ impl Credentials<'_> {
 
         self.case.rule("a revoked credential and a random one are refused for the same reason");
         let revoked = self.refusal(&live.secret).await;
-        let random = self.refusal(&self.random()).await;
+        let random = self.refusal(&self.probe.decoy(&*self.case.suite.entropy)).await;
         self.case.holds(revoked == random, &(&revoked, &random));
         if let Some(other) = other {
             self.case.rule("revoking one credential leaves the others");

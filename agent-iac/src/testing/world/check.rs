@@ -48,6 +48,8 @@ impl fmt::Display for Violation {
 /// A chain as far as it was replayed.
 #[derive(Default)]
 pub(super) struct Replay {
+    /// After which change of the world it was last looked at.
+    pub(super) looked_at: Option<u64>,
     state: State,
     /// The version and the number of generations of each address.
     numbers: BTreeMap<Address, (u64, u32)>,
@@ -216,7 +218,7 @@ impl World {
         let Some(ledger) = self.ledger_inside() else { return Vec::new() };
         if replay.state.head.sequence > state.head.sequence {
             // It is asked about a state of the past.
-            *replay = Replay::default();
+            *replay = Replay { looked_at: replay.looked_at, ..Replay::default() };
         }
         let mut found = Vec::new();
         while replay.state.head.sequence < state.head.sequence {

@@ -467,3 +467,22 @@ fn two_systems_of_one_world_keep_apart() {
     assert_eq!(world.provider("a").existing().len(), 1, "it is the same system");
     assert_eq!(world.shape(), [r#"a: sim.account home=null name="x" note=null [unmarked]"#]);
 }
+
+#[test]
+fn a_gate_changes_nothing_of_the_contract_behind_it() {
+    let world = World::new(2);
+    let ledger = {
+        let world = world.clone();
+        move || {
+            let ledger = world.ledger("office", "test");
+            async move { ledger }
+        }
+    };
+    let clock = world.clock();
+    world.run(crate::testing::ledger::check(ledger, &*clock)).finished();
+    let store = {
+        let world = world.clone();
+        move || world.store("vault")
+    };
+    world.run(crate::testing::vault::check(store)).finished();
+}

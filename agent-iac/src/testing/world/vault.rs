@@ -97,6 +97,7 @@ impl<T: ?Sized + Send + Sync> Gated<T> {
         };
         self.gate.before(&call).await.map_err(error(Side::Before))?;
         let answer = effect.await?;
+        self.witness.changed();
         self.gate.after(&call).await.map_err(error(Side::After))?;
         Ok(answer)
     }

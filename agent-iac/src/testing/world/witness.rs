@@ -24,6 +24,8 @@ struct Seen {
     effects: BTreeMap<Claim, String>,
     secrets: Vec<Secret>,
     violations: Vec<Violation>,
+    /// How often something durable changed.
+    changes: u64,
 }
 
 impl Witness {
@@ -34,6 +36,7 @@ impl Witness {
     /// These entries are durable.
     pub(super) fn appended(&self, entries: &[Entry]) {
         let mut seen = self.seen();
+        seen.changes += 1;
         for entry in entries {
             match &entry.event {
                 Event::Step(StepEvent::Begun { claim, .. }) => {
@@ -48,8 +51,18 @@ impl Witness {
         }
     }
 
+    /// Something durable changed.
+    pub(super) fn changed(&self) {
+        self.seen().changes += 1;
+    }
+
+    pub(super) fn changes(&self) -> u64 {
+        self.seen().changes
+    }
+
     /// A system carried this out.
     pub(super) fn effect(&self, system: &str, effect: &Effect) {
+        self.changed();
         let Some(claim) = effect.claim.as_ref().filter(|_| effect.operation != "cascade") else {
             return;
         };

@@ -326,7 +326,7 @@ impl<C: SimulatedCredential> Probe<C> for Prober {
             Ok(()) => {
                 match self.0.store().accepts(C::TYPE, attempt.identity, attempt.secret, elapsed) {
                     Some(true) => Tried::Accepted,
-                    Some(false) => Tried::Unknown("the account is suspended".into()),
+                    Some(false) => Tried::Refused("the account is suspended".into()),
                     None => Tried::Refused("the secret is not known".into()),
                 }
             }

@@ -169,6 +169,9 @@ impl Store {
         if let Some(answer) = self.answered_before(&order, options) {
             return answer;
         }
+        if order.claim.is_some() {
+            self.check_owner(&order)?;
+        }
         if let Some(seen) = order.seen.as_ref().filter(|_| options.checks_seen) {
             self.check_seen(&order, seen, options)?;
         }
@@ -273,14 +276,35 @@ impl Store {
         })
     }
 
-    fn check_seen(&self, order: &Order, seen: &Observation, options: &SimOptions) -> Result<()> {
-        let now = match &order.operation {
+    /// The object that an order is about, as it is now.
+    fn target(&self, order: &Order) -> Option<&Stored> {
+        match &order.operation {
             Operation::Create(fields) => self.twin(order.ty, fields),
             Operation::Update { id, .. }
             | Operation::Suspend { id }
             | Operation::Resume { id }
             | Operation::Delete { id } => self.objects.get(&(order.ty.name, id.clone())),
-        };
+        }
+    }
+
+    /// Refuses what belongs to another fleet or environment.
+    fn check_owner(&self, order: &Order) -> Result<()> {
+        let (Some(mark), Some(now)) = (&order.mark, self.target(order)) else { return Ok(()) };
+        let foreign = now
+            .mark
+            .as_ref()
+            .filter(|owner| (&owner.fleet, &owner.environment) != (&mark.fleet, &mark.environment));
+        match foreign {
+            None => Ok(()),
+            Some(owner) => Err(Error::new(
+                ErrorKind::Foreign,
+                format!("the {} `{}` belongs to {owner}", order.ty.name, now.id),
+            )),
+        }
+    }
+
+    fn check_seen(&self, order: &Order, seen: &Observation, options: &SimOptions) -> Result<()> {
+        let now = self.target(order);
         let matches = match (seen, now) {
             // One that is gone already is removed, whatever was seen of it.
             (_, None) if matches!(order.operation, Operation::Delete { .. }) => true,

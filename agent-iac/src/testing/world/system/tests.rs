@@ -8,10 +8,24 @@ use crate::{
         Attempt, Issued, Listing, Mark, Observation, Operation, Reference, Settled, Tried,
         WriteRequest,
     },
-    resource::Resource,
-    testing::world::Fault,
+    resource::{Link, Resource},
+    testing::{
+        provider::{Sample, Suite},
+        world::Fault,
+    },
     value::Value,
 };
+
+/// Declares a credential of one type for an account.
+macro_rules! credential {
+    ($ty:ty) => {
+        |of: &str, _: &Sample| {
+            let mut credential = <$ty>::builder();
+            credential.of(Link::id(of));
+            credential
+        }
+    };
+}
 
 struct Bench {
     world: World,
@@ -206,7 +220,8 @@ fn a_probe_tells_accepted_refused_and_not_asked_apart() {
     assert!(matches!(bench.probe::<Key>(&id, &secret), Tried::Unknown(_)));
 
     bench.sim.hand().suspend(&id).unwrap();
-    assert!(matches!(bench.probe::<Key>(&id, &secret), Tried::Unknown(_)));
+    let (suspended, unknown) = (bench.probe::<Key>(&id, &secret), bench.probe::<Key>(&id, &wrong));
+    assert!(matches!(suspended, Tried::Refused(_)) && suspended != unknown);
     bench.sim.hand().resume(&id).unwrap();
 
     let key_id = key.written.object.unwrap().id;
@@ -321,4 +336,51 @@ fn a_batch_is_one_transaction_only_where_a_registry_is() {
             "sim/account create triage.r1 after",
         ]
     );
+}
+
+/// The options under which the whole contract must hold.
+fn sound() -> [SimOptions; 4] {
+    let kind = SimOptions::default();
+    [
+        kind.clone(),
+        kind.clone().checks_seen(false),
+        kind.clone().settles_within(Duration::from_mins(1)),
+        kind.propagation(Duration::from_mins(1)).cascades(true),
+    ]
+}
+
+#[test]
+fn the_simulated_system_keeps_the_contract_of_providers() {
+    for options in sound() {
+        let world = World::new(9);
+        let sim = Arc::new(world.provider_with("sim", options.clone()));
+        let suite = Suite::new(Arc::<SimProvider>::clone(&sim), world.clock(), world.entropy());
+        let account = |sample: &Sample| {
+            let mut account = Account::builder();
+            account.name(sample.name()).note(if sample.changed() { "changed" } else { "made" });
+            account
+        };
+        let checks = async {
+            suite.check_identity::<Account>(account).await;
+            let grant = |to: &str, sample: &Sample| {
+                let mut grant = Grant::builder();
+                grant.to(Link::id(to)).on(sample.name());
+                grant.allow(if sample.changed() { ["write"] } else { ["read"] });
+                grant
+            };
+            suite.check_permission::<Account, Grant>(account, grant).await;
+            let job = |run_as: &str, sample: &Sample| {
+                let mut job = Job::builder();
+                job.name(sample.name()).run_as(Link::id(run_as));
+                job.command(if sample.changed() { "true" } else { "false" });
+                job
+            };
+            suite.check_permission::<Account, Job>(account, job).await;
+            suite.check_credential::<Account, Key>(account, credential!(Key)).await;
+            suite.check_credential::<Account, Token>(account, credential!(Token)).await;
+            suite.check_credential::<Account, LoneKey>(account, credential!(LoneKey)).await;
+        };
+        world.run(checks).finished();
+        assert_eq!(sim.existing(), [], "{options:?}");
+    }
 }

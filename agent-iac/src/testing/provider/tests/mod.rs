@@ -1,5 +1,7 @@
 //! A suite that finds nothing proves nothing: each rule is shown to fail.
 
+mod credential;
+
 use std::{
     collections::BTreeMap,
     panic::AssertUnwindSafe,

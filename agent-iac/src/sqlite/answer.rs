@@ -13,14 +13,15 @@ struct Shared<T> {
     waker: Option<Waker>,
 }
 
-/// The side that answers, once.
-pub(super) struct Answer<T>(Arc<Mutex<Shared<T>>>);
+/// The side that answers, once; dropping it, by a panic too, ends the wait.
+pub(crate) struct Answer<T>(Arc<Mutex<Shared<T>>>);
 
 /// The side that waits: a future of the answer, or of nothing when the other
 /// side ended without one.
-pub(super) struct Waiting<T>(Arc<Mutex<Shared<T>>>);
+pub(crate) struct Waiting<T>(Arc<Mutex<Shared<T>>>);
 
-pub(super) fn answer<T>() -> (Answer<T>, Waiting<T>) {
+/// Both sides of one answer.
+pub(crate) fn answer<T>() -> (Answer<T>, Waiting<T>) {
     let shared = Arc::new(Mutex::new(Shared { value: None, over: false, waker: None }));
     (Answer(Arc::clone(&shared)), Waiting(shared))
 }
@@ -30,7 +31,8 @@ fn lock<T>(shared: &Mutex<Shared<T>>) -> MutexGuard<'_, Shared<T>> {
 }
 
 impl<T> Answer<T> {
-    pub(super) fn give(self, value: T) {
+    /// Answers.
+    pub(crate) fn give(self, value: T) {
         lock(&self.0).value = Some(value);
         // Dropping wakes whoever waits.
     }
