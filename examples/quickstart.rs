@@ -128,7 +128,8 @@ fn tell(report: &Report) {
         println!("{:>8} {}: {:?}", step.action, step.address, step.outcome);
     }
     for left in &report.left {
-        let rest = if left.open.is_empty() { "nothing is left, proved" } else { "not all is proved" };
+        let rest =
+            if left.open.is_empty() { "nothing is left, proved" } else { "not all is proved" };
         println!("{} left ({}) after {} s: {rest}", left.instance, left.cause, left.seconds);
     }
 }

@@ -1,6 +1,8 @@
 //! What the integration tests share: agents of the simulated system, and the
 //! one loop that an operator runs.
 
+pub mod system;
+
 use agent_iac::{
     Error, ErrorKind, Result,
     apply::{Report, RunContext},
@@ -61,7 +63,10 @@ pub async fn converge(deployment: &Deployment) -> Result<()> {
         if stuck > 0 {
             return Err(Error::new(
                 ErrorKind::Refused,
-                format!("blocked {:?}, unread {:?}, in doubt {:?}", plan.blocked, plan.unread, plan.in_doubt),
+                format!(
+                    "blocked {:?}, unread {:?}, in doubt {:?}",
+                    plan.blocked, plan.unread, plan.in_doubt
+                ),
             ));
         }
         if plan.is_empty() {

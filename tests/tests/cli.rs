@@ -122,7 +122,9 @@ impl Office {
     fn new() -> Self {
         let folder = tempfile::tempdir().unwrap();
         let env = Env {
-            variables: [("USER".to_owned(), "ada".to_owned())].into(),
+            variables: [("GITLAB_CI", "true"), ("GITLAB_USER_LOGIN", "ada")]
+                .map(|(name, value)| (name.to_owned(), value.to_owned()))
+                .into(),
             directory: Some(folder.path().to_owned()),
             ..Env::default()
         };
@@ -305,6 +307,9 @@ fn a_hold_keeps_an_agent_as_it_is_until_it_is_released() {
     let held = office.types(&["apply"], wider()).exits(5);
     assert!(held.err.contains("incident 12") && held.err.contains("ada"), "{}", held.err);
     office.types(&["hold", agent, "--reason", "r", "--until", "2001-01-01T00:00:00Z"], one()).exits(1);
+    // Drift is told also where the engine keeps its hands off.
+    office.by_hand("UPDATE grants SET actions = 'delete read'");
+    office.types(&["drift", "--detailed-exitcode"], one()).exits(3);
     office.types(&["release", agent], one()).exits(0);
     office.applies(&wider);
 }

@@ -94,8 +94,7 @@ impl Scenario for Change {
         world.watch();
         let ledger: Arc<dyn Ledger> = world.ledger("billing", "test");
         let store: Arc<dyn SecretStore> = world.store("vault");
-        let before =
-            simulated(world, (self.before)(), Arc::clone(&ledger), Arc::clone(&store));
+        let before = simulated(world, (self.before)(), Arc::clone(&ledger), Arc::clone(&store));
         world.run(converge(&before)).finished().expect("the first fleet is applied");
         world.exit();
         (self.by_hand)(world);

@@ -127,9 +127,10 @@ pub(super) async fn run_batch(run: &Run<'_>, jobs: Vec<Job>) -> Vec<Ended> {
         Ok(writer) => writer,
         Err(error) => {
             let error = Arc::new(error);
-            ended.extend(jobs.iter().map(|job| {
-                Ended::with(job.index, Outcome::Failed(Arc::clone(&error)), None)
-            }));
+            ended.extend(
+                jobs.iter()
+                    .map(|job| Ended::with(job.index, Outcome::Failed(Arc::clone(&error)), None)),
+            );
             return ended;
         }
     };
@@ -198,11 +199,8 @@ async fn recheck(
     jobs: Vec<Job>,
     ended: &mut Vec<Ended>,
 ) -> Vec<Job> {
-    let asked: Vec<(usize, Reference)> = jobs
-        .iter()
-        .enumerate()
-        .filter_map(|(at, job)| Some((at, job.reference()?)))
-        .collect();
+    let asked: Vec<(usize, Reference)> =
+        jobs.iter().enumerate().filter_map(|(at, job)| Some((at, job.reference()?))).collect();
     let references: Vec<Reference> = asked.iter().map(|(_, reference)| reference.clone()).collect();
     let read = match run.engine.persist(|| writer.read(&references)).await {
         Ok(read) if read.len() == references.len() => read,
@@ -527,10 +525,11 @@ fn written(begun: &Begun, written: Written) -> (StepEvent, Ended, Option<String>
             (Some(real), Some(target)) => {
                 // Suspending changes no property, so it promises none.
                 let promised = !matches!(job.step.action, Action::Suspend | Action::Resume);
-                let outcome = match broken_promise(&job.properties, real, job.ty).filter(|_| promised) {
-                    None => Outcome::Done,
-                    Some(what) => contract(job, &what),
-                };
+                let outcome =
+                    match broken_promise(&job.properties, real, job.ty).filter(|_| promised) {
+                        None => Outcome::Done,
+                        Some(what) => contract(job, &what),
+                    };
                 let object = as_written(target.clone(), real, job.ty);
                 (Some(object), Observation::Present(real.clone()), outcome)
             }
@@ -538,11 +537,8 @@ fn written(begun: &Begun, written: Written) -> (StepEvent, Ended, Option<String>
         }
     };
     let event = StepEvent::Done { claim: begun.claim.clone(), object: object.clone() };
-    let ended = Ended {
-        object: Some(object),
-        seen: Some(seen),
-        ..Ended::with(job.index, outcome, None)
-    };
+    let ended =
+        Ended { object: Some(object), seen: Some(seen), ..Ended::with(job.index, outcome, None) };
     (event, ended, correlation)
 }
 

@@ -40,9 +40,10 @@ pub(super) async fn stage_new(run: &Run<'_>, begun: &Begun) -> Result<Secret> {
 }
 
 fn target_of(target: &Option<Managed>) -> Result<&CredentialRecord> {
-    target.as_ref().and_then(|target| target.credential.as_ref()).ok_or_else(|| {
-        Error::new(ErrorKind::Bug, "a credential's step has no place to deliver to")
-    })
+    target
+        .as_ref()
+        .and_then(|target| target.credential.as_ref())
+        .ok_or_else(|| Error::new(ErrorKind::Bug, "a credential's step has no place to deliver to"))
 }
 
 async fn stage(
@@ -101,10 +102,8 @@ pub(super) async fn install(
         None => stage(run, address, &credential, claim, secret).await.map_err(fail)?,
     };
     let deliver = run.engine.deliver(credential.place.store()).map_err(fail)?;
-    let (key_name, key) =
-        run.engine.persist(|| deliver.fingerprint_key()).await.map_err(fail)?;
-    let fingerprint =
-        (key_name, Fingerprint::of(&key, address, credential.generation, secret));
+    let (key_name, key) = run.engine.persist(|| deliver.fingerprint_key()).await.map_err(fail)?;
+    let fingerprint = (key_name, Fingerprint::of(&key, address, credential.generation, secret));
     let entries = vec![
         Entry::of(address, CredentialEvent::Issued { claim: claim.clone(), id: object.id.clone() }),
         Entry::of(
@@ -170,14 +169,10 @@ pub(super) async fn install(
     let entries = vec![
         Entry::of(address, CredentialEvent::Verified { tried }),
         Entry::of(address, CredentialEvent::Promoted { place }),
-        Entry::of(
-            address,
-            StepEvent::Done { claim: claim.clone(), object: Some(record.clone()) },
-        ),
+        Entry::of(address, StepEvent::Done { claim: claim.clone(), object: Some(record.clone()) }),
     ];
     let expected = BTreeMap::from([(address.clone(), version)]);
-    let version =
-        run.append(expected, at_generation(entries, generation)).await.map_err(fail)?;
+    let version = run.append(expected, at_generation(entries, generation)).await.map_err(fail)?;
     Ok((record, version, outcome))
 }
 
@@ -369,10 +364,8 @@ pub(super) async fn revoke_stray(
 ) -> Result<u64> {
     let Stray { address, provider, ty, claim, id, version } = stray;
     let revoking = run.next_claim();
-    let mut entries = vec![Entry::of(
-        address,
-        StepEvent::Failed { claim: claim.clone(), error: why.to_owned() },
-    )];
+    let mut entries =
+        vec![Entry::of(address, StepEvent::Failed { claim: claim.clone(), error: why.to_owned() })];
     if lost {
         entries.push(Entry::of(address, CredentialEvent::Lost { id: id.clone() }));
         tell(run, address, "lost");
@@ -455,9 +448,10 @@ pub(super) async fn controls(
 
 /// The value of a recorded credential, opened by the probe.
 async fn value_of(engine: &Engine, object: &Managed) -> Result<Secret> {
-    let credential = object.credential.as_ref().ok_or_else(|| {
-        Error::new(ErrorKind::NotFound, "it was never delivered")
-    })?;
+    let credential = object
+        .credential
+        .as_ref()
+        .ok_or_else(|| Error::new(ErrorKind::NotFound, "it was never delivered"))?;
     let open = engine.opener(credential.place.store())?;
     open.open(credential.place.path(), Some(credential.generation), credential.stored).await
 }
@@ -469,11 +463,7 @@ async fn conclude_revocation(run: &Run<'_>, begun: Begun, answer: Answer) -> End
         Answer::InDoubt(error) => return Ended::in_doubt(begun.job.index, error),
     }
     tell(run, &begun.job.step.address, "revoked");
-    let old = if begun.job.is_deposed() {
-        None
-    } else {
-        begun.job.recorded.clone()
-    };
+    let old = if begun.job.is_deposed() { None } else { begun.job.recorded.clone() };
     let control = begun.job.controls.get(&begun.job.step.address).cloned();
     let ending = Ending {
         address: &begun.job.step.address,
@@ -556,9 +546,7 @@ pub(super) async fn end_credential(
     }
     if let Some(retires) = &ending.retires {
         let deliver = run.engine.deliver(retires.place.store())?;
-        run.engine
-            .persist(|| deliver.remove(retires.place.path(), retires.generation))
-            .await?;
+        run.engine.persist(|| deliver.remove(retires.place.path(), retires.generation)).await?;
     }
     let mut entries = vec![
         Entry::of(
@@ -585,8 +573,7 @@ async fn prove(run: &Run<'_>, ending: &Ending<'_>) -> Option<Proof> {
         .and_then(|old| old.credential.as_ref())
         .filter(|credential| credential.generation == retires.generation)
         .and_then(|credential| credential.stored);
-    let secret =
-        open.open(retires.place.path(), Some(retires.generation), expect).await.ok()?;
+    let secret = open.open(retires.place.path(), Some(retires.generation), expect).await.ok()?;
     let identity = ending
         .old
         .as_ref()

@@ -211,4 +211,3 @@ fn unavailable(provider: &str, error: &Error) -> Error {
         .help(error.repair().unwrap_or("see the cause").to_owned())
         .caused_by(error.chain())
 }
-

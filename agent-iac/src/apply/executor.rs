@@ -26,8 +26,8 @@ use crate::{
     address::{Address, Instance},
     error::{Error, ErrorKind, Result},
     ledger::{
-        AgentEvent, Append, Authority, Cause, Claim, Entry, Fence, FORMAT, LedgerEvent,
-        Managed, PlanEvent, Query, RecordEvent, RunEvent, RunId, RunPurpose, State, Take,
+        AgentEvent, Append, Authority, Cause, Claim, Entry, FORMAT, Fence, LedgerEvent, Managed,
+        PlanEvent, Query, RecordEvent, RunEvent, RunId, RunPurpose, State, Take,
     },
     plan::{Action, AgentChange, Part, Plan, Step},
     provider::{Object, Observation, Tried},
@@ -81,8 +81,12 @@ impl<'a> Run<'a> {
         entries: Vec<Entry>,
     ) -> Result<u64> {
         let entries: Vec<Entry> = entries.into_iter().map(|e| e.in_run(&self.id)).collect();
-        let append =
-            || Append { expected: expected.clone(), entries: entries.clone(), fence: Some(self.fence.clone()), take: None };
+        let append = || Append {
+            expected: expected.clone(),
+            entries: entries.clone(),
+            fence: Some(self.fence.clone()),
+            take: None,
+        };
         let mut attempt = 0;
         loop {
             let error = match self.engine.ledger.append(append()).await {
@@ -254,10 +258,7 @@ fn record_entry(engine: &Engine, step: &Step) -> Result<Option<Entry>> {
         Action::Adopt => {
             let object = seen_object(step)?;
             let ty = engine.resource_type(&step.resource_type)?;
-            RecordEvent::Adopted {
-                object: as_adopted(step, object, ty),
-                from: object.mark.clone(),
-            }
+            RecordEvent::Adopted { object: as_adopted(step, object, ty), from: object.mark.clone() }
         }
         Action::Move => match &step.reason {
             crate::plan::Reason::Moved { from } => RecordEvent::Moved { from: from.clone() },
@@ -423,7 +424,10 @@ impl<'r, 'a> Execution<'r, 'a> {
                 let properties = resolve(step, target, ty, &self.values)?;
                 let mut intended = intended(step, target, properties.clone());
                 let kept = self.objects.get(&step.address).filter(|_| {
-                    matches!(step.action, Action::Update | Action::Suspend | Action::Resume | Action::Record)
+                    matches!(
+                        step.action,
+                        Action::Update | Action::Suspend | Action::Resume | Action::Record
+                    )
                 });
                 if let Some(kept) = kept {
                     intended.id.clone_from(&kept.id);
@@ -534,8 +538,7 @@ async fn leave(run: &Run<'_>, plan: &Plan) -> Vec<LeftReport> {
         let seconds = since.map_or(0, |leaving| {
             run.engine.clock.now().duration_since(leaving.since).as_secs().unsigned_abs()
         });
-        let report =
-            LeftReport { instance: instance.clone(), cause, seconds, open: open.clone() };
+        let report = LeftReport { instance: instance.clone(), cause, seconds, open: open.clone() };
         reports.push(report);
         if gone {
             let event = AgentEvent::Left { cause, seconds, proved, open };

@@ -181,9 +181,9 @@ async fn settle(
             for ((.., step), asked) in steps.iter().zip(asked) {
                 settled.push(match asked.and_then(|_| read.next()) {
                     Some(now) => by_sight(step, now, ty),
-                    None => Settled::Unknown(
-                        "this provider cannot tell what became of a write".into(),
-                    ),
+                    None => {
+                        Settled::Unknown("this provider cannot tell what became of a write".into())
+                    }
                 });
             }
             settled
@@ -291,8 +291,7 @@ async fn conclude_step(
             }
             (false, Some(target), Some(object)) => {
                 let object = as_written(target.clone(), &object, ty);
-                let done =
-                    StepEvent::Done { claim: step.claim.clone(), object: Some(object) };
+                let done = StepEvent::Done { claim: step.claim.clone(), object: Some(object) };
                 append(run, address, record.version, done).await?;
                 Ok(Outcome::Done)
             }
@@ -305,12 +304,7 @@ async fn conclude_step(
     }
 }
 
-async fn append(
-    run: &Run<'_>,
-    address: &Address,
-    version: u64,
-    event: StepEvent,
-) -> Result<u64> {
+async fn append(run: &Run<'_>, address: &Address, version: u64, event: StepEvent) -> Result<u64> {
     let expected = BTreeMap::from([(address.clone(), version)]);
     run.append(expected, vec![Entry::of(address, event)]).await
 }
@@ -340,11 +334,11 @@ async fn conclude_issue(
     };
     let Some((staged, secret)) = value else {
         credential::revoke_stray(run, stray, "its value was lost in a crash", true).await?;
-        let because = "its value was lost in a crash; it was revoked, and the next plan issues another";
+        let because =
+            "its value was lost in a crash; it was revoked, and the next plan issues another";
         return Ok(Outcome::Skipped { because: because.into() });
     };
-    let fresh =
-        Fresh { address, ty, claim: &step.claim, target, object, version: record.version };
+    let fresh = Fresh { address, ty, claim: &step.claim, target, object, version: record.version };
     match credential::install(run, fresh, &secret, staged).await {
         Ok((.., outcome)) => Ok(outcome),
         Err((error, _)) if error.kind() == ErrorKind::InDoubt => Err(error),
@@ -383,12 +377,7 @@ async fn conclude_revocation(
     ty: &'static ResourceType,
 ) -> Result<Outcome> {
     let id = step.id.clone().unwrap_or_default();
-    let old = record
-        .deposed
-        .iter()
-        .chain(&record.object)
-        .find(|object| object.id == id)
-        .cloned();
+    let old = record.deposed.iter().chain(&record.object).find(|object| object.id == id).cloned();
     let retires = old.as_ref().and_then(|old| {
         let credential = old.credential.as_ref()?;
         Some(CredentialTarget {
@@ -438,9 +427,7 @@ async fn conclude(
         .steps
         .iter()
         .filter(|step| matches!(step.outcome, Outcome::InDoubt(_)))
-        .filter_map(|step| {
-            state.records.get(&step.address)?.open.as_ref().map(|open| &open.run)
-        })
+        .filter_map(|step| state.records.get(&step.address)?.open.as_ref().map(|open| &open.run))
         .collect();
     let ended = |summary| Entry::new(RunEvent::Ended { summary });
     for dead in dead.iter().filter(|dead| !in_doubt.contains(**dead)) {

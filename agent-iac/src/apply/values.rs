@@ -166,11 +166,7 @@ pub(super) fn as_adopted(step: &Step, object: &Object, ty: &'static ResourceType
 
 /// Whose an object is.
 pub(super) fn mark(fleet: &str, environment: &str, address: &Address) -> Mark {
-    Mark {
-        fleet: fleet.to_owned(),
-        environment: environment.to_owned(),
-        address: address.clone(),
-    }
+    Mark { fleet: fleet.to_owned(), environment: environment.to_owned(), address: address.clone() }
 }
 
 /// What of an answer is not as it was asked for, if anything.

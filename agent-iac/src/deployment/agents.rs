@@ -108,8 +108,7 @@ impl Deployment {
             )
             .help("give an end that is ahead"));
         }
-        let held =
-            AgentEvent::Held { reason: reason.to_owned(), until, actor: actor.clone() };
+        let held = AgentEvent::Held { reason: reason.to_owned(), until, actor: actor.clone() };
         self.record(Entry::about(instance, held)).await
     }
 

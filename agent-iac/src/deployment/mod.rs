@@ -211,8 +211,7 @@ impl Deployment {
         }
         let authority =
             Authority::Acknowledged { digest: saved.digest(), actor: context.actor.clone() };
-        let authorised =
-            Authorised { plan, authority, purpose: RunPurpose::Apply, force: false };
+        let authorised = Authorised { plan, authority, purpose: RunPurpose::Apply, force: false };
         apply::run(&self.engine()?, authorised, context).await
     }
 

@@ -310,7 +310,10 @@ async fn read_labels(
 
 async fn labels(reader: &Reader<'_>, store: &str, paths: &[String]) -> Result<Vec<Versions>> {
     let store_handle = reader.stores.get(store).ok_or_else(|| {
-        Error::new(ErrorKind::NotFound, format!("the deployment has no secret store named `{store}`"))
+        Error::new(
+            ErrorKind::NotFound,
+            format!("the deployment has no secret store named `{store}`"),
+        )
     })?;
     let versions = store_handle.labels()?.versions(paths).await?;
     if versions.len() == paths.len() {

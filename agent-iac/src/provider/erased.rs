@@ -10,8 +10,8 @@ use super::{
     Written,
 };
 use crate::{
-    error::{Error, ErrorKind, Result},
     clock::Entropy,
+    error::{Error, ErrorKind, Result},
     ledger::Claim,
     resource::{Resource, Spec as _},
     secret::Secret,

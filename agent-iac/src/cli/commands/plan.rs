@@ -168,8 +168,6 @@ pub(super) fn drift(cx: &Cx<'_>, args: &args::Drift) -> Result<Outcome> {
         steps: Vec::new(),
         agents: Vec::new(),
         blocked: Vec::new(),
-        unchanged: u32::try_from(cx.deployment.blueprint().map_or(0, |b| b.resources().len()))
-            .unwrap_or(u32::MAX),
         ..whole
     })?;
     let plan = only.plan();
