@@ -96,8 +96,11 @@ impl Ran {
     /// Standard output as a stream of objects, with every rule of it checked.
     #[track_caller]
     fn objects(&self) -> Vec<Json> {
-        let objects: Vec<Json> =
-            self.out.lines().map(|line| serde_json::from_str(line).expect("one object a line")).collect();
+        let objects: Vec<Json> = self
+            .out
+            .lines()
+            .map(|line| serde_json::from_str(line).expect("one object a line"))
+            .collect();
         assert_eq!(objects[0]["type"], "version");
         let last = objects.last().expect("there is a first object");
         assert_eq!((&last["type"], &last["exit"]), (&"summary".into(), &self.code.into()));
@@ -233,14 +236,17 @@ fn a_saved_plan_is_shown_applied_and_refused_when_it_is_stale() {
     assert!(shown.out.contains("order: 1 of 3") && shown.out.contains("deploy apply a.json"));
     office.applies(&one);
 
-    let digest = office.types(&["show", "a.json", "--json"], one()).exits(0).last()["digest"].clone();
-    let stale = office.types(&["apply", "a.json", "--digest", digest.as_str().unwrap(), "--json"], one());
+    let digest =
+        office.types(&["show", "a.json", "--json"], one()).exits(0).last()["digest"].clone();
+    let stale =
+        office.types(&["apply", "a.json", "--digest", digest.as_str().unwrap(), "--json"], one());
     let stale = stale.exits(7);
     let error = stale.objects().into_iter().find(|object| object["type"] == "error").unwrap();
     assert_eq!((&error["code"], &error["retry"]), (&"stale".into(), &"replan".into()));
 
     // An edited plan is no plan, and neither is a missing one.
-    let edited = std::fs::read_to_string(office.path("a.json")).unwrap().replace("tickets/eu", "tickets/us");
+    let edited =
+        std::fs::read_to_string(office.path("a.json")).unwrap().replace("tickets/eu", "tickets/us");
     std::fs::write(office.path("b.json"), edited).unwrap();
     let edited = office.types(&["apply", "b.json"], one()).exits(1);
     assert!(edited.err.contains("edited"), "{}", edited.err);
@@ -254,7 +260,11 @@ fn drift_is_told_from_a_change_and_what_widens_is_taken_back() {
     office.types(&["drift", "--detailed-exitcode"], one()).exits(0);
     office.by_hand("UPDATE grants SET actions = 'delete read'");
     let drift = office.types(&["drift", "--detailed-exitcode"], one()).exits(3);
-    assert!(drift.out.contains("WIDENS: sorter[\"eu\"].account gains delete on tickets/eu"), "{}", drift.out);
+    assert!(
+        drift.out.contains("WIDENS: sorter[\"eu\"].account gains delete on tickets/eu"),
+        "{}",
+        drift.out
+    );
     office.types(&["drift"], one()).exits(0);
     let told = office.types(&["drift", "--json", "--detailed-exitcode"], one()).exits(3);
     assert_eq!(told.last()["widening"], 1);
@@ -272,7 +282,8 @@ fn drift_is_told_from_a_change_and_what_widens_is_taken_back() {
 fn what_cannot_be_checked_is_never_called_clean() {
     let office = Office::new();
     office.applies(&one);
-    std::fs::write(office.path(".agent-iac/authority.db"), "no database any more, just text").unwrap();
+    std::fs::write(office.path(".agent-iac/authority.db"), "no database any more, just text")
+        .unwrap();
     let drift = office.types(&["drift", "--detailed-exitcode"], one()).exits(4);
     assert!(drift.out.contains("3 objects not checked"), "{}", drift.out);
     assert_eq!(office.types(&["drift", "--json"], one()).exits(0).last()["unread"], 3);
@@ -306,7 +317,9 @@ fn a_hold_keeps_an_agent_as_it_is_until_it_is_released() {
     let wider = || fleet(&["eu"], &["read", "comment"]);
     let held = office.types(&["apply"], wider()).exits(5);
     assert!(held.err.contains("incident 12") && held.err.contains("ada"), "{}", held.err);
-    office.types(&["hold", agent, "--reason", "r", "--until", "2001-01-01T00:00:00Z"], one()).exits(1);
+    office
+        .types(&["hold", agent, "--reason", "r", "--until", "2001-01-01T00:00:00Z"], one())
+        .exits(1);
     // Drift is told also where the engine keeps its hands off.
     office.by_hand("UPDATE grants SET actions = 'delete read'");
     office.types(&["drift", "--detailed-exitcode"], one()).exits(3);
@@ -319,10 +332,15 @@ fn kill_contains_at_once_and_resume_lets_the_next_apply_bring_it_back() {
     let office = Office::new();
     office.applies(&one);
     let agent = r#"sorter["eu"]"#;
-    let killed = office.types(&["kill", agent, "--reason", "key in a log", "--json"], one()).exits(0);
+    let killed =
+        office.types(&["kill", agent, "--reason", "key in a log", "--json"], one()).exits(0);
     assert!(killed.objects().iter().any(|object| object["phase"] == "proved"), "{}", killed.out);
     let shown = office.types(&["history", agent], one()).exits(0);
-    assert!(shown.out.contains("emergency by ada") && shown.out.contains("key in a log"), "{}", shown.out);
+    assert!(
+        shown.out.contains("emergency by ada") && shown.out.contains("key in a log"),
+        "{}",
+        shown.out
+    );
     office.types(&["kill", "nobody", "--reason", "r"], one()).exits(1);
 }
 
@@ -366,7 +384,10 @@ fn a_run_that_is_told_to_stop_begins_nothing_more() {
     let digest = office.digest(one());
     office.env.stop.request();
     office.types(&["apply", "--digest", &digest], one()).exits(130);
-    let again = Office { env: Env { stop: agent_iac::apply::Stop::default(), ..office.env.clone() }, ..office };
+    let again = Office {
+        env: Env { stop: agent_iac::apply::Stop::default(), ..office.env.clone() },
+        ..office
+    };
     assert_eq!(again.digest(one()), digest, "nothing was done");
 }
 
@@ -405,6 +426,16 @@ fn every_command_gives_programs_one_object_a_line_and_writes_them_to_a_file_as_w
 }
 
 #[test]
+fn a_program_that_types_nonsense_is_answered_in_its_form() {
+    let office = Office::new();
+    let told = office.types(&["plna", "--json"], one()).exits(2).objects();
+    assert_eq!((&told[1]["type"], &told[1]["code"]), (&"error".into(), &"usage".into()));
+    let unknown = office.types(&["plan", "--target", "sorter"], one()).exits(1);
+    assert!(unknown.err.contains("there is no agent `sorter`"), "{}", unknown.err);
+    office.types(&["plan", "--target", r#"sorter["eu"]"#], one()).exits(0);
+}
+
+#[test]
 fn colour_and_signs_follow_what_is_asked_for() {
     let office = Office::new();
     let plain = office.types(&["plan", "--plain"], one()).exits(0).out;
@@ -431,7 +462,8 @@ fn the_example_lives_a_whole_life_as_a_program() {
     let mut everything = String::new();
     let mut run = |words: &[&str], code: i32| -> String {
         let output = deploy(folder.path(), words);
-        let (out, err) = (String::from_utf8(output.stdout).unwrap(), String::from_utf8(output.stderr).unwrap());
+        let (out, err) =
+            (String::from_utf8(output.stdout).unwrap(), String::from_utf8(output.stderr).unwrap());
         assert_eq!(output.status.code(), Some(code), "{words:?}\n{out}\n{err}");
         everything.push_str(&out);
         everything.push_str(&err);
@@ -440,7 +472,10 @@ fn the_example_lives_a_whole_life_as_a_program() {
     run(&["validate"], 0);
     run(&["plan", "--detailed-exitcode"], 3);
     let refused = run(&["apply"], 6);
-    let next = refused.lines().find_map(|line| line.strip_prefix("next:  deploy ")).expect("a command to type");
+    let next = refused
+        .lines()
+        .find_map(|line| line.strip_prefix("next:  deploy "))
+        .expect("a command to type");
     let words: Vec<&str> = next.split(' ').collect();
     run(&words, 0);
     run(&["plan", "--detailed-exitcode"], 0);

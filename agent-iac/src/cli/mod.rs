@@ -77,6 +77,8 @@ pub fn run(
 ) -> Outcome {
     let args: Vec<OsString> = args.into_iter().collect();
     let program = program(&args);
+    // Programs are answered in their form also when they are not understood.
+    let in_json = args.iter().any(|word| word == "--json");
     let Streams { mut out, mut err, mut input } = streams;
     let command = Cli::command().display_name(program.clone()).bin_name(program.clone());
     let parsed =
@@ -84,9 +86,13 @@ pub fn run(
     let cli = match parsed {
         Ok(cli) => cli,
         Err(error) => {
-            // What cannot be written here has no other place to go.
             let text = error.render().to_string();
+            if error.use_stderr() && in_json {
+                let ui = Ui::for_json(out, err, program);
+                return conclude(Outcome::Usage(text), &ui, env);
+            }
             let stream = if error.use_stderr() { &mut err } else { &mut out };
+            // What cannot be written here has no other place to go.
             let _: std::io::Result<()> =
                 stream.write_all(text.as_bytes()).and_then(|()| stream.flush());
             return if error.use_stderr() { Outcome::Usage(text) } else { Outcome::Done };

@@ -4,7 +4,7 @@ use std::io::BufRead;
 
 use super::{
     Cx,
-    plan::{tell, typed},
+    plan::{check_targets, tell, typed},
 };
 use crate::{
     cli::{Outcome, args, code},
@@ -21,9 +21,11 @@ use crate::{
 const TYPED: usize = 8;
 
 pub(super) fn apply(cx: &Cx<'_>, args: &args::Apply, input: &mut dyn BufRead) -> Result<Outcome> {
-    if let Err(mistakes) = cx.deployment.blueprint() {
-        return Ok(Outcome::Invalid(mistakes));
-    }
+    let blueprint = match cx.deployment.blueprint() {
+        Ok(blueprint) => blueprint,
+        Err(mistakes) => return Ok(Outcome::Invalid(mistakes)),
+    };
+    check_targets(cx, &args.scope, &blueprint)?;
     let mut context = cx.context();
     context.parallel = args.parallel;
     let saved = args.file.as_ref().map(|path| read(&cx.env.path(path))).transpose()?;
