@@ -1,5 +1,6 @@
 //! The command line, in this process with made-up surroundings and as a real
 //! program.
+#![expect(clippy::unwrap_used, reason = "a test that cannot go on stops")]
 
 use std::{
     collections::BTreeSet,

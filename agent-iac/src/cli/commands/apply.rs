@@ -31,7 +31,7 @@ pub(super) fn apply(cx: &Cx<'_>, args: &args::Apply, input: &mut dyn BufRead) ->
     let saved = args.file.as_ref().map(|path| read(&cx.env.path(path))).transpose()?;
     // What a dead run left in doubt comes first: a plan that was made on it
     // would leave those agents out.
-    let settled = block_on(cx.deployment.recover(&context))?;
+    let settled = cx.run(cx.deployment.recover(&context))?;
     let settled = if settled.run.is_some() {
         cx.ui.say_line(Line::of(Style::Heading, "An earlier run did not end; this was settled:"));
         cx.report(&settled)
@@ -67,7 +67,7 @@ pub(super) fn apply(cx: &Cx<'_>, args: &args::Apply, input: &mut dyn BufRead) ->
         return Ok(refused);
     }
     context.acknowledged = Some(saved.digest());
-    let report = block_on(cx.deployment.apply(&saved, &context))?;
+    let report = cx.run(cx.deployment.apply(&saved, &context))?;
     Ok(worst(cx.report(&report)))
 }
 
@@ -152,7 +152,7 @@ fn command(cx: &Cx<'_>, args: &args::Apply, digest: Digest) -> String {
 }
 
 pub(super) fn recover(cx: &Cx<'_>) -> Result<Outcome> {
-    let report = block_on(cx.deployment.recover(&cx.context()))?;
+    let report = cx.run(cx.deployment.recover(&cx.context()))?;
     if report.run.is_none() {
         let mut document = Document::default();
         document.push(Line::of(Style::Good, "Nothing is in doubt that could be settled now."));

@@ -181,7 +181,7 @@ pub(super) fn drift(cx: &Cx<'_>, args: &args::Drift) -> Result<Outcome> {
         return Ok(Outcome::Invalid(mistakes));
     }
     if args.revert_widening {
-        let report = block_on(cx.deployment.revert_drift(&cx.context()))?;
+        let report = cx.run(cx.deployment.revert_drift(&cx.context()))?;
         return Ok(cx.report(&report));
     }
     let whole = block_on(cx.deployment.plan(&PlanRequest::default()))?;
