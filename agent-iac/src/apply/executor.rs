@@ -22,6 +22,8 @@ use super::{
     schedule::Schedule,
     values::{Values, as_adopted, intended, resolve},
 };
+use tracing::Instrument as _;
+
 use crate::{
     address::{Address, Instance},
     error::{Error, ErrorKind, Result},
@@ -70,6 +72,7 @@ impl<'a> Run<'a> {
     }
 
     pub(super) fn tell(&self, progress: &Progress) {
+        progress.trace();
         (self.context.watch)(progress);
     }
 
@@ -139,7 +142,8 @@ pub(crate) async fn run(
     run.tell(&Progress::RunBegun { run: run.id.clone(), steps: plan.steps.len() });
     let mut execution = Execution::new(&run, plan, &state, controls);
     execution.record_only(&state);
-    execution.go().await;
+    let span = tracing::info_span!("agent_iac.run", run = %run.id, purpose = ?authorised.purpose);
+    execution.go().instrument(span).await;
     let mut report = execution.report;
     report.run = Some(run.id.clone());
     report.left = leave(&run, plan).await;
@@ -408,7 +412,9 @@ impl<'r, 'a> Execution<'r, 'a> {
         let run = self.run;
         let future = async move {
             if !jobs.is_empty() {
-                ended.extend(run_batch(run, jobs).await);
+                let (ty, steps) = (jobs[0].ty.name, jobs.len());
+                let span = tracing::debug_span!("agent_iac.batch", provider, ty, steps);
+                ended.extend(run_batch(run, jobs).instrument(span).await);
             }
             (provider, ended)
         };
