@@ -28,8 +28,8 @@ use crate::{
     address::{Address, Instance},
     error::{Error, ErrorKind, Result},
     ledger::{
-        AgentEvent, Append, Authority, Cause, Claim, Entry, FORMAT, Fence, LedgerEvent, Managed,
-        PlanEvent, Query, RecordEvent, RunEvent, RunId, RunPurpose, State, Take,
+        Actor, AgentEvent, Append, Authority, Cause, Claim, Entry, FORMAT, Fence, LedgerEvent,
+        Managed, PlanEvent, Query, RecordEvent, RunEvent, RunId, RunPurpose, State, Take,
     },
     plan::{Action, AgentChange, Part, Plan, Step},
     provider::{Object, Observation, Tried},
@@ -43,6 +43,8 @@ pub(super) const LEASE: Duration = Duration::from_mins(1);
 pub(crate) struct Authorised<'p> {
     pub(crate) plan: &'p Plan,
     pub(crate) authority: Authority,
+    /// Who proposed the plan, where somebody did.
+    pub(crate) proposer: Option<Actor>,
     pub(crate) purpose: RunPurpose,
     /// Whether leases are taken from whoever holds them.
     pub(crate) force: bool,
@@ -196,6 +198,10 @@ async fn begin<'a>(
         entries.push(genesis(engine));
     }
     if let Authority::Acknowledged { digest, actor } = &authorised.authority {
+        if let Some(proposer) = &authorised.proposer {
+            let proposed = PlanEvent::Proposed { digest: *digest, actor: proposer.clone() };
+            entries.push(Entry::new(proposed));
+        }
         entries.push(Entry::new(PlanEvent::Acknowledged { digest: *digest, actor: actor.clone() }));
     }
     entries.push(Entry::new(RunEvent::Begun {
