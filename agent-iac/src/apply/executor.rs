@@ -17,7 +17,7 @@ use futures_util::{
 
 use super::{
     Engine, LeftReport, Outcome, Progress, Report, RunContext, StepReport,
-    batch::{Ended, Job, run_batch},
+    batch::{Ended, Job, Left, run_batch},
     credential,
     schedule::Schedule,
     values::{Values, as_adopted, intended, resolve},
@@ -35,7 +35,7 @@ use crate::{
 
 /// How long a lease lasts without being renewed, where the ledger cannot see
 /// its holder die.
-pub(super) const LEASE: Duration = Duration::from_secs(60);
+pub(super) const LEASE: Duration = Duration::from_mins(1);
 
 /// A plan that somebody, or the fleet itself, answers for.
 pub(crate) struct Authorised<'p> {
@@ -466,12 +466,18 @@ impl<'r, 'a> Execution<'r, 'a> {
         if let Some(version) = ended.version {
             self.versions.insert(step.address.clone(), version);
         }
-        if let Some(object) = ended.object.filter(|_| !removes_deposed(step)) {
-            self.values.set(&step.address, object.as_ref());
-            match object {
-                Some(object) => self.objects.insert(step.address.clone(), object),
-                None => self.objects.remove(&step.address),
-            };
+        match ended.record {
+            Left::AsItWas => {}
+            // The present object is another one than the removed.
+            Left::Nothing if removes_deposed(step) => {}
+            Left::Nothing => {
+                self.values.set(&step.address, None);
+                self.objects.remove(&step.address);
+            }
+            Left::Object(object) => {
+                self.values.set(&step.address, Some(&object));
+                self.objects.insert(step.address.clone(), *object);
+            }
         }
         if let Some(seen) = ended.seen.filter(|_| !removes_deposed(step)) {
             self.latest.insert(step.address.clone(), seen);

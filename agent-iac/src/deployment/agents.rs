@@ -40,7 +40,7 @@ impl Deployment {
             run: RunId::random(&*self.entropy),
             instances: vec![instance.clone()],
             holder: context.holder.clone(),
-            ttl: std::time::Duration::from_secs(60),
+            ttl: std::time::Duration::from_mins(1),
             force: true,
         };
         // Taking the lease keeps a run that is under way from going on with
@@ -50,7 +50,7 @@ impl Deployment {
         if let Some(fence) = &taken.fence {
             self.ledger.release(fence).await?;
         }
-        let engine = self.engine()?;
+        let engine = self.engine();
         let mut report = apply::recover(&engine, context).await?;
         let blueprint = Blueprint::without_agents(&self.fleet, &self.environment)?;
         let request = PlanRequest {
