@@ -209,11 +209,7 @@ async fn settle(
 /// Waits until no work of the dead run can land any more. Its last write may
 /// have gone out long after the step was begun and just before the run died,
 /// so the whole time is waited from now.
-async fn wait_until_settled(
-    run: &Run<'_>,
-    within: std::time::Duration,
-    steps: &[Doubt<'_>],
-) {
+async fn wait_until_settled(run: &Run<'_>, within: std::time::Duration, steps: &[Doubt<'_>]) {
     if let Some((address, ..)) = steps.first().filter(|_| !within.is_zero()) {
         run.tell(&Progress::Settling { address: (*address).clone(), wait: within });
         run.engine.clock.sleep(within).await;

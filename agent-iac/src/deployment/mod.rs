@@ -211,7 +211,9 @@ impl Deployment {
         }
         let authority =
             Authority::Acknowledged { digest: saved.digest(), actor: context.actor.clone() };
-        let authorised = Authorised { plan, authority, purpose: RunPurpose::Apply, force: false };
+        let proposer = saved.proposer().cloned();
+        let authorised =
+            Authorised { plan, authority, proposer, purpose: RunPurpose::Apply, force: false };
         apply::run(&self.engine(), authorised, context).await
     }
 
@@ -292,6 +294,7 @@ impl Deployment {
         let authorised = Authorised {
             plan: &plan,
             authority: Authority::Standing { digest: blueprint.digest() },
+            proposer: None,
             purpose: RunPurpose::Revert,
             force: false,
         };

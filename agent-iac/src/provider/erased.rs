@@ -205,7 +205,13 @@ impl<C: Resource, P: Issue<C>> DynWrite for ErasedIssue<C, P> {
                 (Operation::Create(values), Some((generation, secret))) => {
                     match spec::<C>(&values) {
                         Ok(desired) => {
-                            to_issue.push(IssueRequest { claim, mark, generation, desired, secret });
+                            to_issue.push(IssueRequest {
+                                claim,
+                                mark,
+                                generation,
+                                desired,
+                                secret,
+                            });
                             Routed::Issue
                         }
                         Err(error) => Routed::Answered(Box::new(Err(error))),

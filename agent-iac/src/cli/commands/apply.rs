@@ -40,7 +40,8 @@ pub(super) fn apply(cx: &Cx<'_>, args: &args::Apply, input: &mut dyn BufRead) ->
     };
     let saved = match saved {
         Some(saved) => saved,
-        None => SavedPlan::new(block_on(cx.deployment.plan(&args.scope.request()))?)?,
+        None => SavedPlan::new(block_on(cx.deployment.plan(&args.scope.request()))?)?
+            .proposed_by(context.actor.clone()),
     };
     let plan = saved.plan();
     let blocked = plan.blocked.len();

@@ -93,7 +93,8 @@ pub(super) fn plan(cx: &Cx<'_>, args: &args::Plan) -> Result<Outcome> {
     };
     check_targets(cx, &args.scope, &blueprint)?;
     let request = args.scope.request();
-    let saved = SavedPlan::new(block_on(cx.deployment.plan(&request))?)?;
+    let saved = SavedPlan::new(block_on(cx.deployment.plan(&request))?)?
+        .proposed_by(super::actor::actor(cx.env));
     if let Some(path) = &args.out {
         save(&cx.env.path(path), &saved)?;
     }
