@@ -1,5 +1,56 @@
 //! What the integration tests share: agents of the simulated system, and the
 //! one loop that an operator runs.
+//!
+//! # Mistakes in declarations whose text is not compared
+//!
+//! rustc lists every other type that implements the trait, or writes a name
+//! with its path where another crate has the same, so the text changes with
+//! what else exists.
+//!
+//! A field's type must be a resource:
+//!
+//! ```compile_fail,E0277
+//! use agent_iac::prelude::*;
+//!
+//! /// Reads invoices.
+//! #[derive(Agent)]
+//! #[agent(owner = "team:billing", expires = "2027-06-30")]
+//! struct Reader {
+//!     #[identity(name = "reader", protect)]
+//!     account: String,
+//! }
+//! ```
+//!
+//! A permission must say which access it gives:
+//!
+//! ```compile_fail,E0277
+//! use agent_iac::{prelude::*, resource::Link};
+//! use agent_iac_tests::system::Member;
+//!
+//! #[derive(Debug, Resource)]
+//! #[resource(type = "test.role", kind = "permission")]
+//! struct Role {
+//!     to: Link<Member>,
+//! }
+//! ```
+//!
+//! What may be left out for its default has one:
+//!
+//! ```compile_fail,E0277
+//! use agent_iac::prelude::*;
+//!
+//! #[derive(Clone, Debug, PartialEq, Property)]
+//! struct Home {
+//!     path: String,
+//! }
+//!
+//! #[derive(Debug, Resource)]
+//! #[resource(type = "test.role", kind = "identity")]
+//! struct Role {
+//!     #[resource(default)]
+//!     home: Home,
+//! }
+//! ```
 
 pub mod system;
 

@@ -9,7 +9,7 @@ use std::{
 
 use super::{
     Engine, Outcome, Progress,
-    batch::{Answer, Begun, Ended, first, give_up},
+    batch::{Answer, Begun, Ended, Left, first, give_up},
     executor::Run,
     values::{as_written, broken_promise, mark},
 };
@@ -34,14 +34,13 @@ const PROBE_BUDGET: u32 = 4;
 /// Makes a secret and stages it at its place, before the system learns it.
 pub(super) async fn stage_new(run: &Run<'_>, begun: &Begun) -> Result<Secret> {
     let secret = Secret::random(&*run.engine.entropy, 32);
-    let credential = target_of(&begun.job.target)?;
+    let credential = target_of(begun.job.target.as_ref())?;
     stage(run, &begun.job.step.address, credential, &begun.claim, &secret).await?;
     Ok(secret)
 }
 
-fn target_of(target: &Option<Managed>) -> Result<&CredentialRecord> {
+fn target_of(target: Option<&Managed>) -> Result<&CredentialRecord> {
     target
-        .as_ref()
         .and_then(|target| target.credential.as_ref())
         .ok_or_else(|| Error::new(ErrorKind::Bug, "a credential's step has no place to deliver to"))
 }
@@ -177,7 +176,9 @@ pub(super) async fn install(
 }
 
 fn at_generation(mut entries: Vec<Entry>, generation: u32) -> Vec<Entry> {
-    entries.iter_mut().for_each(|entry| entry.generation = Some(generation));
+    for entry in &mut entries {
+        entry.generation = Some(generation);
+    }
     entries
 }
 
@@ -292,7 +293,7 @@ pub(super) async fn conclude(run: &Run<'_>, begun: Begun, answer: Answer) -> End
     };
     match install(run, fresh, &secret, staged).await {
         Ok((record, version, outcome)) => Ended {
-            object: Some(Some(record)),
+            record: Left::Object(Box::new(record)),
             seen: Some(Observation::Present(object)),
             ..Ended::with(begun.job.index, outcome, Some(version))
         },
@@ -318,7 +319,7 @@ pub(super) async fn staged_by(
 }
 
 async fn discard(run: &Run<'_>, begun: &Begun) {
-    let Ok(credential) = target_of(&begun.job.target) else { return };
+    let Ok(credential) = target_of(begun.job.target.as_ref()) else { return };
     if let Ok(deliver) = run.engine.deliver(credential.place.store()) {
         // What stays behind is pending: no consumer reads it, and the next
         // delivery to this place replaces it.
@@ -488,9 +489,9 @@ async fn conclude_revocation(run: &Run<'_>, begun: Begun, answer: Answer) -> End
                 Some(proof) => Outcome::Unproved(unproved_because(&proof)),
                 None => Outcome::Unproved("its value could not be opened to try it".into()),
             };
-            let object = if begun.job.is_deposed() { None } else { Some(None) };
+            let record = if begun.job.is_deposed() { Left::AsItWas } else { Left::Nothing };
             Ended {
-                object,
+                record,
                 seen: Some(Observation::Absent),
                 ..Ended::with(begun.job.index, outcome, Some(version))
             }

@@ -17,17 +17,19 @@ use futures_util::{
 
 use super::{
     Engine, LeftReport, Outcome, Progress, Report, RunContext, StepReport,
-    batch::{Ended, Job, run_batch},
+    batch::{Ended, Job, Left, run_batch},
     credential,
     schedule::Schedule,
     values::{Values, as_adopted, intended, resolve},
 };
+use tracing::Instrument as _;
+
 use crate::{
     address::{Address, Instance},
     error::{Error, ErrorKind, Result},
     ledger::{
-        AgentEvent, Append, Authority, Cause, Claim, Entry, FORMAT, Fence, LedgerEvent, Managed,
-        PlanEvent, Query, RecordEvent, RunEvent, RunId, RunPurpose, State, Take,
+        Actor, AgentEvent, Append, Authority, Cause, Claim, Entry, FORMAT, Fence, LedgerEvent,
+        Managed, PlanEvent, Query, RecordEvent, RunEvent, RunId, RunPurpose, State, Take,
     },
     plan::{Action, AgentChange, Part, Plan, Step},
     provider::{Object, Observation, Tried},
@@ -35,12 +37,14 @@ use crate::{
 
 /// How long a lease lasts without being renewed, where the ledger cannot see
 /// its holder die.
-pub(super) const LEASE: Duration = Duration::from_secs(60);
+pub(super) const LEASE: Duration = Duration::from_mins(1);
 
 /// A plan that somebody, or the fleet itself, answers for.
 pub(crate) struct Authorised<'p> {
     pub(crate) plan: &'p Plan,
     pub(crate) authority: Authority,
+    /// Who proposed the plan, where somebody did.
+    pub(crate) proposer: Option<Actor>,
     pub(crate) purpose: RunPurpose,
     /// Whether leases are taken from whoever holds them.
     pub(crate) force: bool,
@@ -70,6 +74,7 @@ impl<'a> Run<'a> {
     }
 
     pub(super) fn tell(&self, progress: &Progress) {
+        progress.trace();
         (self.context.watch)(progress);
     }
 
@@ -139,7 +144,8 @@ pub(crate) async fn run(
     run.tell(&Progress::RunBegun { run: run.id.clone(), steps: plan.steps.len() });
     let mut execution = Execution::new(&run, plan, &state, controls);
     execution.record_only(&state);
-    execution.go().await;
+    let span = tracing::info_span!("agent_iac.run", run = %run.id, purpose = ?authorised.purpose);
+    execution.go().instrument(span).await;
     let mut report = execution.report;
     report.run = Some(run.id.clone());
     report.left = leave(&run, plan).await;
@@ -192,6 +198,10 @@ async fn begin<'a>(
         entries.push(genesis(engine));
     }
     if let Authority::Acknowledged { digest, actor } = &authorised.authority {
+        if let Some(proposer) = &authorised.proposer {
+            let proposed = PlanEvent::Proposed { digest: *digest, actor: proposer.clone() };
+            entries.push(Entry::new(proposed));
+        }
         entries.push(Entry::new(PlanEvent::Acknowledged { digest: *digest, actor: actor.clone() }));
     }
     entries.push(Entry::new(RunEvent::Begun {
@@ -408,7 +418,9 @@ impl<'r, 'a> Execution<'r, 'a> {
         let run = self.run;
         let future = async move {
             if !jobs.is_empty() {
-                ended.extend(run_batch(run, jobs).await);
+                let (ty, steps) = (jobs[0].ty.name, jobs.len());
+                let span = tracing::debug_span!("agent_iac.batch", provider, ty, steps);
+                ended.extend(run_batch(run, jobs).instrument(span).await);
             }
             (provider, ended)
         };
@@ -466,12 +478,18 @@ impl<'r, 'a> Execution<'r, 'a> {
         if let Some(version) = ended.version {
             self.versions.insert(step.address.clone(), version);
         }
-        if let Some(object) = ended.object.filter(|_| !removes_deposed(step)) {
-            self.values.set(&step.address, object.as_ref());
-            match object {
-                Some(object) => self.objects.insert(step.address.clone(), object),
-                None => self.objects.remove(&step.address),
-            };
+        match ended.record {
+            Left::AsItWas => {}
+            // The present object is another one than the removed.
+            Left::Nothing if removes_deposed(step) => {}
+            Left::Nothing => {
+                self.values.set(&step.address, None);
+                self.objects.remove(&step.address);
+            }
+            Left::Object(object) => {
+                self.values.set(&step.address, Some(&object));
+                self.objects.insert(step.address.clone(), *object);
+            }
         }
         if let Some(seen) = ended.seen.filter(|_| !removes_deposed(step)) {
             self.latest.insert(step.address.clone(), seen);

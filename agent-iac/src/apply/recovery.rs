@@ -30,6 +30,9 @@ use crate::{
     schema::{Kind, ResourceType},
 };
 
+/// A step whose end is not recorded, with its address and the whole record.
+type Doubt<'s> = (&'s Address, &'s Record, &'s OpenStep);
+
 /// Settles what dead runs left in doubt.
 ///
 /// # Errors
@@ -45,7 +48,7 @@ pub(crate) async fn recover(engine: &Engine, context: &RunContext) -> Result<Rep
         .map(|lease| lease.run)
         .collect();
     let dead: BTreeSet<&RunId> = state.runs.keys().filter(|run| !alive.contains(run)).collect();
-    let open: Vec<(&Address, &Record, &OpenStep)> = state
+    let open: Vec<Doubt<'_>> = state
         .records
         .iter()
         .filter_map(|(address, record)| Some((address, record, record.open.as_ref()?)))
@@ -59,7 +62,7 @@ pub(crate) async fn recover(engine: &Engine, context: &RunContext) -> Result<Rep
         return Ok(Report::default());
     };
     let mut report = Report { run: Some(run.id.clone()), ..Report::default() };
-    let mut groups: BTreeMap<(&str, &str), Vec<(&Address, &Record, &OpenStep)>> = BTreeMap::new();
+    let mut groups: BTreeMap<(&str, &str), Vec<Doubt<'_>>> = BTreeMap::new();
     for (address, record, step) in open {
         let group = (step.provider.as_str(), step.resource_type.as_str());
         groups.entry(group).or_default().push((address, record, step));
@@ -78,7 +81,7 @@ async fn take_over<'a>(
     context: &'a RunContext,
     state: &State,
     dead: &BTreeSet<&RunId>,
-    open: &[(&Address, &Record, &OpenStep)],
+    open: &[Doubt<'_>],
 ) -> Result<Option<Run<'a>>> {
     let mut instances: BTreeSet<Instance> =
         open.iter().map(|(address, ..)| address.instance().clone()).collect();
@@ -125,7 +128,7 @@ async fn settle_group(
     run: &Run<'_>,
     provider: &str,
     type_name: &str,
-    steps: &[(&Address, &Record, &OpenStep)],
+    steps: &[Doubt<'_>],
     report: &mut Report,
 ) {
     let settled = match settle(run, provider, type_name, steps).await {
@@ -159,7 +162,7 @@ async fn settle(
     run: &Run<'_>,
     provider: &str,
     type_name: &str,
-    steps: &[(&Address, &Record, &OpenStep)],
+    steps: &[Doubt<'_>],
 ) -> Result<Vec<Settled>> {
     let engine = run.engine;
     let ty = engine.resource_type(type_name)?;
@@ -206,11 +209,7 @@ async fn settle(
 /// Waits until no work of the dead run can land any more. Its last write may
 /// have gone out long after the step was begun and just before the run died,
 /// so the whole time is waited from now.
-async fn wait_until_settled(
-    run: &Run<'_>,
-    within: std::time::Duration,
-    steps: &[(&Address, &Record, &OpenStep)],
-) {
+async fn wait_until_settled(run: &Run<'_>, within: std::time::Duration, steps: &[Doubt<'_>]) {
     if let Some((address, ..)) = steps.first().filter(|_| !within.is_zero()) {
         run.tell(&Progress::Settling { address: (*address).clone(), wait: within });
         run.engine.clock.sleep(within).await;

@@ -14,7 +14,7 @@ use crate::{
     address::Address,
     apply::{Outcome, Progress, StepReport, Watch},
     clock::Clock,
-    plan::render::{Line, Style, count, put},
+    plan::render::{Line, Style, count, printable, put},
 };
 
 /// The shortest time between two pictures: ten in a second.
@@ -22,6 +22,10 @@ const FRAME: Duration = Duration::from_millis(100);
 
 /// The most steps in the picture.
 const ROWS: usize = 8;
+
+/// The widest line of the picture: one less than the narrowest terminal that
+/// people still have.
+const WIDTH: usize = 79;
 
 /// Shows a run as it goes, and tells programs of it.
 pub(super) fn watch(ui: &Ui, clock: &Arc<dyn Clock>) -> Watch {
@@ -204,29 +208,25 @@ impl Picture {
     }
 
     fn rows(&self, now: Timestamp) -> Vec<Line> {
+        // A line that is broken by the terminal would not be drawn over.
+        let cut = |text: String| text.chars().take(WIDTH).collect::<String>();
         let mut rows: Vec<Line> = self
             .running
             .iter()
             .take(ROWS)
             .map(|(address, (since, what))| {
-                let what: String = what.chars().take(60).collect();
-                let address: String = address.to_string().chars().take(60).collect();
-                Line::plain(format!("  {address}  "))
-                    .with(Style::Faint, format!("{what}{}", elapsed(*since, now)))
+                let text = format!("  {address}  {what}{}", elapsed(*since, now));
+                Line::of(Style::Faint, cut(printable(&text)))
             })
             .collect();
         if self.running.len() > ROWS {
-            rows.push(Line::of(
-                Style::Faint,
-                format!("  … and {} more under way", self.running.len() - ROWS),
-            ));
+            let more = self.running.len() - ROWS;
+            rows.push(Line::of(Style::Faint, format!("  … and {more} more under way")));
         }
         let failed =
             if self.failed > 0 { format!(", {} failed", self.failed) } else { String::new() };
-        rows.push(Line::of(
-            Style::Heading,
-            format!("{} of {} steps{failed}", self.ended, self.steps),
-        ));
+        let text = format!("{} of {} steps{failed}", self.ended, self.steps);
+        rows.push(Line::of(Style::Heading, text));
         rows
     }
 }
@@ -235,5 +235,66 @@ fn elapsed(since: Timestamp, now: Timestamp) -> String {
     match now.duration_since(since).as_secs() {
         ..=0 => String::new(),
         seconds => format!(" ({seconds} s)"),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use super::*;
+    use crate::{
+        error::{Error, ErrorKind},
+        ledger::Summary,
+        plan::Action,
+    };
+
+    fn at(milliseconds: i64) -> Timestamp {
+        Timestamp::from_millisecond(milliseconds).unwrap()
+    }
+
+    fn address(index: usize) -> Address {
+        format!("agent-{index}.key").parse().unwrap()
+    }
+
+    fn begun(index: usize) -> Progress {
+        Progress::StepBegun { address: address(index), action: Action::Create }
+    }
+
+    fn ended(index: usize, outcome: Outcome) -> Progress {
+        let (address, action) = (address(index), Action::Create);
+        Progress::StepEnded { step: StepReport { address, action, outcome } }
+    }
+
+    #[test]
+    fn each_event_is_one_line_that_says_who_and_what() {
+        let mut picture = Picture::default();
+        let mut line =
+            |progress, now| picture.line(&progress, at(now)).map(|line| line.to_string());
+        assert_eq!(line(begun(1), 0).unwrap(), "agent-1.key: create …");
+        let delivered = Progress::Credential { address: address(1), phase: "delivered" };
+        assert_eq!(line(delivered, 10).unwrap(), "agent-1.key: delivered");
+        let error =
+            Error::new(ErrorKind::Provider, "no\u{1b}[2J").at(&address(1)).help("ask again");
+        let failed = ended(1, Outcome::Failed(Arc::new(error)));
+        assert_eq!(
+            line(failed, 12_000).unwrap(),
+            "agent-1.key: create failed (12 s): no\\u{1b}[2J (help: ask again)"
+        );
+        assert_eq!(line(Progress::RunEnded { summary: Summary::default() }, 13_000), None);
+    }
+
+    #[test]
+    fn the_picture_has_an_end_and_no_line_that_a_terminal_would_break() {
+        let mut picture = Picture { steps: 100, ..Picture::default() };
+        for index in 0..50 {
+            let address = format!("{}.key", "a".repeat(60)).parse().unwrap();
+            picture.line(&Progress::StepBegun { address, action: Action::Create }, at(0));
+            picture.line(&begun(index), at(0));
+        }
+        let rows = picture.rows(at(5_000));
+        assert_eq!(rows.len(), ROWS + 2);
+        assert!(rows.iter().all(|row| row.to_string().chars().count() <= WIDTH));
+        assert_eq!(rows.last().unwrap().to_string(), "0 of 100 steps");
     }
 }
