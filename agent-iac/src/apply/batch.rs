@@ -383,6 +383,14 @@ async fn ask(
     let mut attempt = 0;
     while !open.is_empty() {
         run.engine.pace(provider, open.len()).await;
+        if let Err(error) = run.still_holds().await {
+            // What was asked before may have been carried out all the same.
+            let error = Arc::new(error);
+            for at in open {
+                answers[at] = Some(Answer::InDoubt(not_asked(&error)));
+            }
+            break;
+        }
         let batch = open.iter().map(|at| request(run, &begun[*at])).collect();
         let results = writer.write(batch).await;
         attempt += 1;
@@ -422,6 +430,12 @@ async fn ask(
         open = again;
     }
     answers.into_iter().flatten().collect()
+}
+
+fn not_asked(error: &Error) -> Error {
+    Error::new(error.kind(), "the provider was not asked, because the lease may be lost")
+        .help("the next run settles it")
+        .caused_by(error.chain())
 }
 
 fn too_few(provider: &str) -> Error {

@@ -22,11 +22,11 @@ use crate::{
     address::{Address, Instance},
     error::{Error, ErrorKind, Result},
     ledger::{
-        Append, Entry, Managed, OpenStep, Query, Record, RunEvent, RunId, RunPurpose, State,
+        Append, Entry, Lease, Managed, OpenStep, Query, Record, RunEvent, RunId, RunPurpose, State,
         StepEvent, Summary, Take,
     },
     plan::{Action, CredentialTarget},
-    provider::{Object, Observation, Recovery, Reference, Settled, Written},
+    provider::{Mark, Object, Observation, Recovery, Reference, Settled, Written},
     schema::{Kind, ResourceType},
 };
 
@@ -40,27 +40,28 @@ type Doubt<'s> = (&'s Address, &'s Record, &'s OpenStep);
 /// When the ledger cannot be read or written. What cannot be settled stands in
 /// the report.
 pub(crate) async fn recover(engine: &Engine, context: &RunContext) -> Result<Report> {
-    let state = engine.persist(|| engine.ledger.state(&Query::Everything)).await?;
-    let alive: BTreeSet<RunId> = engine
-        .persist(|| engine.ledger.leases())
-        .await?
-        .into_iter()
-        .map(|lease| lease.run)
-        .collect();
-    let dead: BTreeSet<&RunId> = state.runs.keys().filter(|run| !alive.contains(run)).collect();
-    let open: Vec<Doubt<'_>> = state
-        .records
-        .iter()
-        .filter_map(|(address, record)| Some((address, record, record.open.as_ref()?)))
-        // A step whose run has ended, in doubt as it was, is nobody's either.
-        .filter(|(.., open)| !alive.contains(&open.run))
-        .collect();
+    let before = engine.persist(|| engine.ledger.state(&Query::Everything)).await?;
+    let alive = engine.persist(|| engine.ledger.leases()).await?;
+    let (dead, open) = left_behind(&before, &alive);
     if dead.is_empty() && open.is_empty() {
         return Ok(Report::default());
     }
-    let Some(run) = take_over(engine, context, &state, &dead, &open).await? else {
+    let Some(run) = take_over(engine, context, &before, &dead, &open).await? else {
         return Ok(Report::default());
     };
+    // Before the leases were taken, others may have settled some of it, or a
+    // run may just have ended by itself.
+    let state = engine.persist(|| engine.ledger.state(&Query::Everything)).await?;
+    let dead: BTreeSet<&RunId> =
+        dead.into_iter().filter(|run| state.runs.contains_key(*run)).collect();
+    let open: Vec<Doubt<'_>> = open
+        .into_iter()
+        .filter_map(|(address, _, seen)| {
+            let record = state.records.get(address)?;
+            let step = record.open.as_ref().filter(|step| step.claim == seen.claim)?;
+            Some((address, record, step))
+        })
+        .collect();
     let mut report = Report { run: Some(run.id.clone()), ..Report::default() };
     let mut groups: BTreeMap<(&str, &str), Vec<Doubt<'_>>> = BTreeMap::new();
     for (address, record, step) in open {
@@ -68,10 +69,27 @@ pub(crate) async fn recover(engine: &Engine, context: &RunContext) -> Result<Rep
         groups.entry(group).or_default().push((address, record, step));
     }
     for ((provider, ty), steps) in groups {
-        settle_group(&run, provider, ty, &steps, &mut report).await;
+        // Work of a dead run may land for longer than a lease lasts.
+        run.holding(settle_group(&run, provider, ty, &steps, &mut report)).await;
     }
     conclude(&run, &state, &dead, &report).await?;
     Ok(report)
+}
+
+/// The runs that are dead, and the steps that are nobody's any more: of a run
+/// that has ended in doubt, or that has lost its lease of the agent.
+fn left_behind<'s>(state: &'s State, alive: &[Lease]) -> (BTreeSet<&'s RunId>, Vec<Doubt<'s>>) {
+    let runs: BTreeSet<&RunId> = alive.iter().map(|lease| &lease.run).collect();
+    let held: BTreeSet<(&Instance, &RunId)> =
+        alive.iter().map(|lease| (&lease.instance, &lease.run)).collect();
+    let dead = state.runs.keys().filter(|run| !runs.contains(run)).collect();
+    let open = state
+        .records
+        .iter()
+        .filter_map(|(address, record)| Some((address, record, record.open.as_ref()?)))
+        .filter(|(address, _, step)| !held.contains(&(address.instance(), &step.run)))
+        .collect();
+    (dead, open)
 }
 
 /// Takes the leases of everything that dead runs left behind. `None` when
@@ -181,9 +199,9 @@ async fn settle(
             let read = engine.persist(|| writer.read(&references)).await?;
             let mut read = read.into_iter();
             let mut settled = Vec::new();
-            for ((.., step), asked) in steps.iter().zip(asked) {
+            for ((address, _, step), asked) in steps.iter().zip(asked) {
                 settled.push(match asked.and_then(|_| read.next()) {
-                    Some(now) => by_sight(step, now, ty),
+                    Some(now) => by_sight(step, now, ty, &run.mark(address)),
                     None => {
                         Settled::Unknown("this provider cannot tell what became of a write".into())
                     }
@@ -235,8 +253,14 @@ fn reference(step: &OpenStep, ty: &'static ResourceType, recovery: Recovery) -> 
 }
 
 /// What became of a step, as the object itself shows it.
-fn by_sight(step: &OpenStep, now: Observation, ty: &'static ResourceType) -> Settled {
+fn by_sight(step: &OpenStep, now: Observation, ty: &'static ResourceType, ours: &Mark) -> Settled {
     match (now, &step.target) {
+        // Somebody else made an object with this key meanwhile.
+        (Observation::Present(object), Some(_))
+            if step.id.is_none() && object.mark.as_ref().is_some_and(|mark| mark != ours) =>
+        {
+            Settled::NotDone
+        }
         (Observation::Unread(why), _) => Settled::Unknown(why),
         (Observation::Absent, None) => Settled::Done(Written { object: None, correlation: None }),
         (Observation::Absent, Some(_)) | (Observation::Present(_), None) => Settled::NotDone,
@@ -274,6 +298,10 @@ async fn conclude_step(
             );
             Ok(Outcome::InDoubt(std::sync::Arc::new(error.at(address))))
         }
+        // It is in no record but this step, so it would live on unknown.
+        Settled::NotDone if credential && is_stray(record, step) => {
+            revoke_again(run, address, record, step, ty).await
+        }
         Settled::NotDone => {
             if credential {
                 discard(run, step).await?;
@@ -301,6 +329,32 @@ async fn conclude_step(
             }
         },
     }
+}
+
+/// Whether a step revokes a credential that nothing else records: one that was
+/// issued and then lost.
+fn is_stray(record: &Record, step: &OpenStep) -> bool {
+    let recorded = |id: &String| record.deposed.iter().chain(&record.object).any(|o| o.id == *id);
+    step.deposed && step.target.is_none() && step.id.as_ref().is_some_and(|id| !recorded(id))
+}
+
+async fn revoke_again(
+    run: &Run<'_>,
+    address: &Address,
+    record: &Record,
+    step: &OpenStep,
+    ty: &'static ResourceType,
+) -> Result<Outcome> {
+    let stray = Stray {
+        address,
+        provider: &step.provider,
+        ty,
+        claim: &step.claim,
+        id: step.id.clone().unwrap_or_default(),
+        version: record.version,
+    };
+    credential::revoke_stray(run, stray, "its run died before it was carried out", false).await?;
+    Ok(Outcome::Done)
 }
 
 async fn append(run: &Run<'_>, address: &Address, version: u64, event: StepEvent) -> Result<u64> {
@@ -436,7 +490,11 @@ async fn conclude(
             fence: Some(run.fence.clone()),
             ..Append::default()
         };
-        run.engine.ledger.append(append).await?;
+        match run.engine.persist(|| run.engine.ledger.append(append.clone())).await {
+            // An earlier attempt, whose answer was lost, has recorded it.
+            Err(error) if error.kind() == ErrorKind::InvalidInput => {}
+            other => drop(other?),
+        }
     }
     run.append(BTreeMap::new(), vec![ended(report.summary)]).await?;
     run.engine.persist(|| run.engine.ledger.release(&run.fence)).await?;
