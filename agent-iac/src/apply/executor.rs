@@ -248,7 +248,11 @@ impl Keeps {
 
     fn due_in(&self, clock: &dyn Clock) -> Duration {
         let since = clock.now().duration_since(self.kept().renewed);
-        if since.is_negative() { LEASE / 3 } else { (LEASE / 3).saturating_sub(since.unsigned_abs()) }
+        if since.is_negative() {
+            LEASE / 3
+        } else {
+            (LEASE / 3).saturating_sub(since.unsigned_abs())
+        }
     }
 }
 
