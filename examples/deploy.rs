@@ -7,12 +7,12 @@
 //!
 //! It manages a local authority and keeps everything, the ledger, the secret
 //! store and the authority, in the folder `.agent-iac` beside where it runs. A
-//! real one puts other systems behind the same names, with `Deployment::new`.
+//! real one puts other systems behind the same names.
 
 use std::process::ExitCode;
 
 use agent_iac::{
-    deployment::Deployment, fleet::Fleet, prelude::*, provider::Reach,
+    Result, deployment::Deployment, fleet::Fleet, prelude::*, provider::Reach,
     providers::authority as auth,
 };
 
@@ -67,6 +67,11 @@ fn fleet() -> Fleet {
     fleet
 }
 
+/// The real systems behind the fleet's names.
+fn deployment() -> Result<Deployment> {
+    Deployment::embedded(fleet(), "production", ".agent-iac")
+}
+
 fn main() -> ExitCode {
-    agent_iac::cli::main(|| Deployment::embedded(fleet(), "production", ".agent-iac"))
+    agent_iac::cli::main(deployment)
 }

@@ -164,7 +164,7 @@ impl Deployment {
         let wanted_or_needed = |instance: &Instance| wanted(instance) || closure.contains(instance);
         let observations = self.refresh(blueprint, &state, &wanted_or_needed).await;
         let mut options = Options::new(self.clock.now());
-        options.targets = targets.clone();
+        options.targets.clone_from(targets);
         options.max_leaving = request.max_leaving;
         Ok(plan(blueprint, &state, &observations, &options))
     }
@@ -210,7 +210,13 @@ impl Deployment {
         }
         let authority =
             Authority::Acknowledged { digest: saved.digest(), actor: context.actor.clone() };
+<<<<<<< HEAD
         let authorised = Authorised { plan, authority, purpose: RunPurpose::Apply, force: false };
+=======
+        let proposer = saved.proposer().cloned();
+        let authorised =
+            Authorised { plan, authority, proposer, purpose: RunPurpose::Apply, force: false };
+>>>>>>> main
         apply::run(&self.engine(), authorised, context).await
     }
 
@@ -291,6 +297,7 @@ impl Deployment {
         let authorised = Authorised {
             plan: &plan,
             authority: Authority::Standing { digest: blueprint.digest() },
+            proposer: None,
             purpose: RunPurpose::Revert,
             force: false,
         };
@@ -302,7 +309,11 @@ impl Deployment {
     /// # Errors
     ///
     /// When the ledger cannot be read, or a resource does not exist.
-    pub async fn agent<A: Agent>(&self, handle: &Handle<A>) -> Result<A> {
+    pub async fn agent<A: Agent>(&self, handle: &Handle<A>) -> Result<A>
+    where
+        A::Inputs: Sync,
+        A::References: Sync,
+    {
         let query = Query::Agents(vec![handle.instance().clone()]);
         let state = self.ledger.state(&query).await?;
         let mut values = BTreeMap::new();
@@ -320,12 +331,26 @@ impl Deployment {
 
     /// The handles that write; opened by what applies, and by nothing else.
     fn engine(&self) -> Engine {
+<<<<<<< HEAD
+=======
+        let mut types: BTreeMap<String, &'static ResourceType> = BTreeMap::new();
+        for provider in self.providers.values() {
+            // A provider that is away shows itself when it is written to.
+            if let Ok(observers) = provider.observers() {
+                types.extend(observers.types().map(|ty| (ty.name.to_owned(), ty)));
+            }
+        }
+>>>>>>> main
         Engine::new(
             (self.fleet.name(), &self.environment),
             Arc::clone(&self.ledger),
             (Arc::clone(&self.clock), Arc::clone(&self.entropy)),
             &self.providers,
             self.stores.clone(),
+<<<<<<< HEAD
+=======
+            types,
+>>>>>>> main
         )
     }
 

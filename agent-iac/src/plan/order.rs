@@ -34,7 +34,7 @@ pub(super) struct Needs<'a> {
 pub(super) fn order(steps: Vec<Step>, needs: &Needs<'_>) -> Vec<Step> {
     let mut edges = vec![BTreeSet::new(); steps.len()];
     connect(&steps, needs, &mut edges);
-    sort(steps, edges)
+    sort(steps, &edges)
 }
 
 fn connect(steps: &[Step], needs: &Needs<'_>, edges: &mut [BTreeSet<usize>]) {
@@ -129,11 +129,13 @@ fn safe_order_of_leaving(steps: &[Step], wait: &mut impl FnMut(Option<usize>, Op
 
 /// Kahn's algorithm; among the steps that are ready, the one of the smallest
 /// address comes first, so that the order is the same on every machine.
-fn sort(steps: Vec<Step>, edges: Vec<BTreeSet<usize>>) -> Vec<Step> {
+fn sort(steps: Vec<Step>, edges: &[BTreeSet<usize>]) -> Vec<Step> {
     let mut waiting: Vec<usize> = edges.iter().map(BTreeSet::len).collect();
     let mut followers = vec![Vec::new(); steps.len()];
     for (index, before) in edges.iter().enumerate() {
-        before.iter().for_each(|b| followers[*b].push(index));
+        for b in before {
+            followers[*b].push(index);
+        }
     }
     let name =
         |index: usize| (&steps[index].address, steps[index].part, steps[index].action, index);

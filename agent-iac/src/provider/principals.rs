@@ -61,6 +61,15 @@ impl fmt::Debug for dyn Provider {
 }
 
 /// Handles that can only observe, by type.
+///
+/// There is no way from them to a write:
+///
+/// ```compile_fail,E0599
+/// # async fn plan(observers: agent_iac::provider::Observers) {
+/// let observe = observers.of("postgres.role").unwrap();
+/// observe.write(Vec::new()).await;
+/// # }
+/// ```
 #[derive(Clone, Default)]
 pub struct Observers(BTreeMap<&'static str, (&'static ResourceType, Arc<dyn DynObserve>)>);
 

@@ -123,7 +123,7 @@ impl<'a> Planner<'a> {
             .filter(move |(address, record)| {
                 !record.is_vacant()
                     && !blueprint.removed().contains(*address)
-                    && !blueprint.moved().get(*address).is_some_and(|to| !occupied(state, to))
+                    && blueprint.moved().get(*address).is_none_or(|to| occupied(state, to))
             })
     }
 
