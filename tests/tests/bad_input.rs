@@ -480,7 +480,7 @@ fn a_plan_that_was_edited_is_refused_whatever_was_edited() {
     let digest = plan["digest"].as_str().unwrap().to_owned();
     let mut widens = plan["plan"]["steps"].as_array().unwrap().iter();
     let widens = widens.position(|step| step["risk"] == "widens").expect("a step that widens");
-    let gained = format!("/plan/steps/{}/access/gained", widens);
+    let gained = format!("/plan/steps/{widens}/access/gained");
     let edits = [
         ("/digest", json!(digest.replace(&digest[..8], "00000000"))),
         ("/plan/fleet", json!("kitchen")),
