@@ -37,7 +37,7 @@ impl<'a> Planner<'a> {
             }
             let desired = &self.blueprint.resources()[address];
             if let Some((reason, repair)) = self.frozen.get(instance).cloned() {
-                self.block(address, reason, repair);
+                self.block_agent(address, reason, repair);
                 continue;
             }
             if let Some(needed) = desired.dependencies.iter().find(|n| self.stuck.contains(n)) {

@@ -56,10 +56,63 @@ impl<'a> Planner<'a> {
             if self.state.agents.get(instance).is_some_and(|agent| agent.leaving.is_none()) {
                 self.plan.agents.push(agent_step(instance, AgentChange::Leaves { cause }));
             }
-            if self.is_over(instance) {
-                self.plan.agents.push(agent_step(instance, AgentChange::Ends { cause }));
+        }
+    }
+
+    /// Takes back the removal of what something needs that stays as it is: a
+    /// system would refuse it, or take the other along.
+    pub(super) fn keep_what_is_needed(&mut self) {
+        loop {
+            let removed = self.removed();
+            let mut needed: BTreeMap<&'a Address, &'a Address> = BTreeMap::new();
+            for stays in self.stuck.iter().copied().filter(|stuck| !removed.contains(*stuck)) {
+                let object = self.state.object(stays);
+                let needs = object.into_iter().flat_map(|object| &object.dependencies);
+                needed.extend(needs.map(|address| (address, stays)));
+            }
+            let (taken_back, steps): (Vec<_>, Vec<_>) =
+                std::mem::take(&mut self.steps).into_iter().partition(|step| {
+                    step.action == Action::Delete && needed.contains_key(&step.address)
+                });
+            self.steps = steps;
+            if taken_back.is_empty() {
+                return;
+            }
+            for step in taken_back {
+                if self.steps.iter().all(|other| other.address != step.address) {
+                    self.plan.versions.remove(&step.address);
+                }
+                if let Some((address, by)) = needed.get_key_value(&step.address) {
+                    let reason = format!("`{by}` needs it, and stays as it is");
+                    self.block(address, reason, format!("see to `{by}` first"));
+                }
             }
         }
+    }
+
+    /// The addresses of which the plan removes an object.
+    fn removed(&self) -> BTreeSet<Address> {
+        self.steps
+            .iter()
+            .filter(|step| step.action == Action::Delete || step.part == Part::Remove)
+            .map(|step| step.address.clone())
+            .collect()
+    }
+
+    /// Decides which agents end with this plan: those of which it leaves
+    /// nothing. It comes last, for what is protected, unread or in doubt stays.
+    pub(super) fn ends(&mut self) {
+        let removed = self.removed();
+        let mut ending = Vec::new();
+        for (instance, cause) in &self.departures {
+            if !self.frozen.contains_key(instance)
+                && self.is_over(instance)
+                && self.records_of(instance).all(|(address, _)| removed.contains(address))
+            {
+                ending.push(agent_step(instance, AgentChange::Ends { cause: *cause }));
+            }
+        }
+        self.plan.agents.extend(ending);
     }
 
     fn find_departures(&mut self) {
@@ -186,13 +239,14 @@ impl<'a> Planner<'a> {
             }
             if record.open.is_some() {
                 self.plan.in_doubt.insert(address.clone());
+                self.stuck.insert(address);
                 continue;
             }
             let departing = self.departures.get(instance).copied();
             let desired = self.blueprint.resources().contains_key(address) && departing.is_none();
             if let Some((reason, repair)) = self.frozen.get(instance).cloned() {
                 if departing.is_some() || !desired {
-                    self.block(address, reason, repair);
+                    self.block_agent(address, reason, repair);
                 }
                 continue;
             }
@@ -240,13 +294,20 @@ impl<'a> Planner<'a> {
     }
 
     fn remove(&mut self, address: &'a Address, object: &'a Managed, reason: Reason) {
-        if object.protect {
+        let leaving = matches!(reason, Reason::Leaving { .. });
+        // What is protected is not deleted; it can be stopped all the same, or
+        // an agent could not be contained.
+        let protected = object.protect;
+        let stops = leaving && object.kind == Kind::Identity;
+        if protected {
             self.block(
                 address,
                 "it is protected, and its declaration is gone",
                 "declare it with `protect = false`, apply, and then remove it",
             );
-            return;
+            if !stops {
+                return;
+            }
         }
         let seen = match self.observation_of(address).map(|observed| &observed.object) {
             Some(Observation::Unread(why)) => {
@@ -257,6 +318,7 @@ impl<'a> Planner<'a> {
             }
             None => {
                 self.note_unread(address, "it was not looked at");
+                self.stuck.insert(address);
                 return;
             }
             Some(seen) => seen.clone(),
@@ -270,8 +332,7 @@ impl<'a> Planner<'a> {
             (Some(real), Some(ty)) => self.access_of(ty, real),
             _ => object.access.clone(),
         };
-        let leaving = matches!(reason, Reason::Leaving { .. });
-        if leaving && object.kind == Kind::Identity {
+        if stops {
             let suspends = self.capabilities(&object.provider, &object.resource_type).suspends;
             let active = seen.object().is_some_and(|real| !real.suspended);
             if suspends && active {
@@ -282,7 +343,7 @@ impl<'a> Planner<'a> {
                 step.target = Some(steps::target_of(object));
                 self.push(step);
             }
-            if !self.grace_is_over(address.instance()) {
+            if protected || !self.grace_is_over(address.instance()) {
                 return;
             }
         }

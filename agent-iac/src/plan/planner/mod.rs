@@ -3,6 +3,8 @@
 mod decide;
 mod leaving;
 mod steps;
+#[cfg(test)]
+mod tests;
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -59,6 +61,8 @@ pub fn plan(
     planner.desired();
     planner.recorded();
     planner.undeclared();
+    planner.keep_what_is_needed();
+    planner.ends();
     planner.finish()
 }
 
@@ -200,6 +204,15 @@ impl<'a> Planner<'a> {
             reason: reason.into(),
             repair: repair.into(),
         });
+    }
+
+    /// Blocks all of an agent; the first of its resources stands for it.
+    fn block_agent(&mut self, address: &'a Address, reason: String, repair: String) {
+        self.stuck.insert(address);
+        let instance = address.instance();
+        if self.plan.blocked.iter().all(|blocked| blocked.address.instance() != instance) {
+            self.block(address, reason, repair);
+        }
     }
 
     fn note_unread(&mut self, address: &Address, why: impl Into<String>) {
