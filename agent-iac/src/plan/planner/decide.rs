@@ -201,14 +201,17 @@ impl<'a> Planner<'a> {
                 Some(Fresh::ReplacedCreateFirst | Fresh::ReplacedDeleteFirst)
             )
         });
-        let fields_replace = replacing(desired.resource_type, &mut changes);
+        let fields_replace = replacing(desired.resource_type, &mut changes)
+            || self.loses_its_target(desired, &changes);
         let credential = if desired.resource_type.kind == Kind::Credential {
             self.credential_differs(address, desired, object, observed)
         } else {
             None
         };
         let reason = if another {
-            Some(Reason::CannotChangeInPlace { fields: BTreeSet::from(["type".to_owned()]) })
+            let what =
+                if desired.provider == object.provider { "its type" } else { "its provider" };
+            Some(Reason::CannotChangeInPlace { fields: BTreeSet::from([what.to_owned()]) })
         } else if fields_replace
             || (!changes.is_empty() && desired.resource_type.kind == Kind::Credential)
         {
@@ -280,6 +283,42 @@ impl<'a> Planner<'a> {
         changes
     }
 
+    /// Whether what an object points to goes before it is made again. The
+    /// object goes with it then: it must point to something at all times.
+    fn loses_its_target(&self, desired: &Desired, changes: &[PropertyChange]) -> bool {
+        changes.iter().any(|change| {
+            let Some(node) = desired.properties.get(&change.name) else { return false };
+            let mut loses = false;
+            node.references(&mut |to, output| {
+                loses |=
+                    output.is_none() && self.fresh.get(to) == Some(&Fresh::ReplacedDeleteFirst);
+            });
+            loses
+        })
+    }
+
+    /// A protected object that points to this one, over others or directly, so
+    /// that it would have to go with it.
+    fn protected_dependent(&self, address: &Address) -> Option<&'a Address> {
+        let mut pointed_to = vec![address];
+        let mut seen = BTreeSet::from([address]);
+        while let Some(next) = pointed_to.pop() {
+            for (dependent, desired) in self.blueprint.resources() {
+                if !desired.dependencies.contains(next) || !points_to(desired, next) {
+                    continue;
+                }
+                let exists = self.record_of(dependent).is_some_and(|r| r.object.is_some());
+                if desired.protect && exists {
+                    return Some(dependent);
+                }
+                if seen.insert(dependent) {
+                    pointed_to.push(dependent);
+                }
+            }
+        }
+        None
+    }
+
     /// Why a credential's delivered value is not the recorded one.
     fn credential_differs(
         &mut self,
@@ -326,6 +365,17 @@ impl<'a> Planner<'a> {
                 wanted.address,
                 format!("it would be made anew ({reason}), and it is protected"),
                 "take `protect` away, or leave these properties as they are",
+            );
+            return;
+        }
+        if let Some(dependent) = self.protected_dependent(wanted.address) {
+            self.block(
+                wanted.address,
+                format!(
+                    "it would be made anew ({reason}), and `{dependent}`, which points to it, is \
+                     protected"
+                ),
+                "take that `protect` away, or leave these properties as they are",
             );
             return;
         }
@@ -414,6 +464,15 @@ impl<'a> Planner<'a> {
             access,
         });
     }
+}
+
+/// Whether a resource points to another as a whole.
+fn points_to(desired: &Desired, address: &Address) -> bool {
+    let mut points = false;
+    for node in desired.properties.values() {
+        node.references(&mut |to, output| points |= output.is_none() && to == address);
+    }
+    points
 }
 
 /// Desired addresses, each after all that it needs. A validated blueprint has
