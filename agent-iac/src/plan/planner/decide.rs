@@ -227,13 +227,22 @@ impl<'a> Planner<'a> {
         if let Some(reason) = reason {
             self.replace(&wanted, object, changes, reason, another);
         } else if !changes.is_empty() {
+            // An update gives an object all of its properties, and only what is
+            // known can be given back.
+            if let Some((name, why)) = wanted.at_risk() {
+                let reason = format!(
+                    "it differs, and `{name}`, which others manage, could not be read: {why}"
+                );
+                self.block(address, reason, "make it readable, or declare it and plan again");
+                return;
+            }
             let mut step = self.step(&wanted, Action::Update, Reason::Differs);
             step.changes = changes;
             self.push(step);
             self.resume_if_suspended(&wanted, object, real);
         } else if real.suspended && desired.resource_type.kind == Kind::Identity {
             self.resume_if_suspended(&wanted, object, real);
-        } else if self.record_is_behind(desired, object) {
+        } else if self.record_is_behind(desired, object, real) {
             let mut step = self.step(&wanted, Action::Record, Reason::Terms);
             step.access = AccessChange::default();
             self.push(step);
