@@ -16,6 +16,7 @@ use crate::{
     ledger::Managed,
     plan::{Action, Drift, FieldDrift, Observed, PropertyChange, Reason, Risk},
     provider::{AtOnce, Mark, Object, Observation},
+    resource::Reading,
     schema::{Kind, ResourceType},
 };
 
@@ -93,8 +94,7 @@ impl<'a> Planner<'a> {
             }
             (Some(Observation::Present(object)), None) => {
                 let ours = object.mark.as_ref().is_some_and(|mark| *mark == self.mark(address));
-                // The value of a credential that exists is nobody's to know,
-                // so a new one is issued instead.
+                // The value of a credential that exists is nobody's to know.
                 if ours && desired.resource_type.kind != Kind::Credential {
                     self.adopt(address, desired, object, Reason::Marked);
                 } else {
@@ -109,6 +109,10 @@ impl<'a> Planner<'a> {
 
     fn foreign(&mut self, address: &'a Address, object: &Object) {
         let (reason, repair) = match &object.mark {
+            Some(mark) if *mark == self.mark(address) => (
+                "it exists already, and nobody knows its value".to_owned(),
+                format!("remove {:?} in its system, and another is issued", object.id),
+            ),
             Some(mark) => (
                 format!("it exists already and belongs to {mark}"),
                 "move it in both fleets, or give this one another name".to_owned(),
@@ -186,7 +190,7 @@ impl<'a> Planner<'a> {
         real: &'a Object,
         observed: &Observed,
     ) {
-        let mut changes = self.changes(address, desired, real);
+        let mut changes = self.changes(address, desired, object, real);
         let wanted = Wanted {
             address,
             desired,
@@ -256,6 +260,7 @@ impl<'a> Planner<'a> {
         &mut self,
         address: &Address,
         desired: &Desired,
+        object: &Managed,
         real: &Object,
     ) -> Vec<PropertyChange> {
         let resolved = resolve(desired, self);
@@ -266,16 +271,22 @@ impl<'a> Planner<'a> {
             }
             let wanted = resolved.get(field.name).and_then(Option::as_ref);
             let reading = real.fields.get(field.name);
+            let change = || PropertyChange {
+                name: field.name.to_owned(),
+                before: reading.cloned(),
+                after: desired.properties.get(field.name).map(|node| shown(wanted, node)),
+                replaces: false,
+            };
             match compare(field, reading, wanted) {
                 Compared::Matched => {}
-                Compared::Differs(_) | Compared::Unknown => changes.push(PropertyChange {
-                    name: field.name.to_owned(),
-                    before: reading.cloned(),
-                    after: desired.properties.get(field.name).map(|node| shown(wanted, node)),
-                    replaces: false,
-                }),
+                Compared::Differs(_) | Compared::Unknown => changes.push(change()),
                 Compared::Unreadable(why) => {
                     self.note_unread(address, format!("`{}`: {why}", field.name));
+                    // Of what cannot be read, what was written last is all
+                    // that the declaration can be compared with.
+                    if object.properties.get(field.name) != wanted {
+                        changes.push(change());
+                    }
                 }
                 Compared::Unsupported => {
                     // Wanting nothing of a property that the system does not
@@ -424,14 +435,17 @@ impl<'a> Planner<'a> {
 
     /// Whether the record says something else than the declaration of what
     /// only the engine reads, or of values that already are as desired.
-    fn record_is_behind(&self, desired: &Desired, object: &Managed) -> bool {
+    fn record_is_behind(&self, desired: &Desired, object: &Managed, real: &Object) -> bool {
         let resolved = resolve(desired, self);
+        // What the system does not have is not recorded as if it had.
+        let lacking = |name: &str| real.fields.get(name) == Some(&Reading::Unsupported);
         object.protect != desired.protect
             || object.dependencies != desired.dependencies
             || object.access != desired.access
             || object.suspended
             || resolved.iter().any(|(name, value)| {
                 !desired.ignore.contains(name)
+                    && !lacking(name)
                     && value
                         .as_ref()
                         .is_some_and(|value| object.properties.get(name) != Some(value))
