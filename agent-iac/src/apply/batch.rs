@@ -11,7 +11,7 @@ use super::{
 use crate::{
     address::Address,
     error::{Error, ErrorKind, Result},
-    ledger::{Claim, Entry, Managed, StepEvent},
+    ledger::{Claim, Entry, Managed, Query, StepEvent},
     plan::{Action, Part, Step},
     provider::{
         Capabilities, DynWrite, Issued, Observation, Operation, Origin, Recovery, Reference,
@@ -270,36 +270,56 @@ fn difference(now: &Observation, seen: &Observation) -> String {
     }
 }
 
-/// Makes the begin of all steps durable, in one append.
-async fn begin(run: &Run<'_>, jobs: Vec<Job>, ended: &mut Vec<Ended>) -> Vec<Begun> {
-    let mut begun = Vec::new();
-    let mut expected = BTreeMap::new();
-    let mut entries = Vec::new();
-    for job in jobs {
-        let claim = run.next_claim();
-        expected.insert(job.step.address.clone(), job.version);
-        entries.push(begin_entry(&job, &claim));
-        begun.push(Begun { job, claim, version: 0, secret: None });
-    }
-    if begun.is_empty() {
-        return begun;
-    }
-    match run.append(expected, entries).await {
-        Ok(version) => {
-            for one in &mut begun {
-                one.version = version;
-                run.tell(&Progress::StepBegun {
-                    address: one.job.step.address.clone(),
-                    action: one.job.step.action,
-                });
+/// Makes the begin of all steps durable, in one append. A step whose record
+/// was changed by somebody else fails, and only that one.
+async fn begin(run: &Run<'_>, mut jobs: Vec<Job>, ended: &mut Vec<Ended>) -> Vec<Begun> {
+    loop {
+        let claims: Vec<Claim> = jobs.iter().map(|_| run.next_claim()).collect();
+        let entries =
+            jobs.iter().zip(&claims).map(|(job, claim)| begin_entry(job, claim)).collect();
+        let expected = jobs.iter().map(|job| (job.step.address.clone(), job.version)).collect();
+        if jobs.is_empty() {
+            return Vec::new();
+        }
+        let error = match run.append(expected, entries).await {
+            Ok(version) => {
+                let begun = |(job, claim)| begun(run, job, claim, version);
+                return jobs.into_iter().zip(claims).map(begun).collect();
             }
-            begun
+            Err(error) => error,
+        };
+        let before = jobs.len();
+        if error.kind() == ErrorKind::Conflict {
+            jobs = still_as_planned(run, jobs, ended).await;
         }
-        Err(error) => {
-            ended.extend(all_failed(begun.iter().map(|one| one.job.index), error));
-            Vec::new()
+        if jobs.len() == before {
+            ended.extend(all_failed(jobs.iter().map(|job| job.index), error));
+            return Vec::new();
         }
     }
+}
+
+fn begun(run: &Run<'_>, job: Job, claim: Claim, version: u64) -> Begun {
+    run.tell(&Progress::StepBegun { address: job.step.address.clone(), action: job.step.action });
+    Begun { job, claim, version, secret: None }
+}
+
+/// The jobs whose records have the versions that they rest on.
+async fn still_as_planned(run: &Run<'_>, jobs: Vec<Job>, ended: &mut Vec<Ended>) -> Vec<Job> {
+    let instances: std::collections::BTreeSet<_> =
+        jobs.iter().map(|job| job.step.address.instance().clone()).collect();
+    let query = Query::Agents(instances.into_iter().collect());
+    let Ok(state) = run.engine.persist(|| run.engine.ledger.state(&query)).await else {
+        return jobs;
+    };
+    let (same, moved): (Vec<Job>, Vec<Job>) =
+        jobs.into_iter().partition(|job| state.version(&job.step.address) == job.version);
+    ended.extend(moved.into_iter().map(|job| {
+        let now = state.version(&job.step.address);
+        let error = stale(format!("its record moved from version {} to {now}", job.version));
+        Ended::failed(job.index, error.at(&job.step.address))
+    }));
+    same
 }
 
 fn begin_entry(job: &Job, claim: &Claim) -> Entry {

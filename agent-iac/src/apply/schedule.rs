@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use crate::plan::Step;
+use crate::{address::Address, plan::Step};
 
 /// Steps that wait for others, grouped into batches as they become ready.
 ///
@@ -14,6 +14,10 @@ pub(super) struct Schedule {
     /// Batches under way, by provider.
     running: BTreeMap<String, usize>,
     skipped: BTreeSet<usize>,
+    addresses: Vec<Address>,
+    /// Addresses with a step under way. Two steps of one address change one
+    /// record, so the second rests on what the first one leaves.
+    busy: BTreeSet<Address>,
 }
 
 impl Schedule {
@@ -28,6 +32,8 @@ impl Schedule {
             ready: BTreeMap::new(),
             running: BTreeMap::new(),
             skipped: BTreeSet::new(),
+            addresses: steps.iter().map(|step| step.address.clone()).collect(),
+            busy: BTreeSet::new(),
         };
         for (index, step) in steps.iter().enumerate() {
             if schedule.waiting[index] == 0 {
@@ -54,16 +60,23 @@ impl Schedule {
             .iter()
             .find(|((provider, _), steps)| {
                 let running = self.running.get(provider).copied().unwrap_or_default();
-                !steps.is_empty() && running < concurrent(provider).max(1)
+                running < concurrent(provider).max(1)
+                    && steps.iter().any(|index| !self.busy.contains(&self.addresses[*index]))
             })
             .map(|(queue, _)| queue.clone())?;
         let steps = self.ready.get_mut(&queue)?;
+        let limit = limit(&queue.0, &queue.1).max(1);
         let mut batch = Vec::new();
-        while batch.len() < limit(&queue.0, &queue.1).max(1) {
-            match steps.pop_first() {
-                Some(index) => batch.push(index),
-                None => break,
+        for index in steps.iter().copied() {
+            if batch.len() == limit {
+                break;
             }
+            if self.busy.insert(self.addresses[index].clone()) {
+                batch.push(index);
+            }
+        }
+        for index in &batch {
+            steps.remove(index);
         }
         if steps.is_empty() {
             self.ready.remove(&queue);
@@ -72,8 +85,11 @@ impl Schedule {
         Some(batch)
     }
 
-    /// A batch of this provider has ended.
-    pub(super) fn free(&mut self, provider: &str) {
+    /// A batch of this provider has ended, with these steps.
+    pub(super) fn free(&mut self, provider: &str, steps: impl Iterator<Item = usize>) {
+        for index in steps {
+            self.busy.remove(&self.addresses[index]);
+        }
         if let Some(running) = self.running.get_mut(provider) {
             *running -= 1;
         }
@@ -116,5 +132,50 @@ impl Schedule {
         (0..self.waiting.len())
             .filter(|index| !ended.contains(index) && self.skipped.insert(*index))
             .collect()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{
+        access::AccessChange,
+        plan::{Action, Part, Reason, Risk},
+        provider::Observation,
+        schema::Kind,
+    };
+
+    fn removal(address: &str, id: &str) -> Step {
+        Step {
+            address: address.parse().unwrap(),
+            resource_type: "sim.key".into(),
+            kind: Kind::Credential,
+            provider: "sim".into(),
+            action: Action::Delete,
+            part: Part::Whole,
+            reason: Reason::NotDeclared,
+            source: None,
+            because: None,
+            changes: Vec::new(),
+            access: AccessChange::default(),
+            risk: Risk::Narrows,
+            notes: Vec::new(),
+            id: Some(id.into()),
+            seen: Observation::Absent,
+            target: None,
+            retires: None,
+            after: BTreeSet::new(),
+        }
+    }
+
+    #[test]
+    fn two_steps_of_one_address_are_never_under_way_together() {
+        let steps = [removal("a.key", "1"), removal("a.key", "2"), removal("b.key", "3")];
+        let mut schedule = Schedule::new(&steps);
+        assert_eq!(schedule.next_batch(|_, _| 10, |_| 10), Some(vec![0, 2]));
+        assert_eq!(schedule.next_batch(|_, _| 10, |_| 10), None);
+        schedule.free("sim", [0, 2].into_iter());
+        schedule.done(0, &steps);
+        assert_eq!(schedule.next_batch(|_, _| 10, |_| 10), Some(vec![1]));
     }
 }

@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use super::{Action, Part, Step};
+use super::{Action, Part, Reason, Step};
 use crate::{address::Address, schema::Kind};
 
 /// The steps of one address, by what they do to the object.
@@ -14,8 +14,8 @@ struct Of {
     suspend: Option<usize>,
     /// Lets it act again.
     resume: Option<usize>,
-    /// Removes it.
-    remove: Option<usize>,
+    /// Remove it, or objects that were replaced before and are still there.
+    remove: Vec<usize>,
 }
 
 /// What each address needs, as it is desired and as it is recorded.
@@ -44,7 +44,7 @@ fn connect(steps: &[Step], needs: &Needs<'_>, edges: &mut [BTreeSet<usize>]) {
         match (step.action, step.part) {
             (Action::Suspend, _) => of.suspend = Some(index),
             (Action::Resume, _) => of.resume = Some(index),
-            (Action::Delete, _) | (_, Part::Remove) => of.remove = Some(index),
+            (Action::Delete, _) | (_, Part::Remove) => of.remove.push(index),
             _ => of.make = Some(index),
         }
     }
@@ -57,13 +57,20 @@ fn connect(steps: &[Step], needs: &Needs<'_>, edges: &mut [BTreeSet<usize>]) {
     };
     for of in by_address.values() {
         wait(of.resume, of.make);
-        wait(of.remove, of.suspend);
-        // The two halves of a replacement.
-        if let (Some(make), Some(remove)) = (of.make, of.remove) {
-            if steps[make].action == Action::ReplaceDeleteFirst {
-                wait(Some(make), Some(remove));
-            } else {
-                wait(Some(remove), Some(make));
+        for remove in of.remove.iter().copied() {
+            wait(Some(remove), of.suspend);
+            // What was replaced by an earlier run is in nobody's way, but for
+            // a system that has no room for another new one.
+            if steps[remove].reason == Reason::Deposed {
+                continue;
+            }
+            // The two halves of a replacement.
+            if let Some(make) = of.make {
+                if steps[make].action == Action::ReplaceDeleteFirst {
+                    wait(Some(make), Some(remove));
+                } else {
+                    wait(Some(remove), Some(make));
+                }
             }
         }
     }
@@ -76,13 +83,18 @@ fn connect(steps: &[Step], needs: &Needs<'_>, edges: &mut [BTreeSet<usize>]) {
             let create_first =
                 needed.make.is_some_and(|m| steps[m].action == Action::ReplaceCreateFirst);
             if create_first {
-                wait(needed.remove, of.make);
+                needed.remove.iter().for_each(|remove| wait(Some(*remove), of.make));
             }
         }
         for needed in needs.recorded.get(address).into_iter().flat_map(|needed| needed.iter()) {
             let Some(needed) = by_address.get(needed) else { continue };
-            wait(needed.remove, of.remove.or(of.make));
-            wait(of.remove, needed.suspend);
+            for remove in needed.remove.iter().copied() {
+                if of.remove.is_empty() {
+                    wait(Some(remove), of.make);
+                }
+                of.remove.iter().for_each(|before| wait(Some(remove), Some(*before)));
+            }
+            of.remove.iter().for_each(|remove| wait(Some(*remove), needed.suspend));
         }
     }
     safe_order_of_leaving(steps, &mut wait);
@@ -137,8 +149,11 @@ fn sort(steps: Vec<Step>, edges: &[BTreeSet<usize>]) -> Vec<Step> {
             followers[*b].push(index);
         }
     }
-    let name =
-        |index: usize| (&steps[index].address, steps[index].part, steps[index].action, index);
+    let name = |index: usize| {
+        let step = &steps[index];
+        // What was replaced goes first, to make room for another new one.
+        (&step.address, step.reason != Reason::Deposed, step.part, step.action, index)
+    };
     let mut ready: BTreeSet<_> = (0..steps.len()).filter(|i| waiting[*i] == 0).map(name).collect();
     let mut position = vec![usize::MAX; steps.len()];
     let mut sequence = Vec::with_capacity(steps.len());

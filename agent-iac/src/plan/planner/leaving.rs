@@ -159,12 +159,10 @@ impl<'a> Planner<'a> {
     /// Whether, after this plan, nothing of a leaving agent is left.
     fn is_over(&self, instance: &'a Instance) -> bool {
         let Some(agent) = self.state.agents.get(instance) else { return false };
-        // A killed agent that is still declared is remembered as such, so that
-        // the next plan does not bring it back.
-        let remembered = agent.leaving.is_some_and(|leaving| leaving.cause == Cause::Killed)
-            && self.blueprint.agent(instance).is_some()
+        // That nothing is left of a killed agent was recorded before.
+        let recorded = agent.leaving.is_some_and(|leaving| leaving.ended)
             && self.records_of(instance).next().is_none();
-        !remembered
+        !recorded
             && (self.grace_is_over(instance)
                 || self.records_of(instance).all(|(_, record)| {
                     record.object.as_ref().is_none_or(|object| object.kind != Kind::Identity)
@@ -196,15 +194,23 @@ impl<'a> Planner<'a> {
                 }
                 continue;
             }
-            if self.blueprint.removed().contains(address) {
-                self.forget(address, record);
+            let moves =
+                self.blueprint.moved().get(address).is_some_and(|to| !occupied(self.state, to));
+            if moves && record.object.is_some() {
+                // Whatever is still to be done follows at the new address.
                 continue;
             }
             for old in &record.deposed {
                 self.remove_deposed(address, old);
             }
-            let moves =
-                self.blueprint.moved().get(address).is_some_and(|to| !occupied(self.state, to));
+            if self.blueprint.removed().contains(address) {
+                // What was replaced was never meant to stay, and forgotten it
+                // would live on unknown: it goes first.
+                if record.deposed.is_empty() {
+                    self.forget(address, record);
+                }
+                continue;
+            }
             let Some(object) = record.object.as_ref().filter(|_| !desired && !moves) else {
                 continue;
             };
@@ -239,13 +245,22 @@ impl<'a> Planner<'a> {
         }
     }
 
+    fn block_protected(&mut self, address: &'a Address) {
+        self.block(
+            address,
+            "it is protected, and its declaration is gone",
+            "declare it with `protect = false`, apply, and then remove it",
+        );
+    }
+
     fn remove(&mut self, address: &'a Address, object: &'a Managed, reason: Reason) {
-        if object.protect {
-            self.block(
-                address,
-                "it is protected, and its declaration is gone",
-                "declare it with `protect = false`, apply, and then remove it",
-            );
+        // Protection keeps an object from being deleted, and no agent acting
+        // that was stopped or whose time is over. Where a declaration is gone,
+        // which may be an accident, it keeps everything as it is.
+        let stops = matches!(reason, Reason::Leaving { cause: Cause::Killed | Cause::Expired })
+            && object.kind == Kind::Identity;
+        if object.protect && !stops {
+            self.block_protected(address);
             return;
         }
         let seen = match self.observation_of(address).map(|observed| &observed.object) {
@@ -285,6 +300,10 @@ impl<'a> Planner<'a> {
             if !self.grace_is_over(address.instance()) {
                 return;
             }
+        }
+        if object.protect {
+            self.block_protected(address);
+            return;
         }
         let step = steps::removal(address, object, reason, seen, &access);
         self.push(step);
