@@ -83,7 +83,7 @@ async fn story(folder: &Path) -> Result<(), Box<dyn Error>> {
     title("Somebody widens the grant by hand, in the authority's file");
     let by_hand = rusqlite::Connection::open(folder.join("authority.db"))?;
     let changed = by_hand.execute(
-        r#"UPDATE grants SET actions = '["delete","list","read"]' WHERE pattern LIKE 'tenants/eu/%'"#,
+        "UPDATE grants SET actions = 'delete list read' WHERE pattern LIKE 'tenants/eu/%'",
         [],
     )?;
     let object = "tenants/eu/invoices/2026-001";

@@ -311,11 +311,6 @@ macro_rules! as_text {
             }
         }
 
-        impl PartialEq<str> for $name {
-            fn eq(&self, other: &str) -> bool {
-                self.to_string() == other
-            }
-        }
     )*};
 }
 

@@ -114,7 +114,8 @@ impl Type {
         match (self, value) {
             (Self::Option(_), Value::Null)
             | (Self::Bool, Value::Bool(_))
-            | (Self::Text, Value::Text(_)) => None,
+            | (Self::Text, Value::Text(_))
+            | (Self::Link(_), Value::Text(_) | Value::Map(_)) => None,
             (Self::Int, Value::Int(number)) => {
                 let fits = (-crate::value::MAX_INT..=crate::value::MAX_INT).contains(number);
                 if fits { None } else { expected("a whole number within ±(2^53 - 1)") }
@@ -137,7 +138,6 @@ impl Type {
                     item.misfit(value).map(|why| format!("`{name}`: {why}"))
                 })
             }
-            (Self::Link(_), Value::Text(_) | Value::Map(_)) => None,
             (Self::Bool, _) => expected("true or false"),
             (Self::Int, _) => expected("a whole number"),
             (Self::Text, _) => expected("text"),

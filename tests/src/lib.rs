@@ -1,6 +1,58 @@
 //! What the integration tests share: agents of the simulated system, and the
 //! one loop that an operator runs.
+//!
+//! # Mistakes in declarations whose text is not compared
+//!
+//! rustc lists every other type that implements the trait, or writes a name
+//! with its path where another crate has the same, so the text changes with
+//! what else exists.
+//!
+//! A field's type must be a resource:
+//!
+//! ```compile_fail,E0277
+//! use agent_iac::prelude::*;
+//!
+//! /// Reads invoices.
+//! #[derive(Agent)]
+//! #[agent(owner = "team:billing", expires = "2027-06-30")]
+//! struct Reader {
+//!     #[identity(name = "reader", protect)]
+//!     account: String,
+//! }
+//! ```
+//!
+//! A permission must say which access it gives:
+//!
+//! ```compile_fail,E0277
+//! use agent_iac::{prelude::*, resource::Link};
+//! use agent_iac_tests::system::Member;
+//!
+//! #[derive(Debug, Resource)]
+//! #[resource(type = "test.role", kind = "permission")]
+//! struct Role {
+//!     to: Link<Member>,
+//! }
+//! ```
+//!
+//! What may be left out for its default has one:
+//!
+//! ```compile_fail,E0277
+//! use agent_iac::prelude::*;
+//!
+//! #[derive(Clone, Debug, PartialEq, Property)]
+//! struct Home {
+//!     path: String,
+//! }
+//!
+//! #[derive(Debug, Resource)]
+//! #[resource(type = "test.role", kind = "identity")]
+//! struct Role {
+//!     #[resource(default)]
+//!     home: Home,
+//! }
+//! ```
 
+pub mod embedded;
 pub mod system;
 
 use agent_iac::{
@@ -38,9 +90,13 @@ pub fn simulated(
 ///
 /// As planning and applying.
 pub async fn apply(deployment: &Deployment) -> Result<(Plan, Report)> {
+    apply_as(deployment, &operator()).await
+}
+
+async fn apply_as(deployment: &Deployment, context: &RunContext) -> Result<(Plan, Report)> {
     let plan = deployment.plan(&PlanRequest::default()).await?;
     let saved = SavedPlan::new(plan.clone())?;
-    let context = operator().acknowledging(saved.digest());
+    let context = context.clone().acknowledging(saved.digest());
     let report = deployment.apply(&saved, &context).await?;
     Ok((plan, report))
 }
@@ -53,12 +109,21 @@ pub async fn apply(deployment: &Deployment) -> Result<(Plan, Report)> {
 /// When a step fails, when something is blocked, unread or in doubt, or when
 /// there is still something to do after a few rounds.
 pub async fn converge(deployment: &Deployment) -> Result<()> {
-    let settled = deployment.recover(&operator()).await?;
+    converge_as(deployment, &operator()).await
+}
+
+/// The same, as somebody else.
+///
+/// # Errors
+///
+/// As [`converge`].
+pub async fn converge_as(deployment: &Deployment, context: &RunContext) -> Result<()> {
+    let settled = deployment.recover(context).await?;
     if settled.summary.in_doubt > 0 {
         return Err(failed("a doubt was not settled", &settled));
     }
     for _ in 0..5 {
-        let (plan, report) = apply(deployment).await?;
+        let (plan, report) = apply_as(deployment, context).await?;
         let stuck = plan.blocked.len() + plan.unread.len() + plan.in_doubt.len();
         if stuck > 0 {
             return Err(Error::new(
@@ -88,3 +153,8 @@ fn failed(what: &str, report: &Report) -> Error {
         .collect();
     Error::new(ErrorKind::Provider, format!("{what}: {}", steps.join("; ")))
 }
+
+/// The README's programs, compiled and run as tests.
+#[cfg(doctest)]
+#[doc = include_str!("../../README.md")]
+pub struct Readme;

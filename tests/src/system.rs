@@ -1,5 +1,7 @@
 //! The resource types of a system that does not exist, for declarations in
-//! tests. They show every form that a provider's types can have.
+//! tests. They show every form that a provider's types can have, and are named
+//! as no provider names its own: rustc writes ambiguous names with their paths,
+//! and the texts of its errors are compared.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -13,7 +15,7 @@ use agent_iac::{
 /// An account.
 #[derive(Clone, Debug, PartialEq, Resource)]
 #[resource(type = "test.account", kind = "identity")]
-pub struct Account {
+pub struct Member {
     /// Its name.
     #[resource(key)]
     name: String,
@@ -29,7 +31,7 @@ pub struct Account {
 
 /// What can be done to a table.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Property)]
-pub enum Action {
+pub enum Verb {
     /// Read rows.
     Select,
     /// Add rows.
@@ -58,20 +60,20 @@ impl Table {
 /// Actions on a table.
 #[derive(Clone, Debug, PartialEq, Resource)]
 #[resource(type = "test.grant", kind = "permission")]
-pub struct Grant {
+pub struct Permit {
     /// Whose it is.
     #[resource(key)]
-    to: Link<Account>,
+    to: Link<Member>,
     /// The table.
     #[resource(key)]
     on: Table,
     /// What is allowed.
-    allow: BTreeSet<Action>,
+    allow: BTreeSet<Verb>,
     /// Rows, as a condition.
     rows: Option<String>,
 }
 
-impl Grants for Grant {
+impl Grants for Permit {
     fn grants(properties: &BTreeMap<String, Node>) -> Access {
         let known = |name: &str| properties.get(name).and_then(Node::known);
         let (Some(to), Some(on), Some(Value::List(actions))) = (
@@ -89,9 +91,9 @@ impl Grants for Grant {
 /// A password.
 #[derive(Clone, Debug, PartialEq, Resource)]
 #[resource(type = "test.login", kind = "credential")]
-pub struct Login {
+pub struct Password {
     /// Whose it is.
-    of: Link<Account>,
+    of: Link<Member>,
     /// How long it is, in characters.
     length: Option<u32>,
     /// Where it was delivered.
@@ -105,10 +107,10 @@ pub struct Login {
 /// Where an agent runs.
 #[derive(Clone, Debug, PartialEq, Resource)]
 #[resource(type = "test.process", kind = "runtime")]
-pub struct Process {
+pub struct Job {
     /// Environment variables.
     #[resource(default)]
     env: BTreeMap<String, String>,
     /// The secret that it gets.
-    secret: Option<Link<Login>>,
+    secret: Option<Link<Password>>,
 }

@@ -24,11 +24,11 @@ pub struct InvoiceReader {
     urgent: bool,
 
     // Before what it refers to: fields may stand in any order.
-    #[permission(to = account, on = sys::Table::new(schema, "invoices"), allow = [sys::Action::Select])]
-    invoices: sys::Grant,
+    #[permission(to = account, on = sys::Table::new(schema, "invoices"), allow = [sys::Verb::Select])]
+    invoices: sys::Permit,
 
     #[identity(name = format!("invoice_reader_{schema}"), protect, provider = "other")]
-    account: sys::Account,
+    account: sys::Member,
 
     #[credential(
         of = account,
@@ -42,14 +42,14 @@ pub struct InvoiceReader {
         on_drift = OnDrift::RevertWidening,
         ignore = ["length"],
     )]
-    login: sys::Login,
+    login: sys::Password,
 
     #[runtime(
         env = BTreeMap::from([("ROLE".to_owned(), format!("{}:{schema}", account.uid()))]),
         secret = login,
         depends_on = (account, invoices),
     )]
-    r#async: sys::Process,
+    r#async: sys::Job,
 }
 
 fn instance(text: &str) -> Instance {
@@ -112,7 +112,7 @@ fn keys_become_properties_and_terms() {
     );
 
     let invoices = &declared["invoices"];
-    assert_eq!(invoices.resource_type, sys::Grant::RESOURCE);
+    assert_eq!(invoices.resource_type, sys::Permit::RESOURCE);
     assert_eq!(invoices.properties["to"], Node::Link(address("account")));
     let access = (invoices.resource_type.access.expect("a permission"))(&invoices.properties);
     let tuples: Vec<String> = access.tuples.iter().map(ToString::to_string).collect();
@@ -149,11 +149,11 @@ fn keys_become_properties_and_terms() {
 #[agent(owner = "team:audit", expires = "2027-01-31", name = "auditor")]
 struct Watcher {
     #[input]
-    watched: Ref<sys::Account>,
+    watched: Ref<sys::Member>,
     #[identity(name = "auditor", display = format!("watches {}", watched.id()))]
-    account: sys::Account,
-    #[permission(to = watched, on = sys::Table::new("audit", "log"), allow = [sys::Action::Insert])]
-    log: sys::Grant,
+    account: sys::Member,
+    #[permission(to = watched, on = sys::Table::new("audit", "log"), allow = [sys::Verb::Insert])]
+    log: sys::Permit,
 }
 
 #[test]

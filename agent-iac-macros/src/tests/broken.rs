@@ -58,7 +58,7 @@ fn change(tokens: TokenStream, at: &mut usize, numbers: &mut Numbers) -> TokenSt
 #[track_caller]
 fn check(derive: fn(&DeriveInput) -> TokenStream, input: &TokenStream, trait_name: &str) {
     let mut derived = 0;
-    for seed in 0..4_000 {
+    for seed in 0..2_000 {
         let mut numbers = Numbers(seed);
         let mut tokens = input.clone();
         for _ in 0..=numbers.below(3) {
@@ -74,7 +74,7 @@ fn check(derive: fn(&DeriveInput) -> TokenStream, input: &TokenStream, trait_nam
         let implements = output.to_string().contains(&format!(":: {trait_name} for"));
         assert!(implements, "seed {seed}: {tokens}\ngave no `{trait_name}`");
     }
-    assert!(derived > 300, "only {derived} inputs were items");
+    assert!(derived > 150, "only {derived} inputs were items");
 }
 
 #[test]

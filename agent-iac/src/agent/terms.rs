@@ -146,7 +146,9 @@ impl<R: Resource> IntoAddresses for &Ref<R> {
 
 impl<T: IntoAddresses, const N: usize> IntoAddresses for [T; N] {
     fn add_to(self, addresses: &mut BTreeSet<Address>) {
-        self.into_iter().for_each(|one| one.add_to(addresses));
+        for one in self {
+            one.add_to(addresses);
+        }
     }
 }
 

@@ -11,7 +11,7 @@ use super::{
 use crate::{
     address::Address,
     error::{Error, ErrorKind, Result},
-    ledger::{Claim, Entry, Managed, StepEvent},
+    ledger::{Claim, Entry, Managed, Query, StepEvent},
     plan::{Action, Part, Step},
     provider::{
         Capabilities, DynWrite, Issued, Observation, Operation, Origin, Recovery, Reference,
@@ -38,14 +38,26 @@ pub(super) struct Job {
     pub(super) controls: Arc<BTreeMap<Address, Tried>>,
 }
 
+/// What a step left of the record at its address.
+#[derive(Default)]
+pub(super) enum Left {
+    /// It is as it was.
+    #[default]
+    AsItWas,
+    /// There is none any more.
+    Nothing,
+    /// This.
+    Object(Box<Managed>),
+}
+
 /// How one step of a batch ended.
 pub(super) struct Ended {
     pub(super) index: usize,
     pub(super) outcome: Outcome,
     /// The record's version, when the step changed it.
     pub(super) version: Option<u64>,
-    /// The record, when the step changed it.
-    pub(super) object: Option<Option<Managed>>,
+    /// What became of the record.
+    pub(super) record: Left,
     /// What is there now, when the step changed it.
     pub(super) seen: Option<Observation>,
 }
@@ -60,7 +72,7 @@ impl Ended {
     }
 
     pub(super) fn with(index: usize, outcome: Outcome, version: Option<u64>) -> Self {
-        Self { index, outcome, version, object: None, seen: None }
+        Self { index, outcome, version, record: Left::AsItWas, seen: None }
     }
 }
 
@@ -172,7 +184,7 @@ async fn follow_terms(run: &Run<'_>, jobs: Vec<Job>) -> Vec<Ended> {
         Ok(version) => objects
             .into_iter()
             .map(|(index, object)| Ended {
-                object: Some(Some(object)),
+                record: Left::Object(Box::new(object)),
                 ..Ended::with(index, Outcome::Done, Some(version))
             })
             .collect(),
@@ -258,36 +270,56 @@ fn difference(now: &Observation, seen: &Observation) -> String {
     }
 }
 
-/// Makes the begin of all steps durable, in one append.
-async fn begin(run: &Run<'_>, jobs: Vec<Job>, ended: &mut Vec<Ended>) -> Vec<Begun> {
-    let mut begun = Vec::new();
-    let mut expected = BTreeMap::new();
-    let mut entries = Vec::new();
-    for job in jobs {
-        let claim = run.next_claim();
-        expected.insert(job.step.address.clone(), job.version);
-        entries.push(begin_entry(&job, &claim));
-        begun.push(Begun { job, claim, version: 0, secret: None });
-    }
-    if begun.is_empty() {
-        return begun;
-    }
-    match run.append(expected, entries).await {
-        Ok(version) => {
-            for one in &mut begun {
-                one.version = version;
-                run.tell(&Progress::StepBegun {
-                    address: one.job.step.address.clone(),
-                    action: one.job.step.action,
-                });
+/// Makes the begin of all steps durable, in one append. A step whose record
+/// was changed by somebody else fails, and only that one.
+async fn begin(run: &Run<'_>, mut jobs: Vec<Job>, ended: &mut Vec<Ended>) -> Vec<Begun> {
+    loop {
+        let claims: Vec<Claim> = jobs.iter().map(|_| run.next_claim()).collect();
+        let entries =
+            jobs.iter().zip(&claims).map(|(job, claim)| begin_entry(job, claim)).collect();
+        let expected = jobs.iter().map(|job| (job.step.address.clone(), job.version)).collect();
+        if jobs.is_empty() {
+            return Vec::new();
+        }
+        let error = match run.append(expected, entries).await {
+            Ok(version) => {
+                let begun = |(job, claim)| begun(run, job, claim, version);
+                return jobs.into_iter().zip(claims).map(begun).collect();
             }
-            begun
+            Err(error) => error,
+        };
+        let before = jobs.len();
+        if error.kind() == ErrorKind::Conflict {
+            jobs = still_as_planned(run, jobs, ended).await;
         }
-        Err(error) => {
-            ended.extend(all_failed(begun.iter().map(|one| one.job.index), error));
-            Vec::new()
+        if jobs.len() == before {
+            ended.extend(all_failed(jobs.iter().map(|job| job.index), error));
+            return Vec::new();
         }
     }
+}
+
+fn begun(run: &Run<'_>, job: Job, claim: Claim, version: u64) -> Begun {
+    run.tell(&Progress::StepBegun { address: job.step.address.clone(), action: job.step.action });
+    Begun { job, claim, version, secret: None }
+}
+
+/// The jobs whose records have the versions that they rest on.
+async fn still_as_planned(run: &Run<'_>, jobs: Vec<Job>, ended: &mut Vec<Ended>) -> Vec<Job> {
+    let instances: std::collections::BTreeSet<_> =
+        jobs.iter().map(|job| job.step.address.instance().clone()).collect();
+    let query = Query::Agents(instances.into_iter().collect());
+    let Ok(state) = run.engine.persist(|| run.engine.ledger.state(&query)).await else {
+        return jobs;
+    };
+    let (same, moved): (Vec<Job>, Vec<Job>) =
+        jobs.into_iter().partition(|job| state.version(&job.step.address) == job.version);
+    ended.extend(moved.into_iter().map(|job| {
+        let now = state.version(&job.step.address);
+        let error = stale(format!("its record moved from version {} to {now}", job.version));
+        Ended::failed(job.index, error.at(&job.step.address))
+    }));
+    same
 }
 
 fn begin_entry(job: &Job, claim: &Claim) -> Entry {
@@ -371,6 +403,14 @@ async fn ask(
     let mut attempt = 0;
     while !open.is_empty() {
         run.engine.pace(provider, open.len()).await;
+        if let Err(error) = run.still_holds().await {
+            // What was asked before may have been carried out all the same.
+            let error = Arc::new(error);
+            for at in open {
+                answers[at] = Some(Answer::InDoubt(not_asked(&error)));
+            }
+            break;
+        }
         let batch = open.iter().map(|at| request(run, &begun[*at])).collect();
         let results = writer.write(batch).await;
         attempt += 1;
@@ -410,6 +450,12 @@ async fn ask(
         open = again;
     }
     answers.into_iter().flatten().collect()
+}
+
+fn not_asked(error: &Error) -> Error {
+    Error::new(error.kind(), "the provider was not asked, because the lease may be lost")
+        .help("the next run settles it")
+        .caused_by(error.chain())
 }
 
 fn too_few(provider: &str) -> Error {
@@ -514,43 +560,43 @@ async fn conclude_plain(run: &Run<'_>, answers: Vec<(Begun, Answer)>) -> Vec<End
 fn written(begun: &Begun, written: Written) -> (StepEvent, Ended, Option<String>) {
     let job = &begun.job;
     let correlation = written.correlation;
+    if let (true, Some(_)) = (job.removes(), &written.object) {
+        // It is still there, and so is its record.
+        let error = contract(job, "the object that it was told to delete");
+        let event = StepEvent::Failed { claim: begun.claim.clone(), error: error.to_string() };
+        return (event, Ended::failed(job.index, error), correlation);
+    }
     let (object, seen, outcome) = if job.removes() {
-        let outcome = match &written.object {
-            None => Outcome::Done,
-            Some(_) => contract(job, "the object that it was told to delete"),
-        };
-        (None, Observation::Absent, outcome)
+        (None, Observation::Absent, Outcome::Done)
     } else {
-        match (&written.object, &job.target) {
-            (Some(real), Some(target)) => {
-                // Suspending changes no property, so it promises none.
-                let promised = !matches!(job.step.action, Action::Suspend | Action::Resume);
-                let outcome =
-                    match broken_promise(&job.properties, real, job.ty).filter(|_| promised) {
-                        None => Outcome::Done,
-                        Some(what) => contract(job, &what),
-                    };
-                let object = as_written(target.clone(), real, job.ty);
-                (Some(object), Observation::Present(real.clone()), outcome)
-            }
-            _ => (job.recorded.clone(), Observation::Absent, contract(job, "no object")),
-        }
+        let (Some(real), Some(target)) = (&written.object, &job.target) else {
+            let error = contract(job, "no object");
+            let event = StepEvent::InDoubt { claim: begun.claim.clone(), error: error.to_string() };
+            return (event, Ended::in_doubt(job.index, error), correlation);
+        };
+        // Suspending changes no property, so it promises none.
+        let promised = !matches!(job.step.action, Action::Suspend | Action::Resume);
+        let outcome = match broken_promise(&job.properties, real, job.ty).filter(|_| promised) {
+            None => Outcome::Done,
+            Some(what) => Outcome::Failed(Arc::new(contract(job, &what))),
+        };
+        let object = as_written(target.clone(), real, job.ty);
+        (Some(object), Observation::Present(real.clone()), outcome)
     };
     let event = StepEvent::Done { claim: begun.claim.clone(), object: object.clone() };
-    let ended =
-        Ended { object: Some(object), seen: Some(seen), ..Ended::with(job.index, outcome, None) };
+    let record = object.map_or(Left::Nothing, |object| Left::Object(Box::new(object)));
+    let ended = Ended { record, seen: Some(seen), ..Ended::with(job.index, outcome, None) };
     (event, ended, correlation)
 }
 
 /// The provider is blamed by name when its answer breaks the contract.
-fn contract(job: &Job, what: &str) -> Outcome {
-    let error = Error::new(
+fn contract(job: &Job, what: &str) -> Error {
+    Error::new(
         ErrorKind::ProviderContract,
         format!("the provider `{}` answered {what}", job.step.provider),
     )
     .at(&job.step.address)
-    .help("this is a mistake of the provider; what it answered is recorded as it is");
-    Outcome::Failed(Arc::new(error))
+    .help("this is a mistake of the provider; what it answered is recorded as it is")
 }
 
 /// Fails with the error of a provider that answered nothing.

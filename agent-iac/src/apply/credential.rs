@@ -9,7 +9,7 @@ use std::{
 
 use super::{
     Engine, Outcome, Progress,
-    batch::{Answer, Begun, Ended, first, give_up},
+    batch::{Answer, Begun, Ended, Left, first, give_up},
     executor::Run,
     values::{as_written, broken_promise, mark},
 };
@@ -31,17 +31,19 @@ use crate::{
 /// the systems in question have.
 const PROBE_BUDGET: u32 = 4;
 
+/// Why a dead credential has no proof at all.
+const UNTRIED: &str = "its value could not be opened to try it";
+
 /// Makes a secret and stages it at its place, before the system learns it.
 pub(super) async fn stage_new(run: &Run<'_>, begun: &Begun) -> Result<Secret> {
     let secret = Secret::random(&*run.engine.entropy, 32);
-    let credential = target_of(&begun.job.target)?;
+    let credential = target_of(begun.job.target.as_ref())?;
     stage(run, &begun.job.step.address, credential, &begun.claim, &secret).await?;
     Ok(secret)
 }
 
-fn target_of(target: &Option<Managed>) -> Result<&CredentialRecord> {
+fn target_of(target: Option<&Managed>) -> Result<&CredentialRecord> {
     target
-        .as_ref()
         .and_then(|target| target.credential.as_ref())
         .ok_or_else(|| Error::new(ErrorKind::Bug, "a credential's step has no place to deliver to"))
 }
@@ -151,6 +153,15 @@ pub(super) async fn install(
             return Err(fail(error));
         }
     };
+    // From here on consumers may read it, so whatever fails leaves it alive,
+    // and the step open for the next run.
+    let fail = |error: Error| {
+        let doubt = Error::new(ErrorKind::InDoubt, "the new credential may be promoted already")
+            .at(address)
+            .help("the next run goes on with it")
+            .caused_by(error.chain());
+        fail(doubt)
+    };
     let promoted = run
         .engine
         .persist(|| deliver.promote(credential.place.path(), claim))
@@ -177,7 +188,9 @@ pub(super) async fn install(
 }
 
 fn at_generation(mut entries: Vec<Entry>, generation: u32) -> Vec<Entry> {
-    entries.iter_mut().for_each(|entry| entry.generation = Some(generation));
+    for entry in &mut entries {
+        entry.generation = Some(generation);
+    }
     entries
 }
 
@@ -292,7 +305,7 @@ pub(super) async fn conclude(run: &Run<'_>, begun: Begun, answer: Answer) -> End
     };
     match install(run, fresh, &secret, staged).await {
         Ok((record, version, outcome)) => Ended {
-            object: Some(Some(record)),
+            record: Left::Object(Box::new(record)),
             seen: Some(Observation::Present(object)),
             ..Ended::with(begun.job.index, outcome, Some(version))
         },
@@ -318,7 +331,7 @@ pub(super) async fn staged_by(
 }
 
 async fn discard(run: &Run<'_>, begun: &Begun) {
-    let Ok(credential) = target_of(&begun.job.target) else { return };
+    let Ok(credential) = target_of(begun.job.target.as_ref()) else { return };
     if let Ok(deliver) = run.engine.deliver(credential.place.store()) {
         // What stays behind is pending: no consumer reads it, and the next
         // delivery to this place replaces it.
@@ -486,11 +499,11 @@ async fn conclude_revocation(run: &Run<'_>, begun: Begun, answer: Answer) -> End
                 // the system's own look-up is all that can be had.
                 _ if undeclared => Outcome::Done,
                 Some(proof) => Outcome::Unproved(unproved_because(&proof)),
-                None => Outcome::Unproved("its value could not be opened to try it".into()),
+                None => Outcome::Unproved(UNTRIED.into()),
             };
-            let object = if begun.job.is_deposed() { None } else { Some(None) };
+            let record = if begun.job.is_deposed() { Left::AsItWas } else { Left::Nothing };
             Ended {
-                object,
+                record,
                 seen: Some(Observation::Absent),
                 ..Ended::with(begun.job.index, outcome, Some(version))
             }
@@ -623,15 +636,14 @@ pub(super) async fn unproved(
     run: &Run<'_>,
     state: &State,
     ending: &BTreeMap<&Instance, Cause>,
-) -> BTreeMap<Instance, (BTreeSet<Address>, BTreeMap<Address, String>)> {
+) -> Result<BTreeMap<Instance, (BTreeSet<Address>, BTreeMap<Address, String>)>> {
     let mut found: BTreeMap<Instance, (BTreeSet<Address>, BTreeMap<Address, String>)> =
         BTreeMap::new();
     // Nothing that was revoked before the first of them began to leave matters.
     let begun = |instance: &&Instance| Some(state.agents.get(*instance)?.leaving?.batch);
     let mut from = ending.keys().filter_map(begun).min().unwrap_or(1);
     loop {
-        let page = run.engine.persist(|| run.engine.ledger.batches(from, 1_000)).await;
-        let Ok(page) = page else { break };
+        let page = run.engine.persist(|| run.engine.ledger.batches(from, 1_000)).await?;
         let Some(last) = page.last() else { break };
         from = last.header.sequence + 1;
         for entry in page.iter().flat_map(|batch| &batch.entries) {
@@ -650,6 +662,13 @@ pub(super) async fn unproved(
                 Event::Credential(CredentialEvent::Revoked { proof: Some(proof), .. }) => {
                     open.insert(address.clone(), unproved_because(proof));
                 }
+                // One whose value could not be opened was never tried; one
+                // without a generation was lost, and nobody could.
+                Event::Credential(CredentialEvent::Revoked { proof: None, .. })
+                    if entry.generation.is_some() && !proved.contains(address) =>
+                {
+                    open.insert(address.clone(), UNTRIED.into());
+                }
                 Event::Credential(CredentialEvent::Promoted { .. }) => {
                     proved.remove(address);
                     open.remove(address);
@@ -658,5 +677,5 @@ pub(super) async fn unproved(
             }
         }
     }
-    found
+    Ok(found)
 }

@@ -22,13 +22,16 @@ use crate::{
     address::{Address, Instance},
     error::{Error, ErrorKind, Result},
     ledger::{
-        Append, Entry, Managed, OpenStep, Query, Record, RunEvent, RunId, RunPurpose, State,
+        Append, Entry, Lease, Managed, OpenStep, Query, Record, RunEvent, RunId, RunPurpose, State,
         StepEvent, Summary, Take,
     },
     plan::{Action, CredentialTarget},
-    provider::{Object, Observation, Recovery, Reference, Settled, Written},
+    provider::{Mark, Object, Observation, Recovery, Reference, Settled, Written},
     schema::{Kind, ResourceType},
 };
+
+/// A step whose end is not recorded, with its address and the whole record.
+type Doubt<'s> = (&'s Address, &'s Record, &'s OpenStep);
 
 /// Settles what dead runs left in doubt.
 ///
@@ -37,38 +40,56 @@ use crate::{
 /// When the ledger cannot be read or written. What cannot be settled stands in
 /// the report.
 pub(crate) async fn recover(engine: &Engine, context: &RunContext) -> Result<Report> {
-    let state = engine.persist(|| engine.ledger.state(&Query::Everything)).await?;
-    let alive: BTreeSet<RunId> = engine
-        .persist(|| engine.ledger.leases())
-        .await?
-        .into_iter()
-        .map(|lease| lease.run)
-        .collect();
-    let dead: BTreeSet<&RunId> = state.runs.keys().filter(|run| !alive.contains(run)).collect();
-    let open: Vec<(&Address, &Record, &OpenStep)> = state
-        .records
-        .iter()
-        .filter_map(|(address, record)| Some((address, record, record.open.as_ref()?)))
-        // A step whose run has ended, in doubt as it was, is nobody's either.
-        .filter(|(.., open)| !alive.contains(&open.run))
-        .collect();
+    let before = engine.persist(|| engine.ledger.state(&Query::Everything)).await?;
+    let alive = engine.persist(|| engine.ledger.leases()).await?;
+    let (dead, open) = left_behind(&before, &alive);
     if dead.is_empty() && open.is_empty() {
         return Ok(Report::default());
     }
-    let Some(run) = take_over(engine, context, &state, &dead, &open).await? else {
+    let Some(run) = take_over(engine, context, &before, &dead, &open).await? else {
         return Ok(Report::default());
     };
+    // Before the leases were taken, others may have settled some of it, or a
+    // run may just have ended by itself.
+    let state = engine.persist(|| engine.ledger.state(&Query::Everything)).await?;
+    let dead: BTreeSet<&RunId> =
+        dead.into_iter().filter(|run| state.runs.contains_key(*run)).collect();
+    let open: Vec<Doubt<'_>> = open
+        .into_iter()
+        .filter_map(|(address, _, seen)| {
+            let record = state.records.get(address)?;
+            let step = record.open.as_ref().filter(|step| step.claim == seen.claim)?;
+            Some((address, record, step))
+        })
+        .collect();
     let mut report = Report { run: Some(run.id.clone()), ..Report::default() };
-    let mut groups: BTreeMap<(&str, &str), Vec<(&Address, &Record, &OpenStep)>> = BTreeMap::new();
+    let mut groups: BTreeMap<(&str, &str), Vec<Doubt<'_>>> = BTreeMap::new();
     for (address, record, step) in open {
         let group = (step.provider.as_str(), step.resource_type.as_str());
         groups.entry(group).or_default().push((address, record, step));
     }
     for ((provider, ty), steps) in groups {
-        settle_group(&run, provider, ty, &steps, &mut report).await;
+        // Work of a dead run may land for longer than a lease lasts.
+        run.holding(settle_group(&run, provider, ty, &steps, &mut report)).await;
     }
     conclude(&run, &state, &dead, &report).await?;
     Ok(report)
+}
+
+/// The runs that are dead, and the steps that are nobody's any more: of a run
+/// that has ended in doubt, or that has lost its lease of the agent.
+fn left_behind<'s>(state: &'s State, alive: &[Lease]) -> (BTreeSet<&'s RunId>, Vec<Doubt<'s>>) {
+    let runs: BTreeSet<&RunId> = alive.iter().map(|lease| &lease.run).collect();
+    let held: BTreeSet<(&Instance, &RunId)> =
+        alive.iter().map(|lease| (&lease.instance, &lease.run)).collect();
+    let dead = state.runs.keys().filter(|run| !runs.contains(run)).collect();
+    let open = state
+        .records
+        .iter()
+        .filter_map(|(address, record)| Some((address, record, record.open.as_ref()?)))
+        .filter(|(address, _, step)| !held.contains(&(address.instance(), &step.run)))
+        .collect();
+    (dead, open)
 }
 
 /// Takes the leases of everything that dead runs left behind. `None` when
@@ -78,7 +99,7 @@ async fn take_over<'a>(
     context: &'a RunContext,
     state: &State,
     dead: &BTreeSet<&RunId>,
-    open: &[(&Address, &Record, &OpenStep)],
+    open: &[Doubt<'_>],
 ) -> Result<Option<Run<'a>>> {
     let mut instances: BTreeSet<Instance> =
         open.iter().map(|(address, ..)| address.instance().clone()).collect();
@@ -125,7 +146,7 @@ async fn settle_group(
     run: &Run<'_>,
     provider: &str,
     type_name: &str,
-    steps: &[(&Address, &Record, &OpenStep)],
+    steps: &[Doubt<'_>],
     report: &mut Report,
 ) {
     let settled = match settle(run, provider, type_name, steps).await {
@@ -159,7 +180,7 @@ async fn settle(
     run: &Run<'_>,
     provider: &str,
     type_name: &str,
-    steps: &[(&Address, &Record, &OpenStep)],
+    steps: &[Doubt<'_>],
 ) -> Result<Vec<Settled>> {
     let engine = run.engine;
     let ty = engine.resource_type(type_name)?;
@@ -178,9 +199,9 @@ async fn settle(
             let read = engine.persist(|| writer.read(&references)).await?;
             let mut read = read.into_iter();
             let mut settled = Vec::new();
-            for ((.., step), asked) in steps.iter().zip(asked) {
+            for ((address, _, step), asked) in steps.iter().zip(asked) {
                 settled.push(match asked.and_then(|_| read.next()) {
-                    Some(now) => by_sight(step, now, ty),
+                    Some(now) => by_sight(step, now, ty, &run.mark(address)),
                     None => {
                         Settled::Unknown("this provider cannot tell what became of a write".into())
                     }
@@ -206,11 +227,7 @@ async fn settle(
 /// Waits until no work of the dead run can land any more. Its last write may
 /// have gone out long after the step was begun and just before the run died,
 /// so the whole time is waited from now.
-async fn wait_until_settled(
-    run: &Run<'_>,
-    within: std::time::Duration,
-    steps: &[(&Address, &Record, &OpenStep)],
-) {
+async fn wait_until_settled(run: &Run<'_>, within: std::time::Duration, steps: &[Doubt<'_>]) {
     if let Some((address, ..)) = steps.first().filter(|_| !within.is_zero()) {
         run.tell(&Progress::Settling { address: (*address).clone(), wait: within });
         run.engine.clock.sleep(within).await;
@@ -236,8 +253,14 @@ fn reference(step: &OpenStep, ty: &'static ResourceType, recovery: Recovery) -> 
 }
 
 /// What became of a step, as the object itself shows it.
-fn by_sight(step: &OpenStep, now: Observation, ty: &'static ResourceType) -> Settled {
+fn by_sight(step: &OpenStep, now: Observation, ty: &'static ResourceType, ours: &Mark) -> Settled {
     match (now, &step.target) {
+        // Somebody else made an object with this key meanwhile.
+        (Observation::Present(object), Some(_))
+            if step.id.is_none() && object.mark.as_ref().is_some_and(|mark| mark != ours) =>
+        {
+            Settled::NotDone
+        }
         (Observation::Unread(why), _) => Settled::Unknown(why),
         (Observation::Absent, None) => Settled::Done(Written { object: None, correlation: None }),
         (Observation::Absent, Some(_)) | (Observation::Present(_), None) => Settled::NotDone,
@@ -275,6 +298,10 @@ async fn conclude_step(
             );
             Ok(Outcome::InDoubt(std::sync::Arc::new(error.at(address))))
         }
+        // It is in no record but this step, so it would live on unknown.
+        Settled::NotDone if credential && is_stray(record, step) => {
+            revoke_again(run, address, record, step, ty).await
+        }
         Settled::NotDone => {
             if credential {
                 discard(run, step).await?;
@@ -302,6 +329,32 @@ async fn conclude_step(
             }
         },
     }
+}
+
+/// Whether a step revokes a credential that nothing else records: one that was
+/// issued and then lost.
+fn is_stray(record: &Record, step: &OpenStep) -> bool {
+    let recorded = |id: &String| record.deposed.iter().chain(&record.object).any(|o| o.id == *id);
+    step.deposed && step.target.is_none() && step.id.as_ref().is_some_and(|id| !recorded(id))
+}
+
+async fn revoke_again(
+    run: &Run<'_>,
+    address: &Address,
+    record: &Record,
+    step: &OpenStep,
+    ty: &'static ResourceType,
+) -> Result<Outcome> {
+    let stray = Stray {
+        address,
+        provider: &step.provider,
+        ty,
+        claim: &step.claim,
+        id: step.id.clone().unwrap_or_default(),
+        version: record.version,
+    };
+    credential::revoke_stray(run, stray, "its run died before it was carried out", false).await?;
+    Ok(Outcome::Done)
 }
 
 async fn append(run: &Run<'_>, address: &Address, version: u64, event: StepEvent) -> Result<u64> {
@@ -437,7 +490,11 @@ async fn conclude(
             fence: Some(run.fence.clone()),
             ..Append::default()
         };
-        run.engine.ledger.append(append).await?;
+        match run.engine.persist(|| run.engine.ledger.append(append.clone())).await {
+            // An earlier attempt, whose answer was lost, has recorded it.
+            Err(error) if error.kind() == ErrorKind::InvalidInput => {}
+            other => drop(other?),
+        }
     }
     run.append(BTreeMap::new(), vec![ended(report.summary)]).await?;
     run.engine.persist(|| run.engine.ledger.release(&run.fence)).await?;

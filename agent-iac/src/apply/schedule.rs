@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use crate::plan::Step;
+use crate::{address::Address, plan::Step};
 
 /// Steps that wait for others, grouped into batches as they become ready.
 ///
@@ -14,6 +14,10 @@ pub(super) struct Schedule {
     /// Batches under way, by provider.
     running: BTreeMap<String, usize>,
     skipped: BTreeSet<usize>,
+    addresses: Vec<Address>,
+    /// Addresses with a step under way. Two steps of one address change one
+    /// record, so the second rests on what the first one leaves.
+    busy: BTreeSet<Address>,
 }
 
 impl Schedule {
@@ -28,6 +32,8 @@ impl Schedule {
             ready: BTreeMap::new(),
             running: BTreeMap::new(),
             skipped: BTreeSet::new(),
+            addresses: steps.iter().map(|step| step.address.clone()).collect(),
+            busy: BTreeSet::new(),
         };
         for (index, step) in steps.iter().enumerate() {
             if schedule.waiting[index] == 0 {
@@ -54,16 +60,23 @@ impl Schedule {
             .iter()
             .find(|((provider, _), steps)| {
                 let running = self.running.get(provider).copied().unwrap_or_default();
-                !steps.is_empty() && running < concurrent(provider).max(1)
+                running < concurrent(provider).max(1)
+                    && steps.iter().any(|index| !self.busy.contains(&self.addresses[*index]))
             })
             .map(|(queue, _)| queue.clone())?;
         let steps = self.ready.get_mut(&queue)?;
+        let limit = limit(&queue.0, &queue.1).max(1);
         let mut batch = Vec::new();
-        while batch.len() < limit(&queue.0, &queue.1).max(1) {
-            match steps.pop_first() {
-                Some(index) => batch.push(index),
-                None => break,
+        for index in steps.iter().copied() {
+            if batch.len() == limit {
+                break;
             }
+            if self.busy.insert(self.addresses[index].clone()) {
+                batch.push(index);
+            }
+        }
+        for index in &batch {
+            steps.remove(index);
         }
         if steps.is_empty() {
             self.ready.remove(&queue);
@@ -72,8 +85,11 @@ impl Schedule {
         Some(batch)
     }
 
-    /// A batch of this provider has ended.
-    pub(super) fn free(&mut self, provider: &str) {
+    /// A batch of this provider has ended, with these steps.
+    pub(super) fn free(&mut self, provider: &str, steps: impl Iterator<Item = usize>) {
+        for index in steps {
+            self.busy.remove(&self.addresses[index]);
+        }
         if let Some(running) = self.running.get_mut(provider) {
             *running -= 1;
         }
@@ -154,27 +170,43 @@ mod tests {
         }
     }
 
+    /// Steps that each have an address of their own.
+    fn apart<const N: usize>(mut steps: [Step; N]) -> [Step; N] {
+        for (index, step) in steps.iter_mut().enumerate() {
+            step.address = format!("a.r{index}").parse().unwrap();
+        }
+        steps
+    }
+
     fn next(schedule: &mut Schedule) -> Option<Vec<usize>> {
         schedule.next_batch(|_, _| 2, |_| 1)
     }
 
     #[test]
     fn batches_are_of_one_type_and_no_larger_than_the_provider_takes() {
-        let steps =
-            [step("p", "t", &[]), step("p", "u", &[]), step("p", "t", &[]), step("p", "t", &[])];
+        let steps = apart([
+            step("p", "t", &[]),
+            step("p", "u", &[]),
+            step("p", "t", &[]),
+            step("p", "t", &[]),
+        ]);
         let mut schedule = Schedule::new(&steps);
         assert_eq!(next(&mut schedule), Some(vec![0, 2]));
         assert_eq!(next(&mut schedule), None, "one batch at a time for this provider");
-        schedule.free("p");
+        schedule.free("p", [].into_iter());
         assert_eq!(next(&mut schedule), Some(vec![3]));
-        schedule.free("p");
+        schedule.free("p", [].into_iter());
         assert_eq!(next(&mut schedule), Some(vec![1]));
     }
 
     #[test]
     fn a_provider_that_is_busy_holds_no_other_up() {
-        let steps =
-            [step("p", "t", &[]), step("p", "t", &[]), step("p", "t", &[]), step("q", "t", &[])];
+        let steps = apart([
+            step("p", "t", &[]),
+            step("p", "t", &[]),
+            step("p", "t", &[]),
+            step("q", "t", &[]),
+        ]);
         let mut schedule = Schedule::new(&steps);
         assert_eq!(next(&mut schedule), Some(vec![0, 1]));
         assert_eq!(next(&mut schedule), Some(vec![3]));
@@ -183,11 +215,11 @@ mod tests {
 
     #[test]
     fn a_step_is_ready_when_all_that_it_waits_for_is_done_and_not_before() {
-        let steps = [step("p", "t", &[]), step("q", "t", &[]), step("p", "u", &[0, 1])];
+        let steps = apart([step("p", "t", &[]), step("q", "t", &[]), step("p", "u", &[0, 1])]);
         let mut schedule = Schedule::new(&steps);
         assert_eq!(next(&mut schedule), Some(vec![0]));
         assert_eq!(next(&mut schedule), Some(vec![1]));
-        schedule.free("p");
+        schedule.free("p", [].into_iter());
         schedule.done(0, &steps);
         assert_eq!(next(&mut schedule), None);
         schedule.done(1, &steps);
@@ -196,39 +228,51 @@ mod tests {
 
     #[test]
     fn a_failure_skips_what_depends_on_it_by_whatever_way_once() {
-        let steps = [
+        let steps = apart([
             step("p", "t", &[]),
             step("p", "u", &[0]),
             step("p", "u", &[1]),
             step("p", "u", &[0, 4]),
             step("p", "t", &[]),
-        ];
+        ]);
         let mut schedule = Schedule::new(&steps);
         assert_eq!(next(&mut schedule), Some(vec![0, 4]));
         assert_eq!(schedule.failed(0), [1, 2, 3]);
         schedule.done(4, &steps);
-        schedule.free("p");
+        schedule.free("p", [].into_iter());
         assert_eq!(next(&mut schedule), None, "what was skipped is never ready");
         assert!(schedule.failed(4).is_empty(), "and is skipped once");
     }
 
     #[test]
     fn a_stop_leaves_out_everything_that_was_not_taken() {
-        let steps = [step("p", "t", &[]), step("p", "u", &[]), step("p", "u", &[0])];
+        let steps = apart([step("p", "t", &[]), step("p", "u", &[]), step("p", "u", &[0])]);
         let mut schedule = Schedule::new(&steps);
         assert_eq!(next(&mut schedule), Some(vec![0]));
         schedule.done(0, &steps);
         assert_eq!(schedule.drain(&BTreeSet::from([0])), [1, 2]);
-        schedule.free("p");
+        schedule.free("p", [].into_iter());
         assert_eq!(next(&mut schedule), None);
     }
 
     #[test]
     fn a_step_that_was_recorded_at_the_begin_is_not_taken_again() {
-        let steps = [step("p", "t", &[]), step("p", "t", &[0])];
+        let steps = apart([step("p", "t", &[]), step("p", "t", &[0])]);
         let mut schedule = Schedule::new(&steps);
         schedule.done(0, &steps);
         assert_eq!(next(&mut schedule), Some(vec![1]));
+    }
+
+    #[test]
+    fn two_steps_of_one_address_are_never_under_way_together() {
+        let mut steps = [step("sim", "key", &[]), step("sim", "key", &[]), step("sim", "key", &[])];
+        steps[2].address = "b.key".parse().unwrap();
+        let mut schedule = Schedule::new(&steps);
+        assert_eq!(schedule.next_batch(|_, _| 10, |_| 10), Some(vec![0, 2]));
+        assert_eq!(schedule.next_batch(|_, _| 10, |_| 10), None);
+        schedule.free("sim", [0, 2].into_iter());
+        schedule.done(0, &steps);
+        assert_eq!(schedule.next_batch(|_, _| 10, |_| 10), Some(vec![1]));
     }
 
     proptest! {
@@ -245,7 +289,8 @@ mod tests {
                 .enumerate()
                 .map(|(index, (provider, ty, after, _))| {
                     let after: Vec<usize> = after.iter().copied().filter(|a| *a < index).collect();
-                    step(["p", "q"][*provider], ["t", "u"][*ty], &after)
+                    let address = format!("a.r{index}").parse().unwrap();
+                    Step { address, ..step(["p", "q"][*provider], ["t", "u"][*ty], &after) }
                 })
                 .collect();
             let fails = |index: usize| nodes[index].3;
@@ -267,7 +312,7 @@ mod tests {
                     }
                 }
                 let Some(batch) = running.pop() else { break };
-                schedule.free(&steps[batch[0]].provider);
+                schedule.free(&steps[batch[0]].provider, batch.iter().copied());
                 for index in batch {
                     prop_assert!(!done.contains(&index) && !not_done.contains(&index));
                     if fails(index) {

@@ -193,6 +193,10 @@ impl Blueprint {
     }
 
     /// The digest of the canonical bytes.
+    ///
+    /// # Panics
+    ///
+    /// Never: validation, the only way to a blueprint, computes it.
     pub fn digest(&self) -> Digest {
         self.digest.expect("validation computes the digest")
     }

@@ -93,7 +93,9 @@ fn property(fleet: &mut Fleet, resource: usize, name: &str, node: Node) {
 fn the_names_of_fleet_and_environment_are_checked() {
     check(
         |fleet| fleet.name = "Billing\u{202e}".into(),
-        expect![[r#"error[IAC0001]: `Billing\u{202e}` is not the name of a fleet; use a-z, 0-9 and dashes, a letter first, at most 63 bytes"#]],
+        expect![[
+            r#"error[IAC0001]: `Billing\u{202e}` is not the name of a fleet; use a-z, 0-9 and dashes, a letter first, at most 63 bytes"#
+        ]],
     );
     let problems = Fleet::new("billing").blueprint("").unwrap_err();
     assert_eq!(problems.iter().count(), 1);

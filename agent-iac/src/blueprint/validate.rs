@@ -174,7 +174,9 @@ fn check_resource(
     }
     let credential = check_credential(fleet, &address, declared, problems);
     let mut dependencies = declared.terms.depends_on.clone();
-    properties.values().for_each(|node| dependencies.extend(node.addresses()));
+    for node in properties.values() {
+        dependencies.extend(node.addresses());
+    }
     let access = ty.access.map_or(Access::NONE, |access| access(&properties));
     Some((
         address,

@@ -40,7 +40,7 @@ impl Deployment {
             run: RunId::random(&*self.entropy),
             instances: vec![instance.clone()],
             holder: context.holder.clone(),
-            ttl: std::time::Duration::from_secs(60),
+            ttl: std::time::Duration::from_mins(1),
             force: true,
         };
         // Taking the lease keeps a run that is under way from going on with
@@ -50,7 +50,7 @@ impl Deployment {
         if let Some(fence) = &taken.fence {
             self.ledger.release(fence).await?;
         }
-        let engine = self.engine()?;
+        let engine = self.engine();
         let mut report = apply::recover(&engine, context).await?;
         let blueprint = Blueprint::without_agents(&self.fleet, &self.environment)?;
         let request = PlanRequest {
@@ -60,8 +60,13 @@ impl Deployment {
         let plan = self.plan_for(&blueprint, &request).await?;
         let authority =
             Authority::Emergency { actor: context.actor.clone(), reason: reason.to_owned() };
-        let authorised =
-            Authorised { plan: &plan, authority, purpose: RunPurpose::Kill, force: true };
+        let authorised = Authorised {
+            plan: &plan,
+            authority,
+            proposer: None,
+            purpose: RunPurpose::Kill,
+            force: true,
+        };
         let done = apply::run(&engine, authorised, context).await?;
         report.run = done.run.or(report.run);
         report.left = done.left;

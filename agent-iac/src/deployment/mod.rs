@@ -28,7 +28,6 @@ use crate::{
     ledger::{Append, Authority, Entry, Ledger, PlanEvent, Query, RunPurpose, State},
     plan::{Observations, Options, Plan, SavedPlan, plan},
     provider::Provider,
-    schema::ResourceType,
     vault::SecretStore,
 };
 
@@ -165,7 +164,7 @@ impl Deployment {
         let wanted_or_needed = |instance: &Instance| wanted(instance) || closure.contains(instance);
         let observations = self.refresh(blueprint, &state, &wanted_or_needed).await;
         let mut options = Options::new(self.clock.now());
-        options.targets = targets.clone();
+        options.targets.clone_from(targets);
         options.max_leaving = request.max_leaving;
         Ok(plan(blueprint, &state, &observations, &options))
     }
@@ -189,7 +188,7 @@ impl Deployment {
     /// stands in the report.
     pub async fn recover(&self, context: &RunContext) -> Result<Report> {
         self.state().await?;
-        apply::recover(&self.engine()?, context).await
+        apply::recover(&self.engine(), context).await
     }
 
     /// Applies a plan that `context` acknowledges by its digest.
@@ -211,8 +210,10 @@ impl Deployment {
         }
         let authority =
             Authority::Acknowledged { digest: saved.digest(), actor: context.actor.clone() };
-        let authorised = Authorised { plan, authority, purpose: RunPurpose::Apply, force: false };
-        apply::run(&self.engine()?, authorised, context).await
+        let proposer = saved.proposer().cloned();
+        let authorised =
+            Authorised { plan, authority, proposer, purpose: RunPurpose::Apply, force: false };
+        apply::run(&self.engine(), authorised, context).await
     }
 
     async fn check_plan(&self, saved: &SavedPlan, context: &RunContext) -> Result<()> {
@@ -292,10 +293,11 @@ impl Deployment {
         let authorised = Authorised {
             plan: &plan,
             authority: Authority::Standing { digest: blueprint.digest() },
+            proposer: None,
             purpose: RunPurpose::Revert,
             force: false,
         };
-        apply::run(&self.engine()?, authorised, context).await
+        apply::run(&self.engine(), authorised, context).await
     }
 
     /// The live, typed form of an agent: its struct, filled with what exists.
@@ -303,7 +305,11 @@ impl Deployment {
     /// # Errors
     ///
     /// When the ledger cannot be read, or a resource does not exist.
-    pub async fn agent<A: Agent>(&self, handle: &Handle<A>) -> Result<A> {
+    pub async fn agent<A: Agent>(&self, handle: &Handle<A>) -> Result<A>
+    where
+        A::Inputs: Sync,
+        A::References: Sync,
+    {
         let query = Query::Agents(vec![handle.instance().clone()]);
         let state = self.ledger.state(&query).await?;
         let mut values = BTreeMap::new();
@@ -320,22 +326,14 @@ impl Deployment {
     }
 
     /// The handles that write; opened by what applies, and by nothing else.
-    fn engine(&self) -> Result<Engine> {
-        let mut types: BTreeMap<String, &'static ResourceType> = BTreeMap::new();
-        for provider in self.providers.values() {
-            // A provider that is away shows itself when it is written to.
-            if let Ok(observers) = provider.observers() {
-                types.extend(observers.types().map(|ty| (ty.name.to_owned(), ty)));
-            }
-        }
-        Ok(Engine::new(
+    fn engine(&self) -> Engine {
+        Engine::new(
             (self.fleet.name(), &self.environment),
             Arc::clone(&self.ledger),
             (Arc::clone(&self.clock), Arc::clone(&self.entropy)),
             &self.providers,
             self.stores.clone(),
-            types,
-        ))
+        )
     }
 
     /// Refuses a ledger of another fleet or environment, and one that is older

@@ -107,9 +107,10 @@ pub(crate) async fn refresh(
     };
     let answers = join_all(questions.into_iter().map(|((provider, ty), questions)| {
         let observe = observers.get(provider).and_then(|observers| observers.of(ty)).cloned();
-        let missing = match observers.contains_key(provider) {
-            true => format!("the provider `{provider}` does not know the type `{ty}`"),
-            false => why(provider),
+        let missing = if observers.contains_key(provider) {
+            format!("the provider `{provider}` does not know the type `{ty}`")
+        } else {
+            why(provider)
         };
         async move {
             let answers = ask(provider, observe.as_ref(), &missing, &questions.references).await;

@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use super::{Action, Part, Step};
+use super::{Action, Part, Reason, Step};
 use crate::{address::Address, schema::Kind};
 
 /// The steps of one address, by what they do to the object.
@@ -14,8 +14,8 @@ struct Of {
     suspend: Option<usize>,
     /// Lets it act again.
     resume: Option<usize>,
-    /// Removes it.
-    remove: Option<usize>,
+    /// Remove it, or objects that were replaced before and are still there.
+    remove: Vec<usize>,
 }
 
 /// What each address needs, as it is desired and as it is recorded.
@@ -34,7 +34,7 @@ pub(super) struct Needs<'a> {
 pub(super) fn order(steps: Vec<Step>, needs: &Needs<'_>) -> Vec<Step> {
     let mut edges = vec![BTreeSet::new(); steps.len()];
     connect(&steps, needs, &mut edges);
-    sort(steps, edges)
+    sort(steps, &edges)
 }
 
 fn connect(steps: &[Step], needs: &Needs<'_>, edges: &mut [BTreeSet<usize>]) {
@@ -44,7 +44,7 @@ fn connect(steps: &[Step], needs: &Needs<'_>, edges: &mut [BTreeSet<usize>]) {
         match (step.action, step.part) {
             (Action::Suspend, _) => of.suspend = Some(index),
             (Action::Resume, _) => of.resume = Some(index),
-            (Action::Delete, _) | (_, Part::Remove) => of.remove = Some(index),
+            (Action::Delete, _) | (_, Part::Remove) => of.remove.push(index),
             _ => of.make = Some(index),
         }
     }
@@ -57,13 +57,20 @@ fn connect(steps: &[Step], needs: &Needs<'_>, edges: &mut [BTreeSet<usize>]) {
     };
     for of in by_address.values() {
         wait(of.resume, of.make);
-        wait(of.remove, of.suspend);
-        // The two halves of a replacement.
-        if let (Some(make), Some(remove)) = (of.make, of.remove) {
-            if steps[make].action == Action::ReplaceDeleteFirst {
-                wait(Some(make), Some(remove));
-            } else {
-                wait(Some(remove), Some(make));
+        for remove in of.remove.iter().copied() {
+            wait(Some(remove), of.suspend);
+            // What was replaced by an earlier run is in nobody's way, but for
+            // a system that has no room for another new one.
+            if steps[remove].reason == Reason::Deposed {
+                continue;
+            }
+            // The two halves of a replacement.
+            if let Some(make) = of.make {
+                if steps[make].action == Action::ReplaceDeleteFirst {
+                    wait(Some(make), Some(remove));
+                } else {
+                    wait(Some(remove), Some(make));
+                }
             }
         }
     }
@@ -76,7 +83,7 @@ fn connect(steps: &[Step], needs: &Needs<'_>, edges: &mut [BTreeSet<usize>]) {
             let create_first =
                 needed.make.is_some_and(|m| steps[m].action == Action::ReplaceCreateFirst);
             if create_first {
-                wait(needed.remove, of.make);
+                needed.remove.iter().for_each(|remove| wait(Some(*remove), of.make));
             }
         }
         for needed in needs.recorded.get(address).into_iter().flat_map(|needed| needed.iter()) {
@@ -85,8 +92,13 @@ fn connect(steps: &[Step], needs: &Needs<'_>, edges: &mut [BTreeSet<usize>]) {
             // and only points to it can follow no sooner than the new stands.
             let delete_first =
                 needed.make.is_some_and(|m| steps[m].action == Action::ReplaceDeleteFirst);
-            wait(needed.remove, of.remove.or(of.make.filter(|_| !delete_first)));
-            wait(of.remove, needed.suspend);
+            for remove in needed.remove.iter().copied() {
+                if of.remove.is_empty() && !delete_first {
+                    wait(Some(remove), of.make);
+                }
+                of.remove.iter().for_each(|before| wait(Some(remove), Some(*before)));
+            }
+            of.remove.iter().for_each(|remove| wait(Some(*remove), needed.suspend));
         }
     }
     safe_order_of_leaving(steps, &mut wait);
@@ -133,14 +145,19 @@ fn safe_order_of_leaving(steps: &[Step], wait: &mut impl FnMut(Option<usize>, Op
 
 /// Kahn's algorithm; among the steps that are ready, the one of the smallest
 /// address comes first, so that the order is the same on every machine.
-fn sort(steps: Vec<Step>, edges: Vec<BTreeSet<usize>>) -> Vec<Step> {
+fn sort(steps: Vec<Step>, edges: &[BTreeSet<usize>]) -> Vec<Step> {
     let mut waiting: Vec<usize> = edges.iter().map(BTreeSet::len).collect();
     let mut followers = vec![Vec::new(); steps.len()];
     for (index, before) in edges.iter().enumerate() {
-        before.iter().for_each(|b| followers[*b].push(index));
+        for b in before {
+            followers[*b].push(index);
+        }
     }
-    let name =
-        |index: usize| (&steps[index].address, steps[index].part, steps[index].action, index);
+    let name = |index: usize| {
+        let step = &steps[index];
+        // What was replaced goes first, to make room for another new one.
+        (&step.address, step.reason != Reason::Deposed, step.part, step.action, index)
+    };
     let mut ready: BTreeSet<_> = (0..steps.len()).filter(|i| waiting[*i] == 0).map(name).collect();
     let mut position = vec![usize::MAX; steps.len()];
     let mut sequence = Vec::with_capacity(steps.len());
@@ -172,12 +189,7 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
-    use crate::{
-        access::AccessChange,
-        address::Instance,
-        plan::{Reason, Risk},
-        provider::Observation,
-    };
+    use crate::{access::AccessChange, address::Instance, plan::Risk, provider::Observation};
 
     fn address(number: usize) -> Address {
         Instance::new("a").unwrap().resource(format!("r{number}")).unwrap()

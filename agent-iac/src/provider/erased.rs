@@ -162,11 +162,12 @@ impl<R: Resource, P: Manage<R>> DynWrite for ErasedManage<R, P> {
     }
 }
 
-/// The provider's next answer; one that is missing is its fault.
+/// The provider's next answer; one that is missing is its fault, and says
+/// nothing of whether the write was carried out.
 fn next_answer<T>(answers: &mut impl Iterator<Item = Result<T>>) -> Result<T> {
     answers.next().unwrap_or_else(|| {
         Err(Error::new(
-            ErrorKind::ProviderContract,
+            ErrorKind::InDoubt,
             "the provider answered for fewer writes than it was given",
         ))
     })
@@ -192,42 +193,48 @@ pub(super) struct ErasedIssue<C, P>(pub(super) Erased<C, P>);
 enum Routed {
     Issue,
     Revoke,
-    Answered(Result<Issued>),
+    Answered(Box<Result<Issued>>),
 }
 
 #[async_trait]
 impl<C: Resource, P: Issue<C>> DynWrite for ErasedIssue<C, P> {
     async fn write(&self, batch: Vec<WriteRequest>) -> Vec<Result<Issued>> {
-        let (mut issues, mut revokes, mut routes) = (Vec::new(), Vec::new(), Vec::new());
+        let (mut to_issue, mut to_revoke, mut routes) = (Vec::new(), Vec::new(), Vec::new());
         for request in batch {
             let WriteRequest { claim, mark, operation, seen: _, credential } = request;
             routes.push(match (operation, credential) {
                 (Operation::Create(values), Some((generation, secret))) => {
                     match spec::<C>(&values) {
                         Ok(desired) => {
-                            issues.push(IssueRequest { claim, mark, generation, desired, secret });
+                            to_issue.push(IssueRequest {
+                                claim,
+                                mark,
+                                generation,
+                                desired,
+                                secret,
+                            });
                             Routed::Issue
                         }
-                        Err(error) => Routed::Answered(Err(error)),
+                        Err(error) => Routed::Answered(Box::new(Err(error))),
                     }
                 }
                 (Operation::Delete { id }, _) => {
-                    revokes.push(RevokeRequest { claim, mark, id });
+                    to_revoke.push(RevokeRequest { claim, mark, id });
                     Routed::Revoke
                 }
-                _ => Routed::Answered(Err(Error::new(
+                _ => Routed::Answered(Box::new(Err(Error::new(
                     ErrorKind::Bug,
                     "a credential is issued or revoked, and nothing else",
-                ))),
+                )))),
             });
         }
         let mut issued = Vec::new().into_iter();
-        if !issues.is_empty() {
-            issued = self.provider().issue(&issues).await.into_iter();
+        if !to_issue.is_empty() {
+            issued = self.provider().issue(&to_issue).await.into_iter();
         }
         let mut revoked = Vec::new().into_iter();
-        if !revokes.is_empty() {
-            revoked = self.provider().revoke(&revokes).await.into_iter();
+        if !to_revoke.is_empty() {
+            revoked = self.provider().revoke(&to_revoke).await.into_iter();
         }
         let plain = |written: Written| Issued { written, secret: None };
         routes
@@ -235,7 +242,7 @@ impl<C: Resource, P: Issue<C>> DynWrite for ErasedIssue<C, P> {
             .map(|route| match route {
                 Routed::Issue => next_answer(&mut issued),
                 Routed::Revoke => next_answer(&mut revoked).map(plain),
-                Routed::Answered(answer) => answer,
+                Routed::Answered(answer) => *answer,
             })
             .collect()
     }

@@ -219,78 +219,93 @@ fn expr_of<T: Property>(value: &T) -> Expr<T> {
     Expr::from_node(value.to_node())
 }
 
+// Which types fit, the trait itself says in words: a list of these
+// implementations would only hide it.
+#[diagnostic::do_not_recommend]
 impl<T: Property> IntoExpr<T> for T {
     fn into_expr(self) -> Expr<T> {
         expr_of(&self)
     }
 }
 
+#[diagnostic::do_not_recommend]
 impl<T: Property> IntoExpr<T> for &T {
     fn into_expr(self) -> Expr<T> {
         expr_of(self)
     }
 }
 
+#[diagnostic::do_not_recommend]
 impl<T: Property> IntoExpr<T> for &&T {
     fn into_expr(self) -> Expr<T> {
         expr_of(*self)
     }
 }
 
+#[diagnostic::do_not_recommend]
 impl<T> IntoExpr<T> for Expr<T> {
     fn into_expr(self) -> Expr<T> {
         self
     }
 }
 
+#[diagnostic::do_not_recommend]
 impl<T> IntoExpr<T> for &Expr<T> {
     fn into_expr(self) -> Expr<T> {
         self.clone()
     }
 }
 
+#[diagnostic::do_not_recommend]
 impl IntoExpr<String> for &str {
     fn into_expr(self) -> Expr<String> {
         Expr::from_node(text_to_node(self))
     }
 }
 
+#[diagnostic::do_not_recommend]
 impl IntoExpr<Option<String>> for &str {
     fn into_expr(self) -> Expr<Option<String>> {
         Expr::from_node(text_to_node(self))
     }
 }
 
+#[diagnostic::do_not_recommend]
 impl<T: Property> IntoExpr<Option<T>> for T {
     fn into_expr(self) -> Expr<Option<T>> {
         Expr::from_node(self.to_node())
     }
 }
 
+#[diagnostic::do_not_recommend]
 impl<T: Property> IntoExpr<Option<T>> for &T {
     fn into_expr(self) -> Expr<Option<T>> {
         Expr::from_node(self.to_node())
     }
 }
 
+#[diagnostic::do_not_recommend]
 impl<T> IntoExpr<Option<T>> for Expr<T> {
     fn into_expr(self) -> Expr<Option<T>> {
         Expr::from_node(self.node)
     }
 }
 
+#[diagnostic::do_not_recommend]
 impl<T> IntoExpr<Option<T>> for &Expr<T> {
     fn into_expr(self) -> Expr<Option<T>> {
         Expr::from_node(self.node.clone())
     }
 }
 
+#[diagnostic::do_not_recommend]
 impl<R: Resource> IntoExpr<Option<Link<R>>> for Ref<R> {
     fn into_expr(self) -> Expr<Option<Link<R>>> {
         Expr::from_node(Node::Link(self.address))
     }
 }
 
+#[diagnostic::do_not_recommend]
 impl<R: Resource> IntoExpr<Option<Link<R>>> for &Ref<R> {
     fn into_expr(self) -> Expr<Option<Link<R>>> {
         Expr::from_node(Node::Link(self.address.clone()))
@@ -306,24 +321,28 @@ fn list_of(nodes: Vec<Node>) -> Node {
     }
 }
 
+#[diagnostic::do_not_recommend]
 impl<T, U: IntoExpr<T>, const N: usize> IntoExpr<BTreeSet<T>> for [U; N] {
     fn into_expr(self) -> Expr<BTreeSet<T>> {
         Expr::from_node(list_of(self.into_iter().map(|item| item.into_expr().node).collect()))
     }
 }
 
+#[diagnostic::do_not_recommend]
 impl<T, U: IntoExpr<T>, const N: usize> IntoExpr<Vec<T>> for [U; N] {
     fn into_expr(self) -> Expr<Vec<T>> {
         Expr::from_node(list_of(self.into_iter().map(|item| item.into_expr().node).collect()))
     }
 }
 
+#[diagnostic::do_not_recommend]
 impl<R: Resource> IntoExpr<Link<R>> for Ref<R> {
     fn into_expr(self) -> Expr<Link<R>> {
         Expr::from_node(Node::Link(self.address))
     }
 }
 
+#[diagnostic::do_not_recommend]
 impl<R: Resource> IntoExpr<Link<R>> for &Ref<R> {
     fn into_expr(self) -> Expr<Link<R>> {
         Expr::from_node(Node::Link(self.address.clone()))

@@ -112,9 +112,15 @@ impl Node {
             Self::Output { address, field } => visit(address, Some(field)),
             Self::Link(address) => visit(address, None),
             Self::Concat(parts) | Self::List(parts) => {
-                parts.iter().for_each(|part| part.references(visit));
+                for part in parts {
+                    part.references(visit);
+                }
             }
-            Self::Map(entries) => entries.values().for_each(|part| part.references(visit)),
+            Self::Map(entries) => {
+                for part in entries.values() {
+                    part.references(visit);
+                }
+            }
         }
     }
 

@@ -10,7 +10,7 @@ mod plan;
 mod show;
 mod verify;
 
-use std::io::BufRead;
+use std::{io::BufRead, sync::atomic::Ordering};
 
 use clap::CommandFactory as _;
 use serde_json::json;
@@ -23,6 +23,7 @@ use super::{
 };
 use crate::{
     apply::{Report, RunContext},
+    clock::block_on,
     deployment::Deployment,
     error::Result,
     plan::render::{Document, Line, Style, count},
@@ -116,6 +117,14 @@ impl Cx<'_> {
         context.stop = self.env.stop.clone();
         context.watch = watch(self.ui, self.deployment.clock());
         context
+    }
+
+    /// Carries a run to its end, so that Ctrl-C ends it in order.
+    pub(super) fn run(&self, run: impl Future<Output = Result<Report>>) -> Result<Report> {
+        self.env.underway.store(true, Ordering::SeqCst);
+        let report = block_on(run);
+        self.env.underway.store(false, Ordering::SeqCst);
+        report
     }
 
     /// Shows what a run did, and what that amounts to.

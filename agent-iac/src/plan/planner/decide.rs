@@ -38,15 +38,35 @@ impl<'a> Planner<'a> {
             }
             let desired = &self.blueprint.resources()[address];
             if let Some((reason, repair)) = self.frozen.get(instance).cloned() {
+                self.look_at(address, desired);
                 self.block_agent(address, reason, repair);
                 continue;
             }
             if let Some(needed) = desired.dependencies.iter().find(|n| self.stuck.contains(n)) {
                 let reason = format!("it needs `{needed}`, which is blocked, leaving or in doubt");
+                self.look_at(address, desired);
                 self.block(address, reason, format!("see to `{needed}` first"));
                 continue;
             }
             self.decide(address, desired);
+        }
+    }
+
+    /// Notes how a resource is about which nothing will be done: drift is told
+    /// also where the hand is held, and what was not read is never clean.
+    fn look_at(&mut self, address: &'a Address, desired: &'a Desired) {
+        let Some(object) = self.record_of(address).and_then(|record| record.object.as_ref()) else {
+            return;
+        };
+        match self.observation_of(address).map(|observed| &observed.object) {
+            None => self.note_unread(address, "it was not looked at"),
+            Some(Observation::Unread(why)) => {
+                self.note_unread(address, format!("it could not be read: {why}"));
+            }
+            Some(Observation::Absent) => self.plan.drift.push(gone(address, object)),
+            Some(Observation::Present(real)) => {
+                self.note_drift(address, object, real, desired.resource_type);
+            }
         }
     }
 

@@ -176,7 +176,7 @@ impl<'a> Planner<'a> {
             .filter(move |(address, record)| {
                 !record.is_vacant()
                     && !blueprint.removed().contains(*address)
-                    && !blueprint.moved().get(*address).is_some_and(|to| !occupied(state, to))
+                    && blueprint.moved().get(*address).is_none_or(|to| occupied(state, to))
             })
     }
 
@@ -212,12 +212,10 @@ impl<'a> Planner<'a> {
     /// Whether, after this plan, nothing of a leaving agent is left.
     fn is_over(&self, instance: &'a Instance) -> bool {
         let Some(agent) = self.state.agents.get(instance) else { return false };
-        // A killed agent that is still declared is remembered as such, so that
-        // the next plan does not bring it back.
-        let remembered = agent.leaving.is_some_and(|leaving| leaving.cause == Cause::Killed)
-            && self.blueprint.agent(instance).is_some()
+        // That nothing is left of a killed agent was recorded before.
+        let recorded = agent.leaving.is_some_and(|leaving| leaving.ended)
             && self.records_of(instance).next().is_none();
-        !remembered
+        !recorded
             && (self.grace_is_over(instance)
                 || self.records_of(instance).all(|(_, record)| {
                     record.object.as_ref().is_none_or(|object| object.kind != Kind::Identity)
@@ -250,15 +248,23 @@ impl<'a> Planner<'a> {
                 }
                 continue;
             }
-            if self.blueprint.removed().contains(address) {
-                self.forget(address, record);
+            let moves =
+                self.blueprint.moved().get(address).is_some_and(|to| !occupied(self.state, to));
+            if moves && record.object.is_some() {
+                // Whatever is still to be done follows at the new address.
                 continue;
             }
             for old in &record.deposed {
                 self.remove_deposed(address, old);
             }
-            let moves =
-                self.blueprint.moved().get(address).is_some_and(|to| !occupied(self.state, to));
+            if self.blueprint.removed().contains(address) {
+                // What was replaced was never meant to stay, and forgotten it
+                // would live on unknown: it goes first.
+                if record.deposed.is_empty() {
+                    self.forget(address, record);
+                }
+                continue;
+            }
             let Some(object) = record.object.as_ref().filter(|_| !desired && !moves) else {
                 continue;
             };
@@ -293,21 +299,23 @@ impl<'a> Planner<'a> {
         }
     }
 
+    fn block_protected(&mut self, address: &'a Address) {
+        self.block(
+            address,
+            "it is protected, and its declaration is gone",
+            "declare it with `protect = false`, apply, and then remove it",
+        );
+    }
+
     fn remove(&mut self, address: &'a Address, object: &'a Managed, reason: Reason) {
-        let leaving = matches!(reason, Reason::Leaving { .. });
-        // What is protected is not deleted; it can be stopped all the same, or
-        // an agent could not be contained.
-        let protected = object.protect;
-        let stops = leaving && object.kind == Kind::Identity;
-        if protected {
-            self.block(
-                address,
-                "it is protected, and its declaration is gone",
-                "declare it with `protect = false`, apply, and then remove it",
-            );
-            if !stops {
-                return;
-            }
+        // Protection keeps an object from being deleted, and no agent acting
+        // that was stopped or whose time is over. Where a declaration is gone,
+        // which may be an accident, it keeps everything as it is.
+        let stops = matches!(reason, Reason::Leaving { cause: Cause::Killed | Cause::Expired })
+            && object.kind == Kind::Identity;
+        if object.protect && !stops {
+            self.block_protected(address);
+            return;
         }
         let seen = match self.observation_of(address).map(|observed| &observed.object) {
             Some(Observation::Unread(why)) => {
@@ -332,7 +340,8 @@ impl<'a> Planner<'a> {
             (Some(real), Some(ty)) => self.access_of(ty, real),
             _ => object.access.clone(),
         };
-        if stops {
+        let leaving = matches!(reason, Reason::Leaving { .. });
+        if leaving && object.kind == Kind::Identity {
             let suspends = self.capabilities(&object.provider, &object.resource_type).suspends;
             let active = seen.object().is_some_and(|real| !real.suspended);
             if suspends && active {
@@ -343,9 +352,13 @@ impl<'a> Planner<'a> {
                 step.target = Some(steps::target_of(object));
                 self.push(step);
             }
-            if protected || !self.grace_is_over(address.instance()) {
+            if !self.grace_is_over(address.instance()) {
                 return;
             }
+        }
+        if object.protect {
+            self.block_protected(address);
+            return;
         }
         let step = steps::removal(address, object, reason, seen, &access);
         self.push(step);

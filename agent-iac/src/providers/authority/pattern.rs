@@ -185,18 +185,21 @@ macro_rules! text_property {
             }
         }
 
+        #[diagnostic::do_not_recommend]
         impl IntoExpr<$name> for &str {
             fn into_expr(self) -> Expr<$name> {
                 Expr::from_node(self.to_owned().to_node())
             }
         }
 
+        #[diagnostic::do_not_recommend]
         impl IntoExpr<$name> for String {
             fn into_expr(self) -> Expr<$name> {
                 Expr::from_node(self.to_node())
             }
         }
 
+        #[diagnostic::do_not_recommend]
         impl IntoExpr<$name> for &String {
             fn into_expr(self) -> Expr<$name> {
                 Expr::from_node(self.to_node())

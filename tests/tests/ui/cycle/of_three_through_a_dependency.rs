@@ -7,11 +7,11 @@ use agent_iac_tests::system as sys;
 #[agent(owner = "team:billing", expires = "2027-06-30")]
 struct Reader {
     #[identity(name = "a", depends_on = third)]
-    first: sys::Account,
+    first: sys::Member,
     #[identity(name = first.id())]
-    second: sys::Account,
+    second: sys::Member,
     #[runtime(depends_on = (first, second))]
-    third: sys::Process,
+    third: sys::Job,
 }
 
 fn main() {}

@@ -7,9 +7,9 @@ use agent_iac_tests::system as sys;
 #[agent(owner = "team:billing", expires = "2027-06-30")]
 struct Reader {
     #[identity(name = "reader")]
-    account: sys::Account,
+    account: sys::Member,
     #[identity(name = account., display = "Other")]
-    other: sys::Account,
+    other: sys::Member,
 }
 
 fn main() {}

@@ -7,7 +7,7 @@ use agent_iac_tests::system as sys;
 #[agent(owner = "team:billing", expires = "2027-06-30")]
 struct Reader {
     #[identity(name = "reader" display = "Reader")]
-    account: sys::Account,
+    account: sys::Member,
 }
 
 fn main() {}

@@ -7,7 +7,7 @@ use agent_iac_tests::system as sys;
 #[agent(owner = "team:billing", expires = "2027-02-29")]
 struct Reader {
     #[identity(name = "reader")]
-    account: sys::Account,
+    account: sys::Member,
 }
 
 fn main() {}

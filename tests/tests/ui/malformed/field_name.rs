@@ -8,7 +8,7 @@ use agent_iac_tests::system as sys;
 struct Reader {
     #[allow(non_snake_case)]
     #[identity(name = "reader")]
-    Account: sys::Account,
+    Account: sys::Member,
 }
 
 fn main() {}

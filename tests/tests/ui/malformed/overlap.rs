@@ -7,9 +7,9 @@ use agent_iac_tests::system as sys;
 #[agent(owner = "team:billing", expires = "2027-06-30")]
 struct Reader {
     #[identity(name = "reader")]
-    account: sys::Account,
+    account: sys::Member,
     #[credential(of = account, rotate = "7d", overlap = "1 h", deliver = "vault:reader")]
-    login: sys::Login,
+    login: sys::Password,
 }
 
 fn main() {}

@@ -9,7 +9,7 @@ const OWNER: &str = "team:billing";
 #[agent(owner = OWNER, expires = "2027-06-30")]
 struct Reader {
     #[identity(name = "reader")]
-    account: sys::Account,
+    account: sys::Member,
 }
 
 fn main() {}

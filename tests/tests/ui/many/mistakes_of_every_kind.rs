@@ -9,14 +9,14 @@ struct Reader {
     #[input]
     schema: String,
     #[identity(nam = "reader")]
-    account: sys::Account,
-    #[permission(to = login, on = sys::Table::new(schema, "*"), allow = [sys::Action::Selec])]
-    invoices: sys::Grant,
+    account: sys::Member,
+    #[permission(to = login, on = sys::Table::new(schema, "*"), allow = [sys::Verb::Selec])]
+    invoices: sys::Permit,
     #[credential(of = account, rotate = "7d", overlap = "8d", rotate = "9d")]
-    login: sys::Login,
+    login: sys::Password,
     #[identity]
-    process: sys::Process,
-    other: sys::Account,
+    process: sys::Job,
+    other: sys::Member,
 }
 
 fn main() {}

@@ -5,7 +5,7 @@ use agent_iac_tests::system as sys;
 #[derive(Agent)]
 struct Reader {
     #[identity(name = "reader")]
-    account: sys::Account,
+    account: sys::Member,
 }
 
 fn main() {}

@@ -7,7 +7,7 @@ use agent_iac_tests::system as sys;
 #[agent(owner = "team:billing")]
 struct Reader {
     #[identity(name = "reader")]
-    account: sys::Account,
+    account: sys::Member,
 }
 
 fn main() {}

@@ -19,11 +19,11 @@ fn account() -> String {
 #[agent(owner = "team:billing", expires = "2027-06-30")]
 struct Reader {
     #[identity(name = Pair { account: "x" }.account, display = format!("{account}", account = 1))]
-    account: sys::Account,
+    account: sys::Member,
     #[identity(name = other::NAME, display = ["a"].iter().map(|other| other.len().to_string()).collect::<String>())]
-    other: sys::Account,
+    other: sys::Member,
     #[identity(name = account.id(), display = self::account())]
-    last: sys::Account,
+    last: sys::Member,
 }
 
 fn main() {}

@@ -7,16 +7,16 @@ use agent_iac_tests::system as sys;
 #[agent(owner = "team:billing", expires = "2027-06-30")]
 struct Reader {
     #[identity(name = "star*")]
-    account: sys::Account,
+    account: sys::Member,
     #[permission(
         to = account,
         on = sys::Table::new("eu", "*"),
-        allow = [sys::Action::Select],
+        allow = [sys::Verb::Select],
         because = "tenants add tables at any time",
     )]
-    all: sys::Grant,
-    #[permission(to = account, on = sys::Table::new("eu", "a*b"), allow = [sys::Action::Select])]
-    some: sys::Grant,
+    all: sys::Permit,
+    #[permission(to = account, on = sys::Table::new("eu", "a*b"), allow = [sys::Verb::Select])]
+    some: sys::Permit,
 }
 
 fn main() {}

@@ -7,9 +7,9 @@ use agent_iac_tests::system as sys;
 #[agent(owner = "team:billing", expires = "2027-06-30")]
 struct Reader {
     #[identity(name = "reader")]
-    account: sys::Account,
-    #[permission(on = sys::Table::new("eu", "invoices"), allow = [sys::Action::Select])]
-    invoices: sys::Grant,
+    account: sys::Member,
+    #[permission(on = sys::Table::new("eu", "invoices"), allow = [sys::Verb::Select])]
+    invoices: sys::Permit,
 }
 
 fn main() {}

@@ -8,7 +8,7 @@ use agent_iac_tests::system as sys;
 struct Reader {
     #[identity(name = "reader")]
     #[identity(display = "Reader")]
-    account: sys::Account,
+    account: sys::Member,
 }
 
 fn main() {}

@@ -8,7 +8,7 @@ use agent_iac_tests::system as sys;
 #[agent(owner = "team:other")]
 struct Reader {
     #[identity(name = "reader")]
-    account: sys::Account,
+    account: sys::Member,
 }
 
 fn main() {}

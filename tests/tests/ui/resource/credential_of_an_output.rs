@@ -6,7 +6,7 @@ use agent_iac_tests::system as sys;
 #[resource(type = "test.role", kind = "credential")]
 struct Role {
     #[resource(output)]
-    of: agent_iac::resource::Link<sys::Account>,
+    of: agent_iac::resource::Link<sys::Member>,
 }
 
 fn main() {}

@@ -7,11 +7,11 @@ use agent_iac_tests::system as sys;
 #[agent(owner = "team:billing", expires = "2027-06-30")]
 struct Reader {
     #[identity(name = "reader")]
-    account: sys::Account,
-    #[permission(to = account, on = sys::Table::new("eu", "invoices"), allow = [sys::Action::Select])]
-    invoices: sys::Grant,
-    #[permission(to = invoices, on = sys::Table::new("eu", "invoices"), allow = [sys::Action::Select])]
-    more: sys::Grant,
+    account: sys::Member,
+    #[permission(to = account, on = sys::Table::new("eu", "invoices"), allow = [sys::Verb::Select])]
+    invoices: sys::Permit,
+    #[permission(to = invoices, on = sys::Table::new("eu", "invoices"), allow = [sys::Verb::Select])]
+    more: sys::Permit,
 }
 
 fn main() {}

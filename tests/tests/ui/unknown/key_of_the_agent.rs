@@ -7,7 +7,7 @@ use agent_iac_tests::system as sys;
 #[agent(owner = "team:billing", expirse = "2027-06-30", expires = "2027-06-30")]
 struct Reader {
     #[identity(name = "reader")]
-    account: sys::Account,
+    account: sys::Member,
 }
 
 fn main() {}

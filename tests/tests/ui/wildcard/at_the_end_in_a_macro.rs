@@ -9,9 +9,9 @@ struct Reader {
     #[input]
     schema: String,
     #[identity(name = "reader")]
-    account: sys::Account,
-    #[permission(to = account, on = sys::Table::new(schema, &format!("{schema}_*")), allow = [sys::Action::Select])]
-    invoices: sys::Grant,
+    account: sys::Member,
+    #[permission(to = account, on = sys::Table::new(schema, &format!("{schema}_*")), allow = [sys::Verb::Select])]
+    invoices: sys::Permit,
 }
 
 fn main() {}

@@ -9,7 +9,7 @@ fn days(rig: &mut Rig, at_: &str) {
 }
 
 fn left(cause: Cause, since: &str) -> Leaving {
-    Leaving { cause, since: at(since), batch: 4 }
+    Leaving { cause, since: at(since), batch: 4, ended: false }
 }
 
 #[test]
@@ -129,7 +129,8 @@ fn a_killed_agent_stays_stopped_though_it_is_declared() {
 #[test]
 fn a_killed_agent_of_which_nothing_is_left_is_remembered_while_it_is_declared() {
     let mut rig = Rig::applied(fleet(vec![small("a")]));
-    rig.agent("a").leaving = Some(left(Cause::Killed, "2027-01-01T12:00:00Z"));
+    rig.agent("a").leaving =
+        Some(Leaving { ended: true, ..left(Cause::Killed, "2027-01-01T12:00:00Z") });
     rig.state.records.clear();
     rig.seen.objects.clear();
     let plan = rig.plan();
@@ -138,9 +139,8 @@ fn a_killed_agent_of_which_nothing_is_left_is_remembered_while_it_is_declared() 
     check(
         &rig,
         expect![[r#"
-        agent a ends, killed
-        unchanged 0
-    "#]],
+            unchanged 0
+        "#]],
     );
 }
 
@@ -264,7 +264,7 @@ fn what_needs_a_leaving_agent_is_blocked_and_not_broken() {
 }
 
 #[test]
-fn an_agent_with_a_protected_identity_is_stopped_keeps_that_and_does_not_end() {
+fn an_agent_that_left_the_code_keeps_a_protected_identity_and_does_not_end() {
     let mut rig = Rig::applied(fleet(vec![small("a")]));
     rig.recorded("a.account").protect = true;
     rig.agent("a").grace = crate::agent::Period::ZERO;
@@ -272,13 +272,12 @@ fn an_agent_with_a_protected_identity_is_stopped_keeps_that_and_does_not_end() {
     check(
         &rig,
         expect![[r#"
-        agent a leaves, removed from the fleet
-        0 suspend a.account: its agent was removed from the fleet; narrows
-        1 delete a.key: its agent was removed from the fleet; narrows; after [0]
-        2 delete a.grant: its agent was removed from the fleet; narrows; after [0, 1]
-        blocked a.account: it is protected, and its declaration is gone; declare it with `protect = false`, apply, and then remove it
-        unchanged 0
-    "#]],
+            agent a leaves, removed from the fleet
+            0 delete a.grant: its agent was removed from the fleet; narrows
+            1 delete a.key: its agent was removed from the fleet; narrows
+            blocked a.account: it is protected, and its declaration is gone; declare it with `protect = false`, apply, and then remove it
+            unchanged 0
+        "#]],
     );
 }
 
@@ -324,4 +323,18 @@ fn an_identity_that_another_agents_job_runs_as_is_stopped_and_not_deleted() {
             unchanged 0
         "#]],
     );
+}
+
+#[test]
+fn an_agent_that_was_killed_is_stopped_whatever_is_protected_and_does_not_end() {
+    let mut rig = Rig::applied(fleet(vec![small("a")]));
+    rig.recorded("a.account").protect = true;
+    rig.agent("a").leaving = Some(left(Cause::Killed, "2027-01-01T12:00:00Z"));
+    check(&rig, expect![[r#"
+        0 suspend a.account: its agent was killed; narrows
+        1 delete a.key: its agent was killed; narrows; after [0]
+        2 delete a.grant: its agent was killed; narrows; after [0, 1]
+        blocked a.account: it is protected, and its declaration is gone; declare it with `protect = false`, apply, and then remove it
+        unchanged 0
+    "#]]);
 }
