@@ -280,7 +280,7 @@ pub(crate) async fn run(
     let mut execution = Execution::new(&run, plan, &state, controls);
     execution.record_only(&state);
     // Who held or killed an agent while the leases were being taken is heard.
-    let query = Query::Agents(run.fence.instances.clone());
+    let query = Query::Agents(run.fence.instances.to_vec());
     let since = engine.persist(|| engine.ledger.state(&query)).await;
     let refused = since
         .and_then(|state| is_let(plan, &state, authorised.purpose, engine.clock.now()))
