@@ -151,7 +151,11 @@ fn survives(name: &str, change: &Change) {
         let report = sweep(seed, Depth::One, change);
         let text = report.to_string();
         println!("{name}: {} crash points, {} runs", report.worlds, report.runs);
-        assert!(report.failures.is_empty(), "{name}: {}", text.chars().take(12_000).collect::<String>());
+        assert!(
+            report.failures.is_empty(),
+            "{name}: {}",
+            text.chars().take(12_000).collect::<String>()
+        );
     }
 }
 
@@ -164,7 +168,10 @@ fn creating_four_with_natural_keys_and_late_writes() {
 
 #[test]
 fn creating_one_by_one_with_natural_keys_and_late_writes() {
-    survives("singly", &Change { habits: natural_late_singly, slow: SLOW, before: none, after: two });
+    survives(
+        "singly",
+        &Change { habits: natural_late_singly, slow: SLOW, before: none, after: two },
+    );
 }
 
 #[test]
@@ -174,7 +181,10 @@ fn creating_with_a_registry_and_late_writes() {
 
 #[test]
 fn changing_with_natural_keys_and_late_writes() {
-    survives("change", &Change { habits: natural_late, slow: SLOW, before: two, after: two_changed });
+    survives(
+        "change",
+        &Change { habits: natural_late, slow: SLOW, before: two, after: two_changed },
+    );
 }
 
 #[test]
@@ -195,9 +205,18 @@ fn creating_where_reads_are_of_the_past() {
 #[test]
 fn every_fault_while_creating_with_natural_keys() {
     for seed in seeds() {
-        let change = Change { habits: natural_late, slow: SLOW, before: none, after: || of(&["a"], "first", &["read"]) };
+        let change = Change {
+            habits: natural_late,
+            slow: SLOW,
+            before: none,
+            after: || of(&["a"], "first", &["read"]),
+        };
         let report = sweep_faults(seed, &change);
         let text = report.to_string();
-        assert!(report.failures.is_empty(), "faults: {}", text.chars().take(12_000).collect::<String>());
+        assert!(
+            report.failures.is_empty(),
+            "faults: {}",
+            text.chars().take(12_000).collect::<String>()
+        );
     }
 }
