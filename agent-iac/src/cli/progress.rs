@@ -2,7 +2,7 @@
 
 use std::{
     collections::BTreeMap,
-    sync::{Arc, Mutex, PoisonError},
+    sync::{Arc, Mutex, PoisonError, mpsc},
     time::Duration,
 };
 
@@ -31,21 +31,47 @@ const WIDTH: usize = 79;
 pub(super) fn watch(ui: &Ui, clock: &Arc<dyn Clock>) -> Watch {
     let ui = ui.clone();
     let clock = Arc::clone(clock);
-    let picture = Mutex::new(Picture::default());
+    let picture = Arc::new(Mutex::new(Picture::default()));
+    let redrawer = (ui.progress == Shown::Redrawn).then(|| Redrawer::start(&ui, &clock, &picture));
     Arc::new(move |progress| {
         tell(&ui, progress);
         let mut picture = picture.lock().unwrap_or_else(PoisonError::into_inner);
         let now = clock.now();
+        let line = picture.line(progress, now);
         match ui.progress {
             Shown::None => {}
-            Shown::Lines => {
-                if let Some(line) = picture.line(progress, now) {
-                    ui.say_line(line);
+            Shown::Lines => line.into_iter().for_each(|line| ui.say_line(line)),
+            Shown::Redrawn => {
+                if matches!(progress, Progress::StepEnded { .. } | Progress::RunBegun { .. }) {
+                    picture.lasting.extend(line);
+                }
+                if let Some(text) = picture.frame(&ui, now) {
+                    ui.terminal(&text);
                 }
             }
-            Shown::Redrawn => picture.redraw(&ui, progress, now),
         }
+        // It draws for as long as somebody may tell something.
+        let _: &Option<Redrawer> = &redrawer;
     })
+}
+
+/// Draws what changed since, and how long it takes, while nothing happens.
+struct Redrawer(#[expect(dead_code, reason = "dropping it ends the thread")] mpsc::Sender<()>);
+
+impl Redrawer {
+    fn start(ui: &Ui, clock: &Arc<dyn Clock>, picture: &Arc<Mutex<Picture>>) -> Self {
+        let (ui, clock, picture) = (ui.clone(), Arc::clone(clock), Arc::clone(picture));
+        let (alive, dropped) = mpsc::channel();
+        std::thread::spawn(move || {
+            while dropped.recv_timeout(FRAME) == Err(mpsc::RecvTimeoutError::Timeout) {
+                let mut picture = picture.lock().unwrap_or_else(PoisonError::into_inner);
+                if let Some(text) = picture.frame(&ui, clock.now()) {
+                    ui.terminal(&text);
+                }
+            }
+        });
+        Self(alive)
+    }
 }
 
 /// How a step ended, as a word, and why.
@@ -118,9 +144,12 @@ struct Picture {
     failed: usize,
     /// Since when each step runs, and what it is doing.
     running: BTreeMap<Address, (Timestamp, String)>,
+    under_way: bool,
+    /// Lines that are to stay, and are not shown yet.
+    lasting: Vec<Line>,
+    /// The picture that is shown, and since when.
+    shown: Vec<Line>,
     drawn_at: Option<Timestamp>,
-    /// How many lines stand in the picture that is shown.
-    rows: usize,
 }
 
 impl Picture {
@@ -131,7 +160,9 @@ impl Picture {
         };
         match progress {
             Progress::RunBegun { run, steps } => {
-                self.steps = *steps;
+                // A recovery may have ended before.
+                self.under_way = true;
+                (self.steps, self.ended, self.failed) = (*steps, 0, 0);
                 let steps = count(*steps, "step", "steps");
                 Some(Line::plain(format!("run {run}: {steps}")))
             }
@@ -169,6 +200,7 @@ impl Picture {
             }
             Progress::RunEnded { .. } => {
                 self.running.clear();
+                self.under_way = false;
                 None
             }
         }
@@ -179,32 +211,28 @@ impl Picture {
         what.clone_into(&mut entry.1);
     }
 
-    /// Lines of what has ended scroll by; below them stands what is under way.
-    fn redraw(&mut self, ui: &Ui, progress: &Progress, now: Timestamp) {
-        let line = self.line(progress, now);
-        let lasting = matches!(progress, Progress::StepEnded { .. } | Progress::RunBegun { .. });
-        let over = matches!(progress, Progress::RunEnded { .. });
-        let early = self.drawn_at.is_some_and(|drawn| {
-            now.duration_since(drawn).unsigned_abs() < FRAME && !lasting && !over
-        });
-        if early {
-            return;
+    /// What to write for the next picture; `None` when it would be too early,
+    /// or the same. Lines of what has ended scroll by above it.
+    fn frame(&mut self, ui: &Ui, now: Timestamp) -> Option<String> {
+        let early = |drawn: Timestamp| now.duration_since(drawn).unsigned_abs() < FRAME;
+        if self.under_way && self.drawn_at.is_some_and(early) {
+            return None;
+        }
+        let rows = if self.under_way { self.rows(now) } else { Vec::new() };
+        if self.lasting.is_empty() && rows == self.shown {
+            return None;
         }
         self.drawn_at = Some(now);
         let mut text = String::new();
-        if self.rows > 0 {
-            put(&mut text, format_args!("\u{1b}[{}A", self.rows));
+        if !self.shown.is_empty() {
+            put(&mut text, format_args!("\u{1b}[{}A", self.shown.len()));
         }
         // From here to the end of the screen.
         text.push_str("\u{1b}[0J");
-        if let Some(line) = line.filter(|_| lasting) {
-            text.push_str(&ui.for_terminal(&[line]));
-        }
-        let picture = if over { Vec::new() } else { self.rows(now) };
-        self.rows = picture.len();
-        text.push_str(&ui.for_terminal(&picture));
-        ui.terminal(&text);
-        ui.flush();
+        text.push_str(&ui.for_terminal(&std::mem::take(&mut self.lasting)));
+        text.push_str(&ui.for_terminal(&rows));
+        self.shown = rows;
+        Some(text)
     }
 
     fn rows(&self, now: Timestamp) -> Vec<Line> {
@@ -282,6 +310,32 @@ mod tests {
             "agent-1.key: create failed (12 s): no\\u{1b}[2J (help: ask again)"
         );
         assert_eq!(line(Progress::RunEnded { summary: Summary::default() }, 13_000), None);
+    }
+
+    #[test]
+    fn there_are_at_most_ten_pictures_a_second_and_no_end_is_lost() {
+        let out = || Box::new(std::io::sink());
+        let ui = Ui::for_json(out(), out(), "deploy".into());
+        let mut picture = Picture::default();
+        assert_eq!(picture.frame(&ui, at(0)), None, "nothing is drawn before a run begins");
+        picture.under_way = true;
+        let mut text = String::new();
+        let mut pictures = 0;
+        for index in 0..1_000 {
+            let now = at(i64::try_from(index).unwrap());
+            picture.line(&begun(index), now);
+            let line = picture.line(&ended(index, Outcome::Done), now);
+            picture.lasting.extend(line);
+            if let Some(more) = picture.frame(&ui, now) {
+                pictures += 1;
+                text.push_str(&more);
+            }
+        }
+        assert!(pictures <= 10, "{pictures} in one second");
+        picture.line(&Progress::RunEnded { summary: Summary::default() }, at(1_000));
+        text.push_str(&picture.frame(&ui, at(1_000)).unwrap());
+        assert_eq!(text.matches("create done").count(), 1_000);
+        assert_eq!(picture.frame(&ui, at(2_000)), None, "nothing changes after the end");
     }
 
     #[test]

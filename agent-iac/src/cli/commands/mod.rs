@@ -120,10 +120,7 @@ impl Cx<'_> {
     }
 
     /// Carries a run to its end, so that Ctrl-C ends it in order.
-    pub(super) fn run(
-        &self,
-        run: impl std::future::Future<Output = Result<Report>>,
-    ) -> Result<Report> {
+    pub(super) fn run(&self, run: impl Future<Output = Result<Report>>) -> Result<Report> {
         self.env.underway.store(true, Ordering::SeqCst);
         let report = block_on(run);
         self.env.underway.store(false, Ordering::SeqCst);
