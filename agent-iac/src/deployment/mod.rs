@@ -214,13 +214,9 @@ impl Deployment {
         }
         let authority =
             Authority::Acknowledged { digest: saved.digest(), actor: context.actor.clone() };
-<<<<<<< HEAD
-        let authorised = Authorised { plan, authority, purpose: RunPurpose::Apply, force: false };
-=======
         let proposer = saved.proposer().cloned();
         let authorised =
             Authorised { plan, authority, proposer, purpose: RunPurpose::Apply, force: false };
->>>>>>> main
         apply::run(&self.engine(), authorised, context).await
     }
 
@@ -341,26 +337,12 @@ impl Deployment {
 
     /// The handles that write; opened by what applies, and by nothing else.
     fn engine(&self) -> Engine {
-<<<<<<< HEAD
-=======
-        let mut types: BTreeMap<String, &'static ResourceType> = BTreeMap::new();
-        for provider in self.providers.values() {
-            // A provider that is away shows itself when it is written to.
-            if let Ok(observers) = provider.observers() {
-                types.extend(observers.types().map(|ty| (ty.name.to_owned(), ty)));
-            }
-        }
->>>>>>> main
         Engine::new(
             (self.fleet.name(), &self.environment),
             Arc::clone(&self.ledger),
             (Arc::clone(&self.clock), Arc::clone(&self.entropy)),
             &self.providers,
             self.stores.clone(),
-<<<<<<< HEAD
-=======
-            types,
->>>>>>> main
         )
     }
 
