@@ -205,8 +205,14 @@ impl World {
                 return Some(format!("{address}: `{}` cannot be read: {error}", credential.place));
             }
         };
-        let owner = managed.properties.get("of").and_then(|of| of.as_text()).unwrap_or_default();
-        if provider.knows(&managed.resource_type, owner, &secret) {
+        // Between its promotion and its record, the new one is that of the
+        // new identity.
+        let next = record.open.as_ref().and_then(|open| open.target.as_ref());
+        let works = [Some(managed), next].into_iter().flatten().any(|managed| {
+            let owner = managed.properties.get("of").and_then(|of| of.as_text());
+            provider.knows(&managed.resource_type, owner.unwrap_or_default(), &secret)
+        });
+        if works {
             return None;
         }
         Some(format!("{address}: the secret at `{}` does not work", credential.place))
