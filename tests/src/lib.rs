@@ -153,3 +153,8 @@ fn failed(what: &str, report: &Report) -> Error {
         .collect();
     Error::new(ErrorKind::Provider, format!("{what}: {}", steps.join("; ")))
 }
+
+/// The README's programs, compiled and run as tests.
+#[cfg(doctest)]
+#[doc = include_str!("../../README.md")]
+pub struct Readme;

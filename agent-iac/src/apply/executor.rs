@@ -156,7 +156,12 @@ impl<'a> Run<'a> {
         self.renew().await
     }
 
-    async fn renew(&self) -> Result<()> {
+    /// Prolongs the leases.
+    ///
+    /// # Errors
+    ///
+    /// When they are lost, or it cannot be told.
+    pub(super) async fn renew(&self) -> Result<()> {
         let since = self.engine.clock.now();
         let renewed = self.engine.ledger.renew(&self.fence, LEASE).await;
         match &renewed {
@@ -271,19 +276,88 @@ pub(crate) async fn run(
         return Ok(Report::default());
     }
     let state = engine.persist(|| engine.ledger.state(&Query::Everything)).await?;
+    is_sound(plan)?;
     fits(plan, &state)?;
+    is_let(plan, &state, authorised.purpose, engine.clock.now())?;
     let controls = credential::controls(engine, &state, &plan.steps).await;
     let run = begin(engine, context, &authorised, &state).await?;
     run.tell(&Progress::RunBegun { run: run.id.clone(), steps: plan.steps.len() });
     let mut execution = Execution::new(&run, plan, &state, controls);
     execution.record_only(&state);
+    // Who held or killed an agent while the leases were being taken is heard.
+    let query = Query::Agents(run.fence.instances.to_vec());
+    let since = engine.persist(|| engine.ledger.state(&query)).await;
+    let refused = since
+        .and_then(|state| is_let(plan, &state, authorised.purpose, engine.clock.now()))
+        .err()
+        .map(|error| error.to_string());
+    if let Some(because) = &refused {
+        execution.start_nothing(because);
+    }
     let span = tracing::info_span!("agent_iac.run", run = %run.id, purpose = ?authorised.purpose);
     execution.go().instrument(span).await;
     let mut report = execution.report;
     report.run = Some(run.id.clone());
     report.left = leave(&run, plan).await;
-    end(&run, &report).await?;
+    report.unfinished = end(&run, &report).await.err().map(Arc::new);
     Ok(report)
+}
+
+/// Refuses a plan that no planner makes: it was put together by hand.
+fn is_sound(plan: &Plan) -> Result<()> {
+    for (index, step) in plan.steps.iter().enumerate() {
+        let mut addresses = vec![&step.address];
+        if let crate::plan::Reason::Moved { from } = &step.reason {
+            addresses.push(from);
+        }
+        let versioned = addresses.iter().all(|address| plan.versions.contains_key(*address));
+        if !versioned || step.after.iter().any(|before| *before >= index) {
+            return Err(Error::new(
+                ErrorKind::Damaged,
+                "the step rests on no version, or waits for one that comes after it",
+            )
+            .at(&step.address)
+            .help("plan again, and apply the new plan"));
+        }
+    }
+    Ok(())
+}
+
+/// Refuses to go on with an agent that was held or killed since the plan was
+/// made: neither need have moved any record.
+fn is_let(plan: &Plan, state: &State, purpose: RunPurpose, now: Timestamp) -> Result<()> {
+    let mut instances: BTreeSet<&Instance> =
+        plan.steps.iter().map(|step| step.address.instance()).collect();
+    instances.extend(plan.agents.iter().map(|agent| &agent.instance));
+    instances.extend(plan.steps.iter().filter_map(|step| match &step.reason {
+        crate::plan::Reason::Moved { from } => Some(from.instance()),
+        _ => None,
+    }));
+    for instance in instances {
+        let Some(agent) = state.agents.get(instance) else { continue };
+        if let Some(hold) = agent.hold.as_ref().filter(|hold| hold.until > now)
+            && purpose != RunPurpose::Kill
+        {
+            let message = format!("`{instance}` is held until {}: {}", hold.until, hold.reason);
+            return Err(stale(message));
+        }
+        let killed = agent.leaving.is_some_and(|leaving| leaving.cause == Cause::Killed);
+        let gives = |step: &Step| {
+            step.address.instance() == instance
+                && step.part != Part::Remove
+                && !matches!(
+                    step.action,
+                    Action::Suspend | Action::Delete | Action::Forget | Action::Move
+                )
+        };
+        let returns = plan.agents.iter().any(|agent| {
+            agent.instance == *instance && matches!(agent.change, AgentChange::Returns)
+        });
+        if killed && (returns || plan.steps.iter().any(gives)) {
+            return Err(stale(format!("`{instance}` was killed since the plan was made")));
+        }
+    }
+    Ok(())
 }
 
 /// Refuses a plan that was made on something else than what is recorded now.
@@ -501,15 +575,20 @@ impl<'r, 'a> Execution<'r, 'a> {
                 break;
             }
             let (provider, ended) = self.next_ended(&mut in_flight).await;
-            self.schedule.free(&provider);
+            self.schedule.free(&provider, ended.iter().map(|one| one.index));
             for one in ended {
                 self.take_in(one);
             }
         }
         if self.run.context.stop.is_requested() {
-            for index in self.schedule.drain(&self.ended) {
-                self.finish(index, Outcome::Skipped { because: "the run was told to stop".into() });
-            }
+            self.start_nothing("the run was told to stop");
+        }
+    }
+
+    /// Skips everything that was not begun.
+    fn start_nothing(&mut self, because: &str) {
+        for index in self.schedule.drain(&self.ended) {
+            self.finish(index, Outcome::Skipped { because: because.to_owned() });
         }
     }
 
@@ -697,8 +776,9 @@ async fn leave(run: &Run<'_>, plan: &Plan) -> Vec<LeftReport> {
 /// Records the end of the run, gives the leases back, and pins the head.
 async fn end(run: &Run<'_>, report: &Report) -> Result<()> {
     let ended = Entry::new(RunEvent::Ended { summary: report.summary });
-    run.append(BTreeMap::new(), vec![ended]).await?;
+    let recorded = run.append(BTreeMap::new(), vec![ended]).await;
     run.engine.persist(|| run.engine.ledger.release(&run.fence)).await?;
+    recorded?;
     run.tell(&Progress::RunEnded { summary: report.summary });
     pin(run.engine).await
 }
