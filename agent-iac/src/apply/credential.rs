@@ -230,12 +230,18 @@ async fn try_once(
         }
         let answers = prober.probe(&[Attempt { identity, secret }]).await;
         match answers.into_iter().next() {
-            Some(Tried::Unknown(why)) => answer = Tried::Unknown(why),
-            Some(answered) => return answered,
+            Some(Tried::Unknown(why)) => answer = Tried::Unknown(without(why, secret)),
+            Some(Tried::Refused(why)) => return Tried::Refused(without(why, secret)),
+            Some(Tried::Accepted) => return Tried::Accepted,
             None => answer = Tried::Unknown("the provider did not answer".into()),
         }
     }
     answer
+}
+
+/// A reason, unless it repeats the secret: it is recorded and shown.
+fn without(why: String, secret: &Secret) -> String {
+    if secret.is_in(&why) { "its reason holds the secret, and is withheld".into() } else { why }
 }
 
 /// Concludes the step of one credential.

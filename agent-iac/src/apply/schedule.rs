@@ -137,6 +137,8 @@ impl Schedule {
 
 #[cfg(test)]
 mod tests {
+    use proptest::prelude::*;
+
     use super::*;
     use crate::{
         access::AccessChange,
@@ -145,37 +147,189 @@ mod tests {
         schema::Kind,
     };
 
-    fn removal(address: &str, id: &str) -> Step {
+    fn step(provider: &str, ty: &str, after: &[usize]) -> Step {
         Step {
-            address: address.parse().unwrap(),
-            resource_type: "sim.key".into(),
-            kind: Kind::Credential,
-            provider: "sim".into(),
-            action: Action::Delete,
+            address: "a.b".parse().unwrap(),
+            resource_type: ty.into(),
+            kind: Kind::Identity,
+            provider: provider.into(),
+            action: Action::Create,
             part: Part::Whole,
-            reason: Reason::NotDeclared,
+            reason: Reason::Declared,
             source: None,
             because: None,
             changes: Vec::new(),
             access: AccessChange::default(),
-            risk: Risk::Narrows,
+            risk: Risk::Low,
             notes: Vec::new(),
-            id: Some(id.into()),
+            id: None,
             seen: Observation::Absent,
             target: None,
             retires: None,
-            after: BTreeSet::new(),
+            after: after.iter().copied().collect(),
         }
+    }
+
+    /// Steps that each have an address of their own.
+    fn apart<const N: usize>(mut steps: [Step; N]) -> [Step; N] {
+        for (index, step) in steps.iter_mut().enumerate() {
+            step.address = format!("a.r{index}").parse().unwrap();
+        }
+        steps
+    }
+
+    fn next(schedule: &mut Schedule) -> Option<Vec<usize>> {
+        schedule.next_batch(|_, _| 2, |_| 1)
+    }
+
+    #[test]
+    fn batches_are_of_one_type_and_no_larger_than_the_provider_takes() {
+        let steps = apart([
+            step("p", "t", &[]),
+            step("p", "u", &[]),
+            step("p", "t", &[]),
+            step("p", "t", &[]),
+        ]);
+        let mut schedule = Schedule::new(&steps);
+        assert_eq!(next(&mut schedule), Some(vec![0, 2]));
+        assert_eq!(next(&mut schedule), None, "one batch at a time for this provider");
+        schedule.free("p", [].into_iter());
+        assert_eq!(next(&mut schedule), Some(vec![3]));
+        schedule.free("p", [].into_iter());
+        assert_eq!(next(&mut schedule), Some(vec![1]));
+    }
+
+    #[test]
+    fn a_provider_that_is_busy_holds_no_other_up() {
+        let steps = apart([
+            step("p", "t", &[]),
+            step("p", "t", &[]),
+            step("p", "t", &[]),
+            step("q", "t", &[]),
+        ]);
+        let mut schedule = Schedule::new(&steps);
+        assert_eq!(next(&mut schedule), Some(vec![0, 1]));
+        assert_eq!(next(&mut schedule), Some(vec![3]));
+        assert_eq!(next(&mut schedule), None);
+    }
+
+    #[test]
+    fn a_step_is_ready_when_all_that_it_waits_for_is_done_and_not_before() {
+        let steps = apart([step("p", "t", &[]), step("q", "t", &[]), step("p", "u", &[0, 1])]);
+        let mut schedule = Schedule::new(&steps);
+        assert_eq!(next(&mut schedule), Some(vec![0]));
+        assert_eq!(next(&mut schedule), Some(vec![1]));
+        schedule.free("p", [].into_iter());
+        schedule.done(0, &steps);
+        assert_eq!(next(&mut schedule), None);
+        schedule.done(1, &steps);
+        assert_eq!(next(&mut schedule), Some(vec![2]));
+    }
+
+    #[test]
+    fn a_failure_skips_what_depends_on_it_by_whatever_way_once() {
+        let steps = apart([
+            step("p", "t", &[]),
+            step("p", "u", &[0]),
+            step("p", "u", &[1]),
+            step("p", "u", &[0, 4]),
+            step("p", "t", &[]),
+        ]);
+        let mut schedule = Schedule::new(&steps);
+        assert_eq!(next(&mut schedule), Some(vec![0, 4]));
+        assert_eq!(schedule.failed(0), [1, 2, 3]);
+        schedule.done(4, &steps);
+        schedule.free("p", [].into_iter());
+        assert_eq!(next(&mut schedule), None, "what was skipped is never ready");
+        assert!(schedule.failed(4).is_empty(), "and is skipped once");
+    }
+
+    #[test]
+    fn a_stop_leaves_out_everything_that_was_not_taken() {
+        let steps = apart([step("p", "t", &[]), step("p", "u", &[]), step("p", "u", &[0])]);
+        let mut schedule = Schedule::new(&steps);
+        assert_eq!(next(&mut schedule), Some(vec![0]));
+        schedule.done(0, &steps);
+        assert_eq!(schedule.drain(&BTreeSet::from([0])), [1, 2]);
+        schedule.free("p", [].into_iter());
+        assert_eq!(next(&mut schedule), None);
+    }
+
+    #[test]
+    fn a_step_that_was_recorded_at_the_begin_is_not_taken_again() {
+        let steps = apart([step("p", "t", &[]), step("p", "t", &[0])]);
+        let mut schedule = Schedule::new(&steps);
+        schedule.done(0, &steps);
+        assert_eq!(next(&mut schedule), Some(vec![1]));
     }
 
     #[test]
     fn two_steps_of_one_address_are_never_under_way_together() {
-        let steps = [removal("a.key", "1"), removal("a.key", "2"), removal("b.key", "3")];
+        let mut steps = [step("sim", "key", &[]), step("sim", "key", &[]), step("sim", "key", &[])];
+        steps[2].address = "b.key".parse().unwrap();
         let mut schedule = Schedule::new(&steps);
         assert_eq!(schedule.next_batch(|_, _| 10, |_| 10), Some(vec![0, 2]));
         assert_eq!(schedule.next_batch(|_, _| 10, |_| 10), None);
         schedule.free("sim", [0, 2].into_iter());
         schedule.done(0, &steps);
         assert_eq!(schedule.next_batch(|_, _| 10, |_| 10), Some(vec![1]));
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig { failure_persistence: None, ..ProptestConfig::default() })]
+
+        #[test]
+        fn every_step_is_taken_or_skipped_once_and_after_what_it_waits_for(
+            nodes in proptest::collection::vec((0..2usize, 0..2usize, proptest::collection::vec(0..12usize, 0..3), any::<bool>()), 1..12),
+            limit in 1..4usize,
+            concurrent in 1..3usize,
+        ) {
+            let steps: Vec<Step> = nodes
+                .iter()
+                .enumerate()
+                .map(|(index, (provider, ty, after, _))| {
+                    let after: Vec<usize> = after.iter().copied().filter(|a| *a < index).collect();
+                    let address = format!("a.r{index}").parse().unwrap();
+                    Step { address, ..step(["p", "q"][*provider], ["t", "u"][*ty], &after) }
+                })
+                .collect();
+            let fails = |index: usize| nodes[index].3;
+            let mut schedule = Schedule::new(&steps);
+            let (mut done, mut not_done) = (BTreeSet::new(), BTreeSet::new());
+            let mut running: Vec<Vec<usize>> = Vec::new();
+            loop {
+                while let Some(batch) = schedule.next_batch(|_, _| limit, |_| concurrent) {
+                    prop_assert!(batch.len() <= limit && !batch.is_empty());
+                    for index in &batch {
+                        prop_assert!(steps[*index].after.is_subset(&done));
+                        let same = |a: &usize, b: &usize| (&steps[*a].provider, &steps[*a].resource_type) == (&steps[*b].provider, &steps[*b].resource_type);
+                        prop_assert!(same(index, &batch[0]));
+                    }
+                    running.push(batch);
+                    for provider in ["p", "q"] {
+                        let of = running.iter().filter(|batch| steps[batch[0]].provider == provider).count();
+                        prop_assert!(of <= concurrent);
+                    }
+                }
+                let Some(batch) = running.pop() else { break };
+                schedule.free(&steps[batch[0]].provider, batch.iter().copied());
+                for index in batch {
+                    prop_assert!(!done.contains(&index) && !not_done.contains(&index));
+                    if fails(index) {
+                        not_done.insert(index);
+                        for skipped in schedule.failed(index) {
+                            prop_assert!(not_done.insert(skipped), "skipped once");
+                        }
+                    } else {
+                        done.insert(index);
+                        schedule.done(index, &steps);
+                    }
+                }
+            }
+            prop_assert_eq!(done.len() + not_done.len(), steps.len());
+            for index in &not_done {
+                prop_assert!(fails(*index) || steps[*index].after.iter().any(|a| not_done.contains(a)));
+            }
+        }
     }
 }

@@ -56,10 +56,63 @@ impl<'a> Planner<'a> {
             if self.state.agents.get(instance).is_some_and(|agent| agent.leaving.is_none()) {
                 self.plan.agents.push(agent_step(instance, AgentChange::Leaves { cause }));
             }
-            if self.is_over(instance) {
-                self.plan.agents.push(agent_step(instance, AgentChange::Ends { cause }));
+        }
+    }
+
+    /// Takes back the removal of what something needs that stays as it is: a
+    /// system would refuse it, or take the other along.
+    pub(super) fn keep_what_is_needed(&mut self) {
+        loop {
+            let removed = self.removed();
+            let mut needed: BTreeMap<&'a Address, &'a Address> = BTreeMap::new();
+            for stays in self.stuck.iter().copied().filter(|stuck| !removed.contains(*stuck)) {
+                let object = self.state.object(stays);
+                let needs = object.into_iter().flat_map(|object| &object.dependencies);
+                needed.extend(needs.map(|address| (address, stays)));
+            }
+            let (taken_back, steps): (Vec<_>, Vec<_>) =
+                std::mem::take(&mut self.steps).into_iter().partition(|step| {
+                    step.action == Action::Delete && needed.contains_key(&step.address)
+                });
+            self.steps = steps;
+            if taken_back.is_empty() {
+                return;
+            }
+            for step in taken_back {
+                if self.steps.iter().all(|other| other.address != step.address) {
+                    self.plan.versions.remove(&step.address);
+                }
+                if let Some((address, by)) = needed.get_key_value(&step.address) {
+                    let reason = format!("`{by}` needs it, and stays as it is");
+                    self.block(address, reason, format!("see to `{by}` first"));
+                }
             }
         }
+    }
+
+    /// The addresses of which the plan removes an object.
+    fn removed(&self) -> BTreeSet<Address> {
+        self.steps
+            .iter()
+            .filter(|step| step.action == Action::Delete || step.part == Part::Remove)
+            .map(|step| step.address.clone())
+            .collect()
+    }
+
+    /// Decides which agents end with this plan: those of which it leaves
+    /// nothing. It comes last, for what is protected, unread or in doubt stays.
+    pub(super) fn ends(&mut self) {
+        let removed = self.removed();
+        let mut ending = Vec::new();
+        for (instance, cause) in &self.departures {
+            if !self.frozen.contains_key(instance)
+                && self.is_over(instance)
+                && self.records_of(instance).all(|(address, _)| removed.contains(address))
+            {
+                ending.push(agent_step(instance, AgentChange::Ends { cause: *cause }));
+            }
+        }
+        self.plan.agents.extend(ending);
     }
 
     fn find_departures(&mut self) {
@@ -184,13 +237,14 @@ impl<'a> Planner<'a> {
             }
             if record.open.is_some() {
                 self.plan.in_doubt.insert(address.clone());
+                self.stuck.insert(address);
                 continue;
             }
             let departing = self.departures.get(instance).copied();
             let desired = self.blueprint.resources().contains_key(address) && departing.is_none();
             if let Some((reason, repair)) = self.frozen.get(instance).cloned() {
                 if departing.is_some() || !desired {
-                    self.block(address, reason, repair);
+                    self.block_agent(address, reason, repair);
                 }
                 continue;
             }
@@ -272,6 +326,7 @@ impl<'a> Planner<'a> {
             }
             None => {
                 self.note_unread(address, "it was not looked at");
+                self.stuck.insert(address);
                 return;
             }
             Some(seen) => seen.clone(),
@@ -282,7 +337,7 @@ impl<'a> Planner<'a> {
             self.plan.drift.push(gone(address, object));
         }
         let access = match (seen.object(), self.resource_type(&object.resource_type)) {
-            (Some(real), Some(ty)) => self.access_of(ty, real),
+            (Some(real), Some(ty)) => self.access_of(&object.provider, ty, real),
             _ => object.access.clone(),
         };
         let leaving = matches!(reason, Reason::Leaving { .. });
