@@ -81,3 +81,41 @@ fn printable(text: &str) -> String {
     }
     shown
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn cargo_is_told_of_each_mistake_on_one_line_and_of_the_file() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("fleet.toml");
+        let shown = path.display();
+        let text = "fleet = \"billing\"\ncolour = 1\n\n[agents.\"a\\ncargo::error=forged\"]\n                    purpose = \"p\"\nowner = \"o\"\nexpires = \"2027-06-30\"\n";
+        std::fs::write(&path, text).unwrap();
+        let lines = instructions(&path, &Types::builtin());
+        assert_eq!(lines.len(), 3, "{lines:#?}");
+        assert_eq!(lines[0], format!("cargo::rerun-if-changed={shown}"));
+        assert!(
+            lines[1].starts_with(&format!(
+                "cargo::error={shown}:2:1: error[IAC0014]: unknown key `colour`; "
+            )),
+            "{}",
+            lines[1]
+        );
+        assert!(
+            lines[2].starts_with(&format!("cargo::error={shown}:4:9: error[IAC0001]: ")),
+            "{}",
+            lines[2]
+        );
+        assert!(lines.iter().all(|line| !line.contains('\n')), "{lines:#?}");
+    }
+
+    #[test]
+    fn a_sound_fleet_says_only_when_to_look_again() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("fleet.toml");
+        std::fs::write(&path, "fleet = \"billing\"\n").unwrap();
+        assert_eq!(instructions(&path, &Types::none()).len(), 1);
+    }
+}

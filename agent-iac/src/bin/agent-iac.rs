@@ -6,7 +6,6 @@
 
 use std::{
     ffi::{OsStr, OsString},
-    io::Write as _,
     path::PathBuf,
     process::ExitCode,
 };

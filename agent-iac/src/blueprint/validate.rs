@@ -187,9 +187,12 @@ fn check_resource(
             )
             .at(&address, declared.place("provider"))
             .help(nearest(&provider, fleet.providers.keys()).map_or_else(
-                || match declared.written.in_text() {
-                    true => format!("add `[providers.{provider}]`"),
-                    false => format!("add `fleet.provider({provider:?}, Reach::Declared)`"),
+                || {
+                    if declared.written.in_text() {
+                        format!("add `[providers.{provider}]`")
+                    } else {
+                        format!("add `fleet.provider({provider:?}, Reach::Declared)`")
+                    }
                 },
                 |name| format!("did you mean `{name}`?"),
             )),
@@ -374,9 +377,12 @@ fn check_credential(
         Ok(place) => {
             if !fleet.stores.contains(place.store()) && !fleet.written.is_refused("stores") {
                 let help = nearest(place.store(), fleet.stores.iter()).map_or_else(
-                    || match declared.written.in_text() {
-                        true => format!("add `{}` to `stores`", place.store()),
-                        false => format!("add `fleet.store({:?})`", place.store()),
+                    || {
+                        if declared.written.in_text() {
+                            format!("add `{}` to `stores`", place.store())
+                        } else {
+                            format!("add `fleet.store({:?})`", place.store())
+                        }
                     },
                     |name| format!("did you mean `{name}`?"),
                 );

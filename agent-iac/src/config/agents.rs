@@ -73,7 +73,7 @@ impl Reader<'_> {
                 .collect();
         }
         if each.len() > MOST {
-            let span = table.get(FOR).map_or(name.span(), |item| item.span());
+            let span = table.get(FOR).map_or(name.span(), Item::span);
             self.error(
                 Code::Property,
                 span,
@@ -117,8 +117,7 @@ impl Reader<'_> {
                     "use a-z, 0-9 and underscores, a letter first",
                 );
                 *sound = false;
-            } else if matches!(table.get(name).map(|item| item.get_ref()), Some(DeValue::Table(_)))
-            {
+            } else if matches!(table.get(name).map(Item::get_ref), Some(DeValue::Table(_))) {
                 self.error(
                     Code::Duplicate,
                     key.span(),

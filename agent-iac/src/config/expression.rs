@@ -65,18 +65,21 @@ impl Reader<'_> {
         scope: Scope<'_>,
         what: &str,
     ) -> Option<String> {
-        match self.expression(item, scope)? {
-            Node::Known(Value::Text(text)) => Some(text),
-            _ => {
-                self.error(
-                    Code::Expression,
-                    item.span(),
-                    format!("{what} may not depend on what is known only after apply"),
-                    "use text and values of `for` only",
-                );
-                None
-            }
+        let node = self.expression(item, scope)?;
+        self.known(node, item.span(), what)
+    }
+
+    fn known(&mut self, node: Node, span: Span, what: &str) -> Option<String> {
+        if let Node::Known(Value::Text(text)) = node {
+            return Some(text);
         }
+        self.error(
+            Code::Expression,
+            span,
+            format!("{what} may not depend on what is known only after apply"),
+            "use text and values of `for` only",
+        );
+        None
     }
 
     fn parts(&mut self, text: &str, span: &Span, scope: Scope<'_>) -> Option<Node> {
@@ -244,9 +247,8 @@ impl Reader<'_> {
     }
 
     fn sibling(&mut self, field: &str, span: &Span, scope: Scope<'_>) -> Option<Target> {
-        let ty = self.declared_type(scope.agent, field, span)?;
         let address = scope.instance.resource(field).ok()?;
-        Some(Target { address, ty })
+        self.target(scope.agent, field, address, span)
     }
 
     fn foreign(
@@ -259,18 +261,8 @@ impl Reader<'_> {
     ) -> Option<Target> {
         let mut values = Vec::new();
         for part in key.unwrap_or_default() {
-            match self.parts(&part, span, scope)? {
-                Node::Known(Value::Text(text)) => values.push(text),
-                _ => {
-                    self.error(
-                        Code::Expression,
-                        span.clone(),
-                        "a key may not depend on what is known only after apply",
-                        "use text and values of `for` only",
-                    );
-                    return None;
-                }
-            }
+            let node = self.parts(&part, span, scope)?;
+            values.push(self.known(node, span.clone(), "a key")?);
         }
         let named = Instance::keyed(agent, values)
             .and_then(|instance| Ok((instance.resource(field)?, instance)));
@@ -306,18 +298,17 @@ impl Reader<'_> {
             );
             return None;
         }
-        let ty = self.declared_type(agent, field, span)?;
-        Some(Target { address, ty })
+        self.target(agent, field, address, span)
     }
 
-    /// The type that this text gives to a resource; reported when there is no
-    /// such resource.
-    fn declared_type(
+    /// A resource of an agent of this text; reported when there is no such.
+    fn target(
         &mut self,
         agent: &str,
         field: &str,
+        address: Address,
         span: &Span,
-    ) -> Option<Option<&'static ResourceType>> {
+    ) -> Option<Target> {
         let resources = self.index.agent(agent).map(|entry| &entry.resources);
         let Some(ty) = resources.and_then(|resources| resources.get(field)) else {
             let names: Vec<&String> = resources.into_iter().flat_map(|r| r.keys()).collect();
@@ -336,7 +327,8 @@ impl Reader<'_> {
             );
             return None;
         };
-        Some(ty.as_ref().and_then(|name| self.types.get(name)))
+        let ty = ty.as_ref().and_then(|name| self.types.get(name));
+        Some(Target { address, ty })
     }
 }
 

@@ -7,6 +7,7 @@ use toml::de::{DeTable, DeValue};
 
 use super::{
     agents::{AGENT_KEYS, FOR},
+    reader::Item,
     resources::KINDS,
 };
 
@@ -31,12 +32,12 @@ impl Index {
     /// Looks at a text without judging it.
     pub(super) fn of(root: &DeTable<'_>) -> Self {
         let mut index = Self::default();
-        let agents = root.get("agents").map(|item| item.get_ref());
+        let agents = root.get("agents").map(Item::get_ref);
         let Some(DeValue::Table(agents)) = agents else { return index };
         for (name, item) in agents {
             let DeValue::Table(agent) = item.get_ref() else { continue };
             let mut entry = Entry::default();
-            if let Some(DeValue::Table(inputs)) = agent.get(FOR).map(|item| item.get_ref()) {
+            if let Some(DeValue::Table(inputs)) = agent.get(FOR).map(Item::get_ref) {
                 entry.inputs = inputs.keys().map(|key| key.get_ref().to_string()).collect();
             }
             for (field, item) in agent {

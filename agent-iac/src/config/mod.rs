@@ -213,7 +213,7 @@ pub(crate) fn read(path: &Path) -> Result<String, Diagnostics> {
     })?;
     String::from_utf8(bytes).map_err(|error| {
         let sound = &error.as_bytes()[..error.utf8_error().valid_up_to()];
-        let line = sound.iter().filter(|byte| **byte == b'\n').count() + 1;
+        let line = sound.split(|byte| *byte == b'\n').count();
         refused("the file is not UTF-8 text".into(), line, "save it as UTF-8")
     })
 }

@@ -209,13 +209,13 @@ impl Reader<'_> {
                     items.into_iter().map(|item| self.link(item, scope, None)).collect();
                 terms.depends_on.extend(found.into_iter().collect::<Option<BTreeSet<_>>>()?);
             }
-            "protect" => match item.get_ref() {
-                DeValue::Boolean(protect) => terms.protect(*protect),
-                _ => {
+            "protect" => {
+                let DeValue::Boolean(protect) = item.get_ref() else {
                     self.misshaped(item, "true or false");
                     return None;
-                }
-            },
+                };
+                terms.protect(*protect);
+            }
             "on_drift" => terms.on_drift(self.on_drift(item)?),
             "ignore" => terms.ignore(self.names(item, scope, &what)?),
             "because" => {

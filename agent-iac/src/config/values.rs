@@ -144,7 +144,7 @@ impl Reader<'_> {
             return None;
         };
         let known = self.plain(id, scope, "the id")?;
-        (table.len() == 1).then(|| Node::Known(Value::Text(known)))
+        (table.len() == 1).then_some(Node::Known(Value::Text(known)))
     }
 }
 
