@@ -9,18 +9,11 @@
 //! store and the authority, in the folder `.agent-iac` beside where it runs. A
 //! real one puts other systems behind the same names.
 
-use std::{path::Path, process::ExitCode, sync::Arc};
+use std::process::ExitCode;
 
 use agent_iac::{
-    Error, ErrorKind, Result,
-    clock::{SystemClock, SystemEntropy},
-    deployment::Deployment,
-    fleet::Fleet,
-    ledger::{SqliteLedger, sqlite::Options},
-    prelude::*,
-    provider::Reach,
+    Result, deployment::Deployment, fleet::Fleet, prelude::*, provider::Reach,
     providers::authority as auth,
-    vault::age::AgeVault,
 };
 
 /// Sorts new tickets and comments on them.
@@ -76,20 +69,7 @@ fn fleet() -> Fleet {
 
 /// The real systems behind the fleet's names.
 fn deployment() -> Result<Deployment> {
-    let folder = Path::new(".agent-iac");
-    std::fs::create_dir_all(folder).map_err(|error| {
-        Error::new(ErrorKind::Io, format!("the folder `{}` cannot be made", folder.display()))
-            .caused_by(error)
-    })?;
-    let (clock, entropy) = (Arc::new(SystemClock), Arc::new(SystemEntropy));
-    let options = Options::new("office", "production");
-    let ledger = SqliteLedger::create_or_open(folder.join("ledger.db"), &options)?;
-    let authority =
-        auth::AuthorityProvider::create(folder.join("authority.db"), clock, entropy.clone())?;
-    let vault = AgeVault::init(folder.join("vault"), folder.join("keys"))?;
-    Ok(Deployment::new(fleet(), "production", Arc::new(ledger), entropy)
-        .with_provider("authority", Arc::new(authority))
-        .with_store("vault", Arc::new(vault)))
+    Deployment::embedded(fleet(), "production", ".agent-iac")
 }
 
 fn main() -> ExitCode {

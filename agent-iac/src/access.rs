@@ -99,10 +99,13 @@ impl Access {
     /// assert_eq!(change.verdict(), Verdict::Narrows);
     /// ```
     pub fn change_to(&self, to: &Self) -> AccessChange {
+        // What is undecided before and after may be two different things, so
+        // only access that is the same as a whole is known to be kept.
+        let undecided = if self == to { BTreeSet::new() } else { to.undecided.clone() };
         AccessChange {
             gained: to.tuples.difference(&self.tuples).cloned().collect(),
             lost: self.tuples.difference(&to.tuples).cloned().collect(),
-            undecided: to.undecided.difference(&self.undecided).cloned().collect(),
+            undecided,
         }
     }
 }
@@ -170,5 +173,76 @@ impl fmt::Display for Verdict {
             Self::Narrows => "narrows",
             Self::Widens => "widens",
         })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Reads `allow read a; deny write b; ?why` as access.
+    fn access(text: &str) -> Access {
+        let mut access = Access::NONE;
+        for part in text.split(';').map(str::trim).filter(|part| !part.is_empty()) {
+            if let Some(why) = part.strip_prefix('?') {
+                access.undecided.insert(why.to_owned());
+                continue;
+            }
+            let words: Vec<&str> = part.split(' ').collect();
+            let mut tuple = Tuple::allow("p", words[1], words[2]);
+            if words[0] == "deny" {
+                tuple.effect = Effect::Deny;
+            }
+            tuple.condition = words.get(3).map(|&word| word.to_owned());
+            access.tuples.insert(tuple);
+        }
+        access
+    }
+
+    #[track_caller]
+    fn check(before: &str, after: &str, expected: Verdict) {
+        let change = access(before).change_to(&access(after));
+        assert_eq!(change.verdict(), expected, "{before:?} to {after:?}");
+    }
+
+    #[test]
+    fn a_change_widens_narrows_or_keeps_access() {
+        use Verdict::{Keeps, Narrows, Widens};
+        check("", "", Keeps);
+        check("allow read a", "allow read a", Keeps);
+        check("", "allow read a", Widens);
+        check("allow read a", "", Narrows);
+        check("allow read a; allow write a", "allow read a", Narrows);
+        check("allow read a", "allow read b", Widens);
+        check("allow read a if", "allow read a", Widens);
+        check("allow read a", "allow read a; deny write a", Narrows);
+        check("deny write a", "", Widens);
+        check("deny write a", "deny write b", Widens);
+        check("allow read a; deny write a", "", Widens);
+    }
+
+    #[test]
+    fn what_is_undecided_counts_as_widening_however_much_goes() {
+        use Verdict::{Keeps, Narrows, Widens};
+        check("allow read a", "?an id is not known", Widens);
+        check("", "?an id is not known", Widens);
+        check("?an id is not known", "", Keeps);
+        check("allow read a; ?an id is not known", "", Narrows);
+        check("?one", "?one; ?another", Widens);
+        check("allow read a; ?one", "?one", Widens);
+    }
+
+    #[test]
+    fn access_that_is_the_same_and_undecided_on_both_sides_is_kept() {
+        check("allow read a; ?one", "allow read a; ?one", Verdict::Keeps);
+    }
+
+    #[test]
+    fn a_tuple_reads_as_a_sentence() {
+        let mut tuple = Tuple::allow("triage.account", "read", "issues/*");
+        assert_eq!(tuple.to_string(), "triage.account may read issues/*");
+        tuple.effect = Effect::Deny;
+        tuple.condition = Some("closed".into());
+        assert_eq!(tuple.to_string(), "triage.account may not read issues/* if closed");
     }
 }

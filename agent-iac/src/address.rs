@@ -315,3 +315,136 @@ macro_rules! as_text {
 }
 
 as_text!(Instance, Address);
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    #[test]
+    fn names_are_checked() {
+        let longest = "a".repeat(MAX_NAME);
+        for name in ["a", "a-b", "a0", longest.as_str()] {
+            assert!(Instance::new(name).is_ok(), "{name}");
+        }
+        let too_long = "a".repeat(MAX_NAME + 1);
+        for name in
+            ["", "A", "0a", "-a", "a-", "a_b", "a.b", "a b", "é", "a\n", "a[", too_long.as_str()]
+        {
+            let error = Instance::new(name).unwrap_err();
+            assert_eq!(error.kind(), ErrorKind::InvalidFleet, "{name}");
+            assert!(error.repair().is_some_and(|help| help.starts_with("use a-z")), "{name}");
+        }
+        let agent = Instance::new("a").unwrap();
+        for field in ["a", "_", "a_b", "a1"] {
+            assert!(agent.resource(field).is_ok(), "{field}");
+        }
+        for field in ["", "1a", "a-b", "A", "a.b", "?", "?a", "é"] {
+            assert!(agent.resource(field).is_err(), "{field}");
+        }
+    }
+
+    #[test]
+    fn text_that_would_deceive_its_reader_is_no_key() {
+        let hostile = [
+            "\u{0}",
+            "\n",
+            "\u{1b}[31m",
+            "\u{202e}ue",
+            "a\u{200b}",
+            "\u{feff}",
+            "\u{2066}x\u{2069}",
+            "\u{e0041}",
+            "\u{61c}",
+            "\u{85}",
+            "\u{f1ac0}a.b#c\u{f1ac1}",
+        ];
+        for key in hostile.into_iter().chain([""]) {
+            let error = Instance::keyed("a", vec!["fine".into(), key.into()]).unwrap_err();
+            assert!(is_printable(error.message()), "{key:?} in {:?}", error.message());
+            assert!(
+                Address::undeclared(Instance::new("a").unwrap(), "t", key).is_ok()
+                    == key.is_empty()
+            );
+        }
+        let long = "k".repeat(MAX_KEY);
+        assert!(Instance::keyed("a", vec![long.clone()]).is_ok());
+        assert!(Instance::keyed("a", vec![long + "k"]).is_err());
+    }
+
+    #[test]
+    fn malformed_text_is_no_address() {
+        for text in [
+            "",
+            ".",
+            "a",
+            "a.",
+            ".b",
+            "a[].b",
+            "a[\"x\"]",
+            "a[\"x].b",
+            "a[\"x\",].b",
+            "a[x].b",
+            "a[\"x\"]b",
+            "a[\"x\"].b.c",
+            "a[\"\"].b",
+            "a.b\n",
+            "a[\"\\",
+        ] {
+            assert!(text.parse::<Address>().is_err(), "{text:?}");
+        }
+        for text in ["", "a.b", "a[\"x\"].b", "a[", "a[\"x\"", "a\u{0}"] {
+            assert!(text.parse::<Instance>().is_err(), "{text:?}");
+        }
+    }
+
+    #[test]
+    fn what_is_quoted_fits_a_line_and_shows_everything() {
+        assert_eq!(quoted("a\u{202e}b\n"), r"`a\u{202e}b\u{a}`");
+        assert_eq!(quoted(&"x".repeat(70)), format!("`{}…`", "x".repeat(64)));
+    }
+
+    #[test]
+    fn an_undeclared_object_has_an_address_whatever_its_id_is() {
+        let agent: Instance = r#"a["k"]"#.parse().unwrap();
+        for id in ["7", "arn:x/y.z", "with \"quotes\"]", "é"] {
+            let address = Address::undeclared(agent.clone(), "sim.key", id).unwrap();
+            assert!(address.is_undeclared());
+            assert_eq!(address.to_string().parse::<Address>().unwrap(), address);
+        }
+        assert!(Address::undeclared(agent, "sim.key", &"x".repeat(600)).is_err());
+    }
+
+    fn keys() -> impl Strategy<Value = Vec<String>> {
+        let key = any::<String>().prop_filter("a key", |key| {
+            !key.is_empty() && key.len() <= MAX_KEY && is_printable(key)
+        });
+        proptest::collection::vec(key, 0..4)
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig { failure_persistence: None, ..ProptestConfig::default() })]
+
+        #[test]
+        fn an_address_reads_back_as_itself(name in "[a-z]([a-z0-9-]{0,20}[a-z0-9])?", key in keys(), field in "[a-z_][a-z0-9_]{0,20}") {
+            let address = Instance::keyed(name, key).unwrap().resource(field).unwrap();
+            prop_assert_eq!(address.to_string().parse::<Address>().unwrap(), address.clone());
+            let json = serde_json::to_string(&address).unwrap();
+            prop_assert_eq!(serde_json::from_str::<Address>(&json).unwrap(), address);
+        }
+
+        #[test]
+        fn two_addresses_of_one_text_are_one(a in keys(), b in keys()) {
+            let (a, b) = (Instance::keyed("x", a).unwrap(), Instance::keyed("x", b).unwrap());
+            prop_assert_eq!(a == b, a.to_string() == b.to_string());
+        }
+
+        #[test]
+        fn no_text_makes_the_reader_panic(text in any::<String>()) {
+            if let Ok(address) = text.parse::<Address>() {
+                prop_assert_eq!(address.to_string().parse::<Address>().unwrap(), address);
+            }
+        }
+    }
+}

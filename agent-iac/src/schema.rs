@@ -265,3 +265,71 @@ impl PartialEq for ResourceType {
 }
 
 impl Eq for ResourceType {}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn value(json: &str) -> Value {
+        serde_json::from_str(json).unwrap()
+    }
+
+    const WORDS: Type = Type::Set(&Type::Text);
+    const TABLE: Type = Type::Struct(&[("name", Type::Text), ("tags", Type::Option(&WORDS))]);
+
+    #[test]
+    fn a_value_has_one_normal_form() {
+        #[track_caller]
+        fn check(ty: Type, from: &str, to: &str) {
+            let normal = ty.normalise(value(from));
+            assert_eq!(normal, value(to), "{from} as {ty:?}");
+            assert_eq!(ty.normalise(normal.clone()), normal, "normal once, normal for ever");
+        }
+        check(WORDS, r#"["b","a","b"]"#, r#"["a","b"]"#);
+        check(Type::List(&WORDS), r#"[["b","a"],["c"]]"#, r#"[["a","b"],["c"]]"#);
+        check(Type::List(&Type::Text), r#"["b","a","b"]"#, r#"["b","a","b"]"#);
+        check(Type::Set(&WORDS), r#"[["b","a"],["a","b"]]"#, r#"[["a","b"]]"#);
+        check(Type::Option(&WORDS), r#"["b","a"]"#, r#"["a","b"]"#);
+        check(Type::Option(&WORDS), "null", "null");
+        check(TABLE, r#"{"name":"t"}"#, r#"{"name":"t","tags":null}"#);
+        check(TABLE, r#"{"name":"t","tags":["b","a"]}"#, r#"{"name":"t","tags":["a","b"]}"#);
+        check(Type::Map(&WORDS), r#"{"k":["b","a"]}"#, r#"{"k":["a","b"]}"#);
+        check(Type::Link("t"), r#"{"id":"7","name":"x"}"#, r#""7""#);
+        check(Type::Link("t"), r#""7""#, r#""7""#);
+        check(Type::Option(&Type::Link("t")), "null", "null");
+    }
+
+    #[test]
+    fn a_value_of_another_shape_is_named_with_what_was_expected() {
+        #[track_caller]
+        fn check(ty: Type, json: &str, expected: Option<&str>) {
+            assert_eq!(ty.misfit(&value(json)).as_deref(), expected, "{json} as {ty:?}");
+        }
+        check(Type::Bool, "true", None);
+        check(Type::Bool, "1", Some("expected true or false, found 1"));
+        check(Type::Int, "1", None);
+        check(Type::Int, r#""1""#, Some("expected a whole number, found \"1\""));
+        check(Type::Text, "null", Some("expected text, found null"));
+        check(Type::Option(&Type::Text), "null", None);
+        check(Type::Option(&Type::Text), "1", Some("expected text, found 1"));
+        check(Type::Enum(&["a", "b"]), r#""a""#, None);
+        check(Type::Enum(&["a", "b"]), r#""c""#, Some("expected one of a, b, found \"c\""));
+        check(WORDS, r#"["a"]"#, None);
+        check(WORDS, r#"["a",1]"#, Some("expected text, found 1"));
+        check(WORDS, r#""a""#, Some("expected a list, found \"a\""));
+        check(Type::Map(&Type::Int), r#"{"a":1}"#, None);
+        check(Type::Map(&Type::Int), r#"{"a":null}"#, Some("expected a whole number, found null"));
+        check(Type::Map(&Type::Int), "[]", Some("expected a map, found []"));
+        check(TABLE, r#"{"name":"t"}"#, None);
+        check(TABLE, r#"{"tags":[]}"#, Some("`name`: expected text, found null"));
+        check(TABLE, r#"{"name":"t","tag":[]}"#, Some("there is no field `tag`"));
+        check(Type::Link("t"), r#""7""#, None);
+        check(Type::Link("t"), "7", Some("expected a reference to a resource, found 7"));
+    }
+
+    #[test]
+    fn a_number_that_json_cannot_carry_is_named_and_not_a_panic() {
+        let misfit = Type::Int.misfit(&Value::Int(i64::MAX)).unwrap();
+        assert_eq!(misfit, "expected a whole number within ±(2^53 - 1), found 9223372036854775807");
+    }
+}

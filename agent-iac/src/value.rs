@@ -104,9 +104,13 @@ impl Value {
 }
 
 impl fmt::Display for Value {
-    /// Writes the value as compact JSON.
+    /// Writes the value as compact JSON. A number that has no canonical form is
+    /// written too: the message that refuses it must be able to show it.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&String::from_utf8_lossy(&canonical(self).map_err(|_| fmt::Error)?))
+        match canonical(self) {
+            Ok(bytes) => f.write_str(&String::from_utf8_lossy(&bytes)),
+            Err(_) => f.write_str(&serde_json::to_string(self).map_err(|_| fmt::Error)?),
+        }
     }
 }
 
@@ -386,5 +390,129 @@ impl<'de> Deserialize<'de> for Digest {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         let text = String::deserialize(deserializer)?;
         Self::parse(&text).ok_or_else(|| de::Error::custom("a digest is 64 hexadecimal digits"))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    #[track_caller]
+    fn check(value: &serde_json::Value, expected: &str) {
+        assert_eq!(String::from_utf8(canonical(value).unwrap()).unwrap(), expected);
+    }
+
+    #[test]
+    fn the_canonical_form_is_that_of_rfc_8785() {
+        let json = |text: &str| serde_json::from_str::<serde_json::Value>(text).unwrap();
+        check(&json("null"), "null");
+        check(&json(" [ true , false, -0 ] ".replace("-0", "0").as_str()), "[true,false,0]");
+        check(&json(r#"{"b": 1, "a": [ ], "": { }}"#), r#"{"":{},"a":[],"b":1}"#);
+        check(&json("9007199254740991"), "9007199254740991");
+        check(&json("-9007199254740991"), "-9007199254740991");
+        // Control characters have a short form or four digits; the rest,
+        // DEL and the line separators too, stands as it is.
+        check(
+            &json(r#""\u0000\b\t\n\f\r\u001f\"\\\/\u007f\u2028é""#),
+            "\"\\u0000\\b\\t\\n\\f\\r\\u001f\\\"\\\\/\u{7f}\u{2028}é\"",
+        );
+        // By UTF-16: a surrogate pair goes before the private use area.
+        check(
+            &json(r#"{"\ue000": 1, "\ud83d\ude00": 2, "z": 3}"#),
+            "{\"z\":3,\"😀\":2,\"\u{e000}\":1}",
+        );
+    }
+
+    #[test]
+    fn numbers_that_two_readers_may_read_differently_are_refused() {
+        for text in
+            ["1.5", "1e2", "-0.0", "9007199254740992", "-9007199254740992", "18446744073709551615"]
+        {
+            let tree: serde_json::Value = serde_json::from_str(text).unwrap();
+            let error = canonical(&[tree]).unwrap_err();
+            assert_eq!(error.kind(), ErrorKind::InvalidFleet, "{text}");
+            assert!(serde_json::from_str::<Value>(text).is_err(), "{text} is no value");
+        }
+        assert!(canonical(&f64::NAN).is_ok_and(|bytes| bytes == b"null"), "serde's own reading");
+        assert!(canonical(&BTreeMap::from([((1, 2), 3)])).is_err(), "a key that is no text");
+    }
+
+    #[test]
+    fn a_key_that_stands_twice_is_refused_at_any_depth() {
+        for text in [r#"{"a":1,"a":1}"#, r#"[{"b":{"a":1,"c":2,"a":3}}]"#, r#"{"a":1,"\u0061":2}"#]
+        {
+            let error = serde_json::from_str::<Value>(text).unwrap_err().to_string();
+            assert!(error.contains("stands twice"), "{error}");
+        }
+    }
+
+    #[test]
+    fn a_number_beyond_json_can_still_be_shown() {
+        assert_eq!(Value::Int(i64::MAX).to_string(), "9223372036854775807");
+        let list = Value::List(vec![Value::Int(i64::MIN), "a\"b".into()]);
+        assert_eq!(list.to_string(), r#"[-9223372036854775808,"a\"b"]"#);
+        assert!(canonical(&list).is_err());
+    }
+
+    #[test]
+    fn a_set_has_one_form() {
+        let set = |items: &[&str]| items.iter().copied().collect::<Value>().into_set();
+        assert_eq!(set(&["b", "a", "b"]), set(&["a", "b"]));
+        assert_eq!(Value::from("b").into_set(), Value::from("b"));
+    }
+
+    #[test]
+    fn a_digest_is_64_digits_and_nothing_else() {
+        let digest = Digest::of(&Value::from("x")).unwrap();
+        assert_eq!(Digest::parse(&digest.to_string()), Some(digest));
+        let text = digest.to_string();
+        for broken in [
+            "",
+            &text[1..],
+            &format!("{text}0"),
+            &format!("+{}", &text[1..]),
+            &format!("{}g", &text[1..]),
+            &format!("é{}", &text[2..]),
+        ] {
+            assert_eq!(Digest::parse(broken), None, "{broken}");
+        }
+        assert_eq!(
+            Digest::of_bytes(b"abc").to_string(),
+            "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad"
+        );
+    }
+
+    fn values() -> impl Strategy<Value = Value> {
+        let leaf = prop_oneof![
+            Just(Value::Null),
+            any::<bool>().prop_map(Value::Bool),
+            (-MAX_INT..=MAX_INT).prop_map(Value::Int),
+            any::<String>().prop_map(Value::Text),
+        ];
+        leaf.prop_recursive(4, 32, 6, |inner| {
+            prop_oneof![
+                proptest::collection::vec(inner.clone(), 0..6).prop_map(Value::List),
+                proptest::collection::btree_map(any::<String>(), inner, 0..6).prop_map(Value::Map),
+            ]
+        })
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig { failure_persistence: None, ..ProptestConfig::default() })]
+
+        #[test]
+        fn the_canonical_form_is_that_of_another_implementation(value in values()) {
+            let theirs = serde_json_canonicalizer::to_vec(&value).unwrap();
+            prop_assert_eq!(canonical(&value).unwrap(), theirs);
+        }
+
+        #[test]
+        fn the_canonical_form_reads_back_as_the_same_value(value in values()) {
+            let bytes = canonical(&value).unwrap();
+            prop_assert_eq!(serde_json::from_slice::<Value>(&bytes).unwrap(), value.clone());
+            prop_assert_eq!(value.to_string().into_bytes(), bytes);
+        }
     }
 }

@@ -52,6 +52,7 @@
 //! }
 //! ```
 
+pub mod embedded;
 pub mod system;
 
 use agent_iac::{
@@ -89,9 +90,13 @@ pub fn simulated(
 ///
 /// As planning and applying.
 pub async fn apply(deployment: &Deployment) -> Result<(Plan, Report)> {
+    apply_as(deployment, &operator()).await
+}
+
+async fn apply_as(deployment: &Deployment, context: &RunContext) -> Result<(Plan, Report)> {
     let plan = deployment.plan(&PlanRequest::default()).await?;
     let saved = SavedPlan::new(plan.clone())?;
-    let context = operator().acknowledging(saved.digest());
+    let context = context.clone().acknowledging(saved.digest());
     let report = deployment.apply(&saved, &context).await?;
     Ok((plan, report))
 }
@@ -104,12 +109,21 @@ pub async fn apply(deployment: &Deployment) -> Result<(Plan, Report)> {
 /// When a step fails, when something is blocked, unread or in doubt, or when
 /// there is still something to do after a few rounds.
 pub async fn converge(deployment: &Deployment) -> Result<()> {
-    let settled = deployment.recover(&operator()).await?;
+    converge_as(deployment, &operator()).await
+}
+
+/// The same, as somebody else.
+///
+/// # Errors
+///
+/// As [`converge`].
+pub async fn converge_as(deployment: &Deployment, context: &RunContext) -> Result<()> {
+    let settled = deployment.recover(context).await?;
     if settled.summary.in_doubt > 0 {
         return Err(failed("a doubt was not settled", &settled));
     }
     for _ in 0..5 {
-        let (plan, report) = apply(deployment).await?;
+        let (plan, report) = apply_as(deployment, context).await?;
         let stuck = plan.blocked.len() + plan.unread.len() + plan.in_doubt.len();
         if stuck > 0 {
             return Err(Error::new(
@@ -139,3 +153,8 @@ fn failed(what: &str, report: &Report) -> Error {
         .collect();
     Error::new(ErrorKind::Provider, format!("{what}: {}", steps.join("; ")))
 }
+
+/// The README's programs, compiled and run as tests.
+#[cfg(doctest)]
+#[doc = include_str!("../../README.md")]
+pub struct Readme;

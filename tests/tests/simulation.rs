@@ -65,6 +65,29 @@ struct Mailer {
     key: sim::LoneKey,
 }
 
+/// The reader as it is declared once its job is managed by somebody else.
+#[derive(Agent, Debug)]
+#[agent(owner = "team:billing", expires = "2999-12-31", grace = "0d", name = "reader")]
+struct ReaderWithoutJob {
+    #[input(key)]
+    tenant: String,
+
+    #[identity(name = format!("reader-{tenant}"), home = "a", note = "first")]
+    account: sim::Account,
+
+    #[permission(to = account, on = format!("invoices/{tenant}"), allow = ["read"])]
+    bills: sim::Grant,
+
+    #[permission(to = account, on = format!("log-of-{}", account.id()), allow = ["append"])]
+    log: sim::Grant,
+
+    #[credential(of = account, deliver = format!("vault:agents/{tenant}/key"))]
+    key: sim::Key,
+
+    #[credential(of = account, deliver = format!("vault:agents/{tenant}/token"))]
+    token: sim::Token,
+}
+
 fn reader(tenant: &str, home: &str, actions: &[&str], note: &str) -> ReaderInputs {
     ReaderInputs {
         tenant: tenant.into(),
@@ -205,7 +228,9 @@ fn adopting_moving_and_forgetting_survive_two_crashes_anywhere() {
         let address = |text: &str| text.parse().expect("an address");
         fleet.import(address("reader[\"us\"].account"), "account-9");
         fleet.add(MailerInputs { name: "mailer".into() });
+        fleet.add(ReaderWithoutJobInputs { tenant: "eu".into() });
         fleet.removed(address("reader[\"eu\"].job"));
+        fleet.moved(address("reader[\"eu\"].invoices"), address("reader[\"eu\"].bills"));
         fleet
     };
     let change = Change { before: two_agents, by_hand, after };

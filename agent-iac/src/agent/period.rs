@@ -155,3 +155,71 @@ impl<'de> Deserialize<'de> for Period {
         String::deserialize(deserializer)?.parse().map_err(de::Error::custom)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_period_is_a_whole_number_and_a_unit() {
+        #[track_caller]
+        fn check(text: &str, seconds: u64, shown: &str) {
+            let period: Period = text.parse().unwrap();
+            assert_eq!((period.as_seconds(), period.to_string().as_str()), (seconds, shown));
+            assert_eq!(shown.parse::<Period>().unwrap(), period);
+        }
+        check("0d", 0, "0s");
+        check("1s", 1, "1s");
+        check("90s", 90, "90s");
+        check("120s", 120, "2m");
+        check("60m", 3_600, "1h");
+        check("36h", 129_600, "36h");
+        check("48h", 172_800, "2d");
+        check("7d", 604_800, "1w");
+        check("36600d", MAX_SECONDS, "36600d");
+        for text in [
+            "",
+            "d",
+            "7",
+            "7 d",
+            " 7d",
+            "-7d",
+            "+7d",
+            "7.5d",
+            "7D",
+            "7y",
+            "٧d",
+            "36601d",
+            "99999999999w",
+            "184467440737w",
+            "7d7h",
+        ] {
+            let error = text.parse::<Period>().unwrap_err();
+            assert!(error.repair().is_some(), "{text}");
+        }
+    }
+
+    #[test]
+    fn a_day_is_one_that_the_calendar_has() {
+        for day in ["2027-06-30", "2028-02-29", "2000-02-29", "0001-01-01", "9999-12-31"] {
+            assert!(is_date(day), "{day}");
+            assert!(day.parse::<jiff::civil::Date>().is_ok(), "{day}");
+        }
+        for day in [
+            "",
+            "2027-6-30",
+            "2027-06-31",
+            "2027-02-29",
+            "1900-02-29",
+            "2027-13-01",
+            "2027-00-10",
+            "2027-01-00",
+            "27-01-01",
+            "2027/01/01",
+            "2027-01-01T",
+            "２027-01-0",
+        ] {
+            assert!(!is_date(day), "{day}");
+        }
+    }
+}

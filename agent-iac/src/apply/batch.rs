@@ -11,7 +11,7 @@ use super::{
 use crate::{
     address::Address,
     error::{Error, ErrorKind, Result},
-    ledger::{Claim, Entry, Managed, StepEvent},
+    ledger::{Claim, Entry, Managed, Query, StepEvent},
     plan::{Action, Part, Step},
     provider::{
         Capabilities, DynWrite, Issued, Observation, Operation, Origin, Recovery, Reference,
@@ -270,36 +270,56 @@ fn difference(now: &Observation, seen: &Observation) -> String {
     }
 }
 
-/// Makes the begin of all steps durable, in one append.
-async fn begin(run: &Run<'_>, jobs: Vec<Job>, ended: &mut Vec<Ended>) -> Vec<Begun> {
-    let mut begun = Vec::new();
-    let mut expected = BTreeMap::new();
-    let mut entries = Vec::new();
-    for job in jobs {
-        let claim = run.next_claim();
-        expected.insert(job.step.address.clone(), job.version);
-        entries.push(begin_entry(&job, &claim));
-        begun.push(Begun { job, claim, version: 0, secret: None });
-    }
-    if begun.is_empty() {
-        return begun;
-    }
-    match run.append(expected, entries).await {
-        Ok(version) => {
-            for one in &mut begun {
-                one.version = version;
-                run.tell(&Progress::StepBegun {
-                    address: one.job.step.address.clone(),
-                    action: one.job.step.action,
-                });
+/// Makes the begin of all steps durable, in one append. A step whose record
+/// was changed by somebody else fails, and only that one.
+async fn begin(run: &Run<'_>, mut jobs: Vec<Job>, ended: &mut Vec<Ended>) -> Vec<Begun> {
+    loop {
+        let claims: Vec<Claim> = jobs.iter().map(|_| run.next_claim()).collect();
+        let entries =
+            jobs.iter().zip(&claims).map(|(job, claim)| begin_entry(job, claim)).collect();
+        let expected = jobs.iter().map(|job| (job.step.address.clone(), job.version)).collect();
+        if jobs.is_empty() {
+            return Vec::new();
+        }
+        let error = match run.append(expected, entries).await {
+            Ok(version) => {
+                let begun = |(job, claim)| begun(run, job, claim, version);
+                return jobs.into_iter().zip(claims).map(begun).collect();
             }
-            begun
+            Err(error) => error,
+        };
+        let before = jobs.len();
+        if error.kind() == ErrorKind::Conflict {
+            jobs = still_as_planned(run, jobs, ended).await;
         }
-        Err(error) => {
-            ended.extend(all_failed(begun.iter().map(|one| one.job.index), error));
-            Vec::new()
+        if jobs.len() == before {
+            ended.extend(all_failed(jobs.iter().map(|job| job.index), error));
+            return Vec::new();
         }
     }
+}
+
+fn begun(run: &Run<'_>, job: Job, claim: Claim, version: u64) -> Begun {
+    run.tell(&Progress::StepBegun { address: job.step.address.clone(), action: job.step.action });
+    Begun { job, claim, version, secret: None }
+}
+
+/// The jobs whose records have the versions that they rest on.
+async fn still_as_planned(run: &Run<'_>, jobs: Vec<Job>, ended: &mut Vec<Ended>) -> Vec<Job> {
+    let instances: std::collections::BTreeSet<_> =
+        jobs.iter().map(|job| job.step.address.instance().clone()).collect();
+    let query = Query::Agents(instances.into_iter().collect());
+    let Ok(state) = run.engine.persist(|| run.engine.ledger.state(&query)).await else {
+        return jobs;
+    };
+    let (same, moved): (Vec<Job>, Vec<Job>) =
+        jobs.into_iter().partition(|job| state.version(&job.step.address) == job.version);
+    ended.extend(moved.into_iter().map(|job| {
+        let now = state.version(&job.step.address);
+        let error = stale(format!("its record moved from version {} to {now}", job.version));
+        Ended::failed(job.index, error.at(&job.step.address))
+    }));
+    same
 }
 
 fn begin_entry(job: &Job, claim: &Claim) -> Entry {
@@ -383,6 +403,16 @@ async fn ask(
     let mut attempt = 0;
     while !open.is_empty() {
         run.engine.pace(provider, open.len()).await;
+        // The begin was appended just before the first attempt.
+        let holds = if attempt == 0 { run.still_holds().await } else { run.renew().await };
+        if let Err(error) = holds {
+            // What was asked before may have been carried out all the same.
+            let error = Arc::new(error);
+            for at in open {
+                answers[at] = Some(Answer::InDoubt(not_asked(&error)));
+            }
+            break;
+        }
         let batch = open.iter().map(|at| request(run, &begun[*at])).collect();
         let results = writer.write(batch).await;
         attempt += 1;
@@ -396,7 +426,7 @@ async fn ask(
                     answers[at] = Some(Answer::Written(issued));
                     continue;
                 }
-                Err(error) => error,
+                Err(error) => withheld(error, begun[at].secret.as_ref(), provider),
             };
             let lost = matches!(error.kind(), ErrorKind::InDoubt | ErrorKind::Timeout);
             let repeatable =
@@ -422,6 +452,27 @@ async fn ask(
         open = again;
     }
     answers.into_iter().flatten().collect()
+}
+
+/// The error, unless it holds the secret: a system may repeat what it was
+/// given, and an error is recorded and shown.
+fn withheld(error: Error, secret: Option<&Secret>, provider: &str) -> Error {
+    // What is shown at its most: the causes, and the help.
+    let text = format!("{error:?}");
+    if !secret.is_some_and(|secret| secret.is_in(&text)) {
+        return error;
+    }
+    Error::new(
+        error.kind(),
+        format!("the error of the provider `{provider}` holds the secret, and is withheld"),
+    )
+    .retry_as(error.retry())
+}
+
+fn not_asked(error: &Error) -> Error {
+    Error::new(error.kind(), "the provider was not asked, because the lease may be lost")
+        .help("the next run settles it")
+        .caused_by(error.chain())
 }
 
 fn too_few(provider: &str) -> Error {
@@ -568,4 +619,26 @@ fn contract(job: &Job, what: &str) -> Error {
 /// Fails with the error of a provider that answered nothing.
 pub(super) fn first<T>(answers: Vec<Result<T>>, provider: &str) -> Result<T> {
     answers.into_iter().next().unwrap_or_else(|| Err(too_few(provider)))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::error::Retry;
+
+    #[test]
+    fn an_error_that_repeats_the_secret_is_withheld_and_keeps_its_kind() {
+        let secret = Secret::from_text("hunter2".into());
+        for error in [
+            Error::new(ErrorKind::Refused, "no password `hunter2`"),
+            Error::new(ErrorKind::Refused, "no").help("choose another than hunter2"),
+            Error::new(ErrorKind::Refused, "no").caused_by("PASSWORD 'hunter2'"),
+        ] {
+            let error = withheld(error.retry_as(Retry::Backoff), Some(&secret), "sim");
+            assert!(!format!("{error:?}").contains("hunter2"), "{error:?}");
+            assert_eq!((error.kind(), error.retry()), (ErrorKind::Refused, Retry::Backoff));
+        }
+        let plain = withheld(Error::new(ErrorKind::Refused, "too short"), Some(&secret), "sim");
+        assert_eq!(plain.message(), "too short");
+    }
 }

@@ -31,6 +31,9 @@ use crate::{
 /// the systems in question have.
 const PROBE_BUDGET: u32 = 4;
 
+/// Why a dead credential has no proof at all.
+const UNTRIED: &str = "its value could not be opened to try it";
+
 /// Makes a secret and stages it at its place, before the system learns it.
 pub(super) async fn stage_new(run: &Run<'_>, begun: &Begun) -> Result<Secret> {
     let secret = Secret::random(&*run.engine.entropy, 32);
@@ -150,6 +153,15 @@ pub(super) async fn install(
             return Err(fail(error));
         }
     };
+    // From here on consumers may read it, so whatever fails leaves it alive,
+    // and the step open for the next run.
+    let fail = |error: Error| {
+        let doubt = Error::new(ErrorKind::InDoubt, "the new credential may be promoted already")
+            .at(address)
+            .help("the next run goes on with it")
+            .caused_by(error.chain());
+        fail(doubt)
+    };
     let promoted = run
         .engine
         .persist(|| deliver.promote(credential.place.path(), claim))
@@ -218,12 +230,18 @@ async fn try_once(
         }
         let answers = prober.probe(&[Attempt { identity, secret }]).await;
         match answers.into_iter().next() {
-            Some(Tried::Unknown(why)) => answer = Tried::Unknown(why),
-            Some(answered) => return answered,
+            Some(Tried::Unknown(why)) => answer = Tried::Unknown(without(why, secret)),
+            Some(Tried::Refused(why)) => return Tried::Refused(without(why, secret)),
+            Some(Tried::Accepted) => return Tried::Accepted,
             None => answer = Tried::Unknown("the provider did not answer".into()),
         }
     }
     answer
+}
+
+/// A reason, unless it repeats the secret: it is recorded and shown.
+fn without(why: String, secret: &Secret) -> String {
+    if secret.is_in(&why) { "its reason holds the secret, and is withheld".into() } else { why }
 }
 
 /// Concludes the step of one credential.
@@ -487,7 +505,7 @@ async fn conclude_revocation(run: &Run<'_>, begun: Begun, answer: Answer) -> End
                 // the system's own look-up is all that can be had.
                 _ if undeclared => Outcome::Done,
                 Some(proof) => Outcome::Unproved(unproved_because(&proof)),
-                None => Outcome::Unproved("its value could not be opened to try it".into()),
+                None => Outcome::Unproved(UNTRIED.into()),
             };
             let record = if begun.job.is_deposed() { Left::AsItWas } else { Left::Nothing };
             Ended {
@@ -624,15 +642,14 @@ pub(super) async fn unproved(
     run: &Run<'_>,
     state: &State,
     ending: &BTreeMap<&Instance, Cause>,
-) -> BTreeMap<Instance, (BTreeSet<Address>, BTreeMap<Address, String>)> {
+) -> Result<BTreeMap<Instance, (BTreeSet<Address>, BTreeMap<Address, String>)>> {
     let mut found: BTreeMap<Instance, (BTreeSet<Address>, BTreeMap<Address, String>)> =
         BTreeMap::new();
     // Nothing that was revoked before the first of them began to leave matters.
     let begun = |instance: &&Instance| Some(state.agents.get(*instance)?.leaving?.batch);
     let mut from = ending.keys().filter_map(begun).min().unwrap_or(1);
     loop {
-        let page = run.engine.persist(|| run.engine.ledger.batches(from, 1_000)).await;
-        let Ok(page) = page else { break };
+        let page = run.engine.persist(|| run.engine.ledger.batches(from, 1_000)).await?;
         let Some(last) = page.last() else { break };
         from = last.header.sequence + 1;
         for entry in page.iter().flat_map(|batch| &batch.entries) {
@@ -651,6 +668,13 @@ pub(super) async fn unproved(
                 Event::Credential(CredentialEvent::Revoked { proof: Some(proof), .. }) => {
                     open.insert(address.clone(), unproved_because(proof));
                 }
+                // One whose value could not be opened was never tried; one
+                // without a generation was lost, and nobody could.
+                Event::Credential(CredentialEvent::Revoked { proof: None, .. })
+                    if entry.generation.is_some() && !proved.contains(address) =>
+                {
+                    open.insert(address.clone(), UNTRIED.into());
+                }
                 Event::Credential(CredentialEvent::Promoted { .. }) => {
                     proved.remove(address);
                     open.remove(address);
@@ -659,5 +683,5 @@ pub(super) async fn unproved(
             }
         }
     }
-    found
+    Ok(found)
 }

@@ -28,7 +28,7 @@ pub(crate) struct Engine {
     pub(crate) ledger: Arc<dyn Ledger>,
     pub(crate) clock: Arc<dyn Clock>,
     pub(crate) entropy: Arc<dyn Entropy>,
-    pub(crate) types: BTreeMap<String, &'static ResourceType>,
+    types: BTreeMap<String, &'static ResourceType>,
     providers: BTreeMap<String, Handles>,
     stores: BTreeMap<String, Arc<dyn SecretStore>>,
     /// When the next write to a provider with a rate limit may begin.
@@ -48,13 +48,13 @@ impl Engine {
         (clock, entropy): (Arc<dyn Clock>, Arc<dyn Entropy>),
         providers: &BTreeMap<String, Arc<dyn Provider>>,
         stores: BTreeMap<String, Arc<dyn SecretStore>>,
-        types: BTreeMap<String, &'static ResourceType>,
     ) -> Self {
-        let providers = providers
+        let providers: BTreeMap<String, Handles> = providers
             .iter()
             .map(|(name, provider)| {
                 // One provider that cannot be written to must not stop what
-                // concerns the others.
+                // concerns the others. Writers come first: what a crash cut
+                // off may be for them to undo before anybody can read.
                 let handles = Handles {
                     writers: provider.writers().map_err(Arc::new),
                     probers: provider.probers().map_err(Arc::new),
@@ -62,6 +62,11 @@ impl Engine {
                 };
                 (name.clone(), handles)
             })
+            .collect();
+        let types = providers
+            .values()
+            .filter_map(|handles| handles.writers.as_ref().ok())
+            .flat_map(|writers| writers.types().map(|ty| (ty.name.to_owned(), ty)))
             .collect();
         Self {
             fleet: names.0.to_owned(),
@@ -77,9 +82,18 @@ impl Engine {
     }
 
     pub(crate) fn resource_type(&self, name: &str) -> Result<&'static ResourceType> {
-        self.types.get(name).copied().ok_or_else(|| {
-            Error::new(ErrorKind::NotFound, format!("no provider knows the type `{name}`"))
-                .help("give the deployment the provider that manages it")
+        if let Some(ty) = self.types.get(name) {
+            return Ok(ty);
+        }
+        // It may be a type of one that cannot be reached.
+        let away = self
+            .providers
+            .iter()
+            .find_map(|(provider, handles)| Some((provider, handles.writers.as_ref().err()?)));
+        Err(match away {
+            Some((provider, error)) => unavailable(provider, error),
+            None => Error::new(ErrorKind::NotFound, format!("no provider knows the type `{name}`"))
+                .help("give the deployment the provider that manages it"),
         })
     }
 

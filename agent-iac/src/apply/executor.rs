@@ -3,7 +3,7 @@
 use std::{
     collections::{BTreeMap, BTreeSet},
     sync::{
-        Arc,
+        Arc, Mutex, MutexGuard, PoisonError,
         atomic::{AtomicUsize, Ordering},
     },
     time::Duration,
@@ -20,17 +20,21 @@ use super::{
     batch::{Ended, Job, Left, run_batch},
     credential,
     schedule::Schedule,
-    values::{Values, as_adopted, intended, resolve},
+    values::{Values, as_adopted, intended, mark, resolve},
 };
+use jiff::Timestamp;
+use tracing::Instrument as _;
+
 use crate::{
     address::{Address, Instance},
+    clock::Clock,
     error::{Error, ErrorKind, Result},
     ledger::{
-        AgentEvent, Append, Authority, Cause, Claim, Entry, FORMAT, Fence, LedgerEvent, Managed,
-        PlanEvent, Query, RecordEvent, RunEvent, RunId, RunPurpose, State, Take,
+        Actor, AgentEvent, Append, Authority, Cause, Claim, Entry, FORMAT, Fence, LedgerEvent,
+        Managed, PlanEvent, Query, RecordEvent, RunEvent, RunId, RunPurpose, State, Take,
     },
     plan::{Action, AgentChange, Part, Plan, Step},
-    provider::{Object, Observation, Tried},
+    provider::{Mark, Object, Observation, Tried},
 };
 
 /// How long a lease lasts without being renewed, where the ledger cannot see
@@ -41,6 +45,8 @@ pub(super) const LEASE: Duration = Duration::from_mins(1);
 pub(crate) struct Authorised<'p> {
     pub(crate) plan: &'p Plan,
     pub(crate) authority: Authority,
+    /// Who proposed the plan, where somebody did.
+    pub(crate) proposer: Option<Actor>,
     pub(crate) purpose: RunPurpose,
     /// Whether leases are taken from whoever holds them.
     pub(crate) force: bool,
@@ -53,6 +59,7 @@ pub(super) struct Run<'a> {
     pub(super) id: RunId,
     pub(super) fence: Fence,
     claims: AtomicUsize,
+    keeps: Keeps,
 }
 
 impl<'a> Run<'a> {
@@ -62,14 +69,22 @@ impl<'a> Run<'a> {
         id: RunId,
         fence: Fence,
     ) -> Self {
-        Self { engine, context, id, fence, claims: AtomicUsize::new(0) }
+        // The batch that took the leases is their token.
+        let keeps = Keeps::new(fence.token, engine.clock.now());
+        Self { engine, context, id, fence, claims: AtomicUsize::new(0), keeps }
     }
 
     pub(super) fn next_claim(&self) -> Claim {
         self.id.claim(self.claims.fetch_add(1, Ordering::Relaxed) + 1)
     }
 
+    /// Whose an object at an address is.
+    pub(super) fn mark(&self, address: &Address) -> Mark {
+        mark(&self.engine.fleet, &self.engine.environment, address)
+    }
+
     pub(super) fn tell(&self, progress: &Progress) {
+        progress.trace();
         (self.context.watch)(progress);
     }
 
@@ -89,14 +104,20 @@ impl<'a> Run<'a> {
         };
         let mut attempt = 0;
         loop {
+            let since = self.engine.clock.now();
             let error = match self.engine.ledger.append(append()).await {
-                Ok(appended) => return Ok(appended.head.sequence),
+                Ok(appended) => {
+                    self.keeps.checked(since);
+                    return Ok(appended.head.sequence);
+                }
                 Err(error) => error,
             };
-            if error.kind() == ErrorKind::InDoubt
-                && let Some(sequence) = self.appended(&expected).await?
-            {
+            let lost = matches!(error.kind(), ErrorKind::InDoubt | ErrorKind::Timeout);
+            if lost && let Some(sequence) = self.appended(&entries).await? {
                 return Ok(sequence);
+            }
+            if error.kind() == ErrorKind::LeaseHeld {
+                self.keeps.lost();
             }
             attempt += 1;
             match self.engine.pause(&error, attempt) {
@@ -106,15 +127,137 @@ impl<'a> Run<'a> {
         }
     }
 
-    /// Whether an append whose answer was lost was carried out. Nobody else
-    /// changes these records while this run holds their leases, so a version
-    /// that moved was moved by it.
-    async fn appended(&self, expected: &BTreeMap<Address, u64>) -> Result<Option<u64>> {
-        let Some((address, version)) = expected.iter().next() else { return Ok(None) };
-        let query = Query::Agents(vec![address.instance().clone()]);
-        let state = self.engine.persist(|| self.engine.ledger.state(&query)).await?;
-        let now = state.version(address);
-        Ok((now > *version).then_some(now))
+    /// Whether an append whose answer was lost was carried out, and as which
+    /// batch. Only the entries themselves can tell: a version may have been
+    /// moved by somebody who took the lease meanwhile, and some appends move
+    /// none.
+    async fn appended(&self, entries: &[Entry]) -> Result<Option<u64>> {
+        let mut from = self.keeps.first() + 1;
+        loop {
+            let page = self.engine.persist(|| self.engine.ledger.batches(from, 100)).await?;
+            let Some(last) = page.last() else { return Ok(None) };
+            from = last.header.sequence + 1;
+            if let Some(batch) = page.iter().find(|batch| batch.entries == entries) {
+                return Ok(Some(batch.header.sequence));
+            }
+        }
+    }
+
+    /// Makes sure that the leases outlive the provider call that is about to
+    /// be made: nothing is asked of a provider that another run may be at.
+    ///
+    /// # Errors
+    ///
+    /// When they are lost, or it cannot be told.
+    pub(super) async fn still_holds(&self) -> Result<()> {
+        if self.keeps.is_fresh(&*self.engine.clock) {
+            return Ok(());
+        }
+        self.renew().await
+    }
+
+    /// Prolongs the leases.
+    ///
+    /// # Errors
+    ///
+    /// When they are lost, or it cannot be told.
+    pub(super) async fn renew(&self) -> Result<()> {
+        let since = self.engine.clock.now();
+        let renewed = self.engine.ledger.renew(&self.fence, LEASE).await;
+        match &renewed {
+            Ok(()) => self.keeps.renewed(since),
+            Err(error) if error.kind() == ErrorKind::LeaseHeld => self.keeps.lost(),
+            Err(_) => {}
+        }
+        renewed
+    }
+
+    /// Waits for something, renewing the leases meanwhile.
+    pub(super) async fn holding<T>(&self, work: impl Future<Output = T>) -> T {
+        let mut work = std::pin::pin!(work);
+        loop {
+            let renewal = std::pin::pin!(self.renew_when_due());
+            match select(work.as_mut(), renewal).await {
+                Either::Left((done, _)) => return done,
+                Either::Right(_) => {}
+            }
+        }
+    }
+
+    /// Renews the leases once a third of their time is over. A lease that is
+    /// lost shows itself before the next call of a provider.
+    async fn renew_when_due(&self) {
+        let clock = &*self.engine.clock;
+        clock.sleep(self.keeps.due_in(clock)).await;
+        if self.renew().await.is_err() {
+            clock.sleep(LEASE / 12).await;
+        }
+    }
+}
+
+/// What a run knows of its hold on the ledger.
+struct Keeps(Mutex<Kept>);
+
+#[derive(Clone, Copy)]
+struct Kept {
+    /// The batch in which this run began.
+    first: u64,
+    /// When the leases were last prolonged.
+    renewed: Timestamp,
+    /// When the fence was last seen to hold.
+    checked: Timestamp,
+    /// Whether another is known to have taken a lease.
+    lost: bool,
+}
+
+impl Keeps {
+    fn new(first: u64, now: Timestamp) -> Self {
+        Self(Mutex::new(Kept { first, renewed: now, checked: now, lost: false }))
+    }
+
+    fn kept(&self) -> MutexGuard<'_, Kept> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn first(&self) -> u64 {
+        self.kept().first
+    }
+
+    /// An append under the fence was taken that was made at this time.
+    fn checked(&self, since: Timestamp) {
+        let mut kept = self.kept();
+        kept.checked = kept.checked.max(since);
+    }
+
+    fn renewed(&self, since: Timestamp) {
+        let mut kept = self.kept();
+        kept.renewed = since;
+        kept.checked = since;
+    }
+
+    fn lost(&self) {
+        self.kept().lost = true;
+    }
+
+    /// Whether the fence was seen to hold so lately, with so much time left,
+    /// that a call may be made without asking.
+    fn is_fresh(&self, clock: &dyn Clock) -> bool {
+        let kept = self.kept();
+        let since = |then: Timestamp| clock.now().duration_since(then);
+        let within = |then: Timestamp, limit: Duration| {
+            let since = since(then);
+            !since.is_negative() && since.unsigned_abs() < limit
+        };
+        !kept.lost && within(kept.checked, LEASE / 12) && within(kept.renewed, LEASE / 2)
+    }
+
+    fn due_in(&self, clock: &dyn Clock) -> Duration {
+        let since = clock.now().duration_since(self.kept().renewed);
+        if since.is_negative() {
+            LEASE / 3
+        } else {
+            (LEASE / 3).saturating_sub(since.unsigned_abs())
+        }
     }
 }
 
@@ -133,18 +276,88 @@ pub(crate) async fn run(
         return Ok(Report::default());
     }
     let state = engine.persist(|| engine.ledger.state(&Query::Everything)).await?;
+    is_sound(plan)?;
     fits(plan, &state)?;
+    is_let(plan, &state, authorised.purpose, engine.clock.now())?;
     let controls = credential::controls(engine, &state, &plan.steps).await;
     let run = begin(engine, context, &authorised, &state).await?;
     run.tell(&Progress::RunBegun { run: run.id.clone(), steps: plan.steps.len() });
     let mut execution = Execution::new(&run, plan, &state, controls);
     execution.record_only(&state);
-    execution.go().await;
+    // Who held or killed an agent while the leases were being taken is heard.
+    let query = Query::Agents(run.fence.instances.to_vec());
+    let since = engine.persist(|| engine.ledger.state(&query)).await;
+    let refused = since
+        .and_then(|state| is_let(plan, &state, authorised.purpose, engine.clock.now()))
+        .err()
+        .map(|error| error.to_string());
+    if let Some(because) = &refused {
+        execution.start_nothing(because);
+    }
+    let span = tracing::info_span!("agent_iac.run", run = %run.id, purpose = ?authorised.purpose);
+    execution.go().instrument(span).await;
     let mut report = execution.report;
     report.run = Some(run.id.clone());
     report.left = leave(&run, plan).await;
-    end(&run, &report).await?;
+    report.unfinished = end(&run, &report).await.err().map(Arc::new);
     Ok(report)
+}
+
+/// Refuses a plan that no planner makes: it was put together by hand.
+fn is_sound(plan: &Plan) -> Result<()> {
+    for (index, step) in plan.steps.iter().enumerate() {
+        let mut addresses = vec![&step.address];
+        if let crate::plan::Reason::Moved { from } = &step.reason {
+            addresses.push(from);
+        }
+        let versioned = addresses.iter().all(|address| plan.versions.contains_key(*address));
+        if !versioned || step.after.iter().any(|before| *before >= index) {
+            return Err(Error::new(
+                ErrorKind::Damaged,
+                "the step rests on no version, or waits for one that comes after it",
+            )
+            .at(&step.address)
+            .help("plan again, and apply the new plan"));
+        }
+    }
+    Ok(())
+}
+
+/// Refuses to go on with an agent that was held or killed since the plan was
+/// made: neither need have moved any record.
+fn is_let(plan: &Plan, state: &State, purpose: RunPurpose, now: Timestamp) -> Result<()> {
+    let mut instances: BTreeSet<&Instance> =
+        plan.steps.iter().map(|step| step.address.instance()).collect();
+    instances.extend(plan.agents.iter().map(|agent| &agent.instance));
+    instances.extend(plan.steps.iter().filter_map(|step| match &step.reason {
+        crate::plan::Reason::Moved { from } => Some(from.instance()),
+        _ => None,
+    }));
+    for instance in instances {
+        let Some(agent) = state.agents.get(instance) else { continue };
+        if let Some(hold) = agent.hold.as_ref().filter(|hold| hold.until > now)
+            && purpose != RunPurpose::Kill
+        {
+            let message = format!("`{instance}` is held until {}: {}", hold.until, hold.reason);
+            return Err(stale(message));
+        }
+        let killed = agent.leaving.is_some_and(|leaving| leaving.cause == Cause::Killed);
+        let gives = |step: &Step| {
+            step.address.instance() == instance
+                && step.part != Part::Remove
+                && !matches!(
+                    step.action,
+                    Action::Suspend | Action::Delete | Action::Forget | Action::Move
+                )
+        };
+        let returns = plan.agents.iter().any(|agent| {
+            agent.instance == *instance && matches!(agent.change, AgentChange::Returns)
+        });
+        if killed && (returns || plan.steps.iter().any(gives)) {
+            return Err(stale(format!("`{instance}` was killed since the plan was made")));
+        }
+    }
+    Ok(())
 }
 
 /// Refuses a plan that was made on something else than what is recorded now.
@@ -192,6 +405,10 @@ async fn begin<'a>(
         entries.push(genesis(engine));
     }
     if let Authority::Acknowledged { digest, actor } = &authorised.authority {
+        if let Some(proposer) = &authorised.proposer {
+            let proposed = PlanEvent::Proposed { digest: *digest, actor: proposer.clone() };
+            entries.push(Entry::new(proposed));
+        }
         entries.push(Entry::new(PlanEvent::Acknowledged { digest: *digest, actor: actor.clone() }));
     }
     entries.push(Entry::new(RunEvent::Begun {
@@ -358,15 +575,20 @@ impl<'r, 'a> Execution<'r, 'a> {
                 break;
             }
             let (provider, ended) = self.next_ended(&mut in_flight).await;
-            self.schedule.free(&provider);
+            self.schedule.free(&provider, ended.iter().map(|one| one.index));
             for one in ended {
                 self.take_in(one);
             }
         }
         if self.run.context.stop.is_requested() {
-            for index in self.schedule.drain(&self.ended) {
-                self.finish(index, Outcome::Skipped { because: "the run was told to stop".into() });
-            }
+            self.start_nothing("the run was told to stop");
+        }
+    }
+
+    /// Skips everything that was not begun.
+    fn start_nothing(&mut self, because: &str) {
+        for index in self.schedule.drain(&self.ended) {
+            self.finish(index, Outcome::Skipped { because: because.to_owned() });
         }
     }
 
@@ -375,19 +597,7 @@ impl<'r, 'a> Execution<'r, 'a> {
         &self,
         in_flight: &mut FuturesUnordered<BoxFuture<'r, (String, Vec<Ended>)>>,
     ) -> (String, Vec<Ended>) {
-        let engine = self.run.engine;
-        loop {
-            let renewal = engine.clock.sleep(LEASE / 3);
-            match select(in_flight.next(), renewal).await {
-                Either::Left((Some(ended), _)) => return ended,
-                Either::Left((None, _)) => return (String::new(), Vec::new()),
-                // A lease that is lost shows itself at the next append, which
-                // is refused; nothing is gained by failing here.
-                Either::Right(_) => {
-                    let _lost: Result<()> = engine.ledger.renew(&self.run.fence, LEASE).await;
-                }
-            }
-        }
+        self.run.holding(in_flight.next()).await.unwrap_or_default()
     }
 
     fn next_batch(&mut self) -> Option<BoxFuture<'r, (String, Vec<Ended>)>> {
@@ -408,7 +618,9 @@ impl<'r, 'a> Execution<'r, 'a> {
         let run = self.run;
         let future = async move {
             if !jobs.is_empty() {
-                ended.extend(run_batch(run, jobs).await);
+                let (ty, steps) = (jobs[0].ty.name, jobs.len());
+                let span = tracing::debug_span!("agent_iac.batch", provider, ty, steps);
+                ended.extend(run_batch(run, jobs).instrument(span).await);
             }
             (provider, ended)
         };
@@ -527,7 +739,10 @@ async fn leave(run: &Run<'_>, plan: &Plan) -> Vec<LeftReport> {
     let Ok(state) = run.engine.persist(|| run.engine.ledger.state(&query)).await else {
         return Vec::new();
     };
-    let unproved = credential::unproved(run, &state, &ending).await;
+    // A report of a part of what happened would say that more is proved.
+    let Ok(unproved) = credential::unproved(run, &state, &ending).await else {
+        return Vec::new();
+    };
     let mut reports = Vec::new();
     let mut entries = Vec::new();
     for (instance, cause) in ending {
@@ -561,8 +776,9 @@ async fn leave(run: &Run<'_>, plan: &Plan) -> Vec<LeftReport> {
 /// Records the end of the run, gives the leases back, and pins the head.
 async fn end(run: &Run<'_>, report: &Report) -> Result<()> {
     let ended = Entry::new(RunEvent::Ended { summary: report.summary });
-    run.append(BTreeMap::new(), vec![ended]).await?;
+    let recorded = run.append(BTreeMap::new(), vec![ended]).await;
     run.engine.persist(|| run.engine.ledger.release(&run.fence)).await?;
+    recorded?;
     run.tell(&Progress::RunEnded { summary: report.summary });
     pin(run.engine).await
 }

@@ -10,7 +10,10 @@
 //!    next plan repeats it; a credential whose value was lost is revoked.
 //! 4. A dead run of which nothing is open any more is recorded as ended.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    sync::Arc,
+};
 
 use super::{
     Engine, Outcome, Progress, Report, RunContext, StepReport,
@@ -22,11 +25,11 @@ use crate::{
     address::{Address, Instance},
     error::{Error, ErrorKind, Result},
     ledger::{
-        Append, Entry, Managed, OpenStep, Query, Record, RunEvent, RunId, RunPurpose, State,
+        Append, Entry, Lease, Managed, OpenStep, Query, Record, RunEvent, RunId, RunPurpose, State,
         StepEvent, Summary, Take,
     },
     plan::{Action, CredentialTarget},
-    provider::{Object, Observation, Recovery, Reference, Settled, Written},
+    provider::{Mark, Object, Observation, Recovery, Reference, Settled, Written},
     schema::{Kind, ResourceType},
 };
 
@@ -40,27 +43,28 @@ type Doubt<'s> = (&'s Address, &'s Record, &'s OpenStep);
 /// When the ledger cannot be read or written. What cannot be settled stands in
 /// the report.
 pub(crate) async fn recover(engine: &Engine, context: &RunContext) -> Result<Report> {
-    let state = engine.persist(|| engine.ledger.state(&Query::Everything)).await?;
-    let alive: BTreeSet<RunId> = engine
-        .persist(|| engine.ledger.leases())
-        .await?
-        .into_iter()
-        .map(|lease| lease.run)
-        .collect();
-    let dead: BTreeSet<&RunId> = state.runs.keys().filter(|run| !alive.contains(run)).collect();
-    let open: Vec<Doubt<'_>> = state
-        .records
-        .iter()
-        .filter_map(|(address, record)| Some((address, record, record.open.as_ref()?)))
-        // A step whose run has ended, in doubt as it was, is nobody's either.
-        .filter(|(.., open)| !alive.contains(&open.run))
-        .collect();
+    let before = engine.persist(|| engine.ledger.state(&Query::Everything)).await?;
+    let alive = engine.persist(|| engine.ledger.leases()).await?;
+    let (dead, open) = left_behind(&before, &alive);
     if dead.is_empty() && open.is_empty() {
         return Ok(Report::default());
     }
-    let Some(run) = take_over(engine, context, &state, &dead, &open).await? else {
+    let Some(run) = take_over(engine, context, &before, &dead, &open).await? else {
         return Ok(Report::default());
     };
+    // Before the leases were taken, others may have settled some of it, or a
+    // run may just have ended by itself.
+    let state = engine.persist(|| engine.ledger.state(&Query::Everything)).await?;
+    let dead: BTreeSet<&RunId> =
+        dead.into_iter().filter(|run| state.runs.contains_key(*run)).collect();
+    let open: Vec<Doubt<'_>> = open
+        .into_iter()
+        .filter_map(|(address, _, seen)| {
+            let record = state.records.get(address)?;
+            let step = record.open.as_ref().filter(|step| step.claim == seen.claim)?;
+            Some((address, record, step))
+        })
+        .collect();
     let mut report = Report { run: Some(run.id.clone()), ..Report::default() };
     let mut groups: BTreeMap<(&str, &str), Vec<Doubt<'_>>> = BTreeMap::new();
     for (address, record, step) in open {
@@ -68,10 +72,27 @@ pub(crate) async fn recover(engine: &Engine, context: &RunContext) -> Result<Rep
         groups.entry(group).or_default().push((address, record, step));
     }
     for ((provider, ty), steps) in groups {
-        settle_group(&run, provider, ty, &steps, &mut report).await;
+        // Work of a dead run may land for longer than a lease lasts.
+        run.holding(settle_group(&run, provider, ty, &steps, &mut report)).await;
     }
-    conclude(&run, &state, &dead, &report).await?;
+    report.unfinished = conclude(&run, &state, &dead, &report).await.err().map(Arc::new);
     Ok(report)
+}
+
+/// The runs that are dead, and the steps that are nobody's any more: of a run
+/// that has ended in doubt, or that has lost its lease of the agent.
+fn left_behind<'s>(state: &'s State, alive: &[Lease]) -> (BTreeSet<&'s RunId>, Vec<Doubt<'s>>) {
+    let runs: BTreeSet<&RunId> = alive.iter().map(|lease| &lease.run).collect();
+    let held: BTreeSet<(&Instance, &RunId)> =
+        alive.iter().map(|lease| (&lease.instance, &lease.run)).collect();
+    let dead = state.runs.keys().filter(|run| !runs.contains(run)).collect();
+    let open = state
+        .records
+        .iter()
+        .filter_map(|(address, record)| Some((address, record, record.open.as_ref()?)))
+        .filter(|(address, _, step)| !held.contains(&(address.instance(), &step.run)))
+        .collect();
+    (dead, open)
 }
 
 /// Takes the leases of everything that dead runs left behind. `None` when
@@ -134,9 +155,9 @@ async fn settle_group(
     let settled = match settle(run, provider, type_name, steps).await {
         Ok(settled) => settled,
         Err(error) => {
-            let error = std::sync::Arc::new(error);
+            let error = Arc::new(error);
             for (address, _, step) in steps {
-                let outcome = Outcome::InDoubt(std::sync::Arc::clone(&error));
+                let outcome = Outcome::InDoubt(Arc::clone(&error));
                 tell(run, report, address, step.action, outcome);
             }
             return;
@@ -145,7 +166,7 @@ async fn settle_group(
     for ((address, record, step), settled) in steps.iter().zip(settled) {
         let outcome = match conclude_step(run, address, record, step, settled).await {
             Ok(outcome) => outcome,
-            Err(error) => Outcome::InDoubt(std::sync::Arc::new(error)),
+            Err(error) => Outcome::InDoubt(Arc::new(error)),
         };
         tell(run, report, address, step.action, outcome);
     }
@@ -181,9 +202,9 @@ async fn settle(
             let read = engine.persist(|| writer.read(&references)).await?;
             let mut read = read.into_iter();
             let mut settled = Vec::new();
-            for ((.., step), asked) in steps.iter().zip(asked) {
+            for ((address, _, step), asked) in steps.iter().zip(asked) {
                 settled.push(match asked.and_then(|_| read.next()) {
-                    Some(now) => by_sight(step, now, ty),
+                    Some(now) => by_sight(step, now, ty, &run.mark(address)),
                     None => {
                         Settled::Unknown("this provider cannot tell what became of a write".into())
                     }
@@ -209,11 +230,7 @@ async fn settle(
 /// Waits until no work of the dead run can land any more. Its last write may
 /// have gone out long after the step was begun and just before the run died,
 /// so the whole time is waited from now.
-async fn wait_until_settled(
-    run: &Run<'_>,
-    within: std::time::Duration,
-    steps: &[Doubt<'_>],
-) {
+async fn wait_until_settled(run: &Run<'_>, within: std::time::Duration, steps: &[Doubt<'_>]) {
     if let Some((address, ..)) = steps.first().filter(|_| !within.is_zero()) {
         run.tell(&Progress::Settling { address: (*address).clone(), wait: within });
         run.engine.clock.sleep(within).await;
@@ -239,8 +256,14 @@ fn reference(step: &OpenStep, ty: &'static ResourceType, recovery: Recovery) -> 
 }
 
 /// What became of a step, as the object itself shows it.
-fn by_sight(step: &OpenStep, now: Observation, ty: &'static ResourceType) -> Settled {
+fn by_sight(step: &OpenStep, now: Observation, ty: &'static ResourceType, ours: &Mark) -> Settled {
     match (now, &step.target) {
+        // Somebody else made an object with this key meanwhile.
+        (Observation::Present(object), Some(_))
+            if step.id.is_none() && object.mark.as_ref().is_some_and(|mark| mark != ours) =>
+        {
+            Settled::NotDone
+        }
         (Observation::Unread(why), _) => Settled::Unknown(why),
         (Observation::Absent, None) => Settled::Done(Written { object: None, correlation: None }),
         (Observation::Absent, Some(_)) | (Observation::Present(_), None) => Settled::NotDone,
@@ -276,7 +299,11 @@ async fn conclude_step(
                 ErrorKind::InDoubt,
                 format!("it cannot be told whether the step was carried out: {why}"),
             );
-            Ok(Outcome::InDoubt(std::sync::Arc::new(error.at(address))))
+            Ok(Outcome::InDoubt(Arc::new(error.at(address))))
+        }
+        // It is in no record but this step, so it would live on unknown.
+        Settled::NotDone if credential && is_stray(record, step) => {
+            revoke_again(run, address, record, step, ty).await
         }
         Settled::NotDone => {
             if credential {
@@ -305,6 +332,32 @@ async fn conclude_step(
             }
         },
     }
+}
+
+/// Whether a step revokes a credential that nothing else records: one that was
+/// issued and then lost.
+fn is_stray(record: &Record, step: &OpenStep) -> bool {
+    let recorded = |id: &String| record.deposed.iter().chain(&record.object).any(|o| o.id == *id);
+    step.deposed && step.target.is_none() && step.id.as_ref().is_some_and(|id| !recorded(id))
+}
+
+async fn revoke_again(
+    run: &Run<'_>,
+    address: &Address,
+    record: &Record,
+    step: &OpenStep,
+    ty: &'static ResourceType,
+) -> Result<Outcome> {
+    let stray = Stray {
+        address,
+        provider: &step.provider,
+        ty,
+        claim: &step.claim,
+        id: step.id.clone().unwrap_or_default(),
+        version: record.version,
+    };
+    credential::revoke_stray(run, stray, "its run died before it was carried out", false).await?;
+    Ok(Outcome::Done)
 }
 
 async fn append(run: &Run<'_>, address: &Address, version: u64, event: StepEvent) -> Result<u64> {
@@ -348,7 +401,7 @@ async fn conclude_issue(
         Err((error, version)) => {
             let stray = Stray { version, ..stray };
             credential::revoke_stray(run, stray, &error.to_string(), false).await?;
-            Ok(Outcome::Failed(std::sync::Arc::new(error)))
+            Ok(Outcome::Failed(Arc::new(error)))
         }
     }
 }
@@ -440,7 +493,11 @@ async fn conclude(
             fence: Some(run.fence.clone()),
             ..Append::default()
         };
-        run.engine.ledger.append(append).await?;
+        match run.engine.persist(|| run.engine.ledger.append(append.clone())).await {
+            // An earlier attempt, whose answer was lost, has recorded it.
+            Err(error) if error.kind() == ErrorKind::InvalidInput => {}
+            other => drop(other?),
+        }
     }
     run.append(BTreeMap::new(), vec![ended(report.summary)]).await?;
     run.engine.persist(|| run.engine.ledger.release(&run.fence)).await?;

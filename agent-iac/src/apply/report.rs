@@ -152,6 +152,43 @@ pub enum Progress {
     },
 }
 
+impl Progress {
+    /// The same as a `tracing` event, for programs that collect those. It holds
+    /// addresses and reasons, and no value of any property.
+    pub(super) fn trace(&self) {
+        match self {
+            Self::RunBegun { run, steps } => tracing::info!(%run, steps, "run begun"),
+            Self::Settling { address, wait } => {
+                tracing::info!(%address, ?wait, "waiting for work of a dead run to land");
+            }
+            Self::StepBegun { address, action } => tracing::debug!(%address, %action, "step begun"),
+            Self::StepRetried { address, attempt, pause, error } => {
+                tracing::warn!(%address, attempt, ?pause, error, "step tried again");
+            }
+            Self::Credential { address, phase } => tracing::debug!(%address, phase, "credential"),
+            Self::StepEnded { step } => {
+                let (address, action) = (&step.address, step.action);
+                match &step.outcome {
+                    Outcome::Done => tracing::info!(%address, %action, "step done"),
+                    Outcome::Unproved(why) => {
+                        tracing::warn!(%address, %action, why, "step done, not proved");
+                    }
+                    Outcome::Skipped { because } => {
+                        tracing::warn!(%address, %action, because, "step skipped");
+                    }
+                    Outcome::Failed(error) => {
+                        tracing::error!(%address, %action, %error, "step failed");
+                    }
+                    Outcome::InDoubt(error) => {
+                        tracing::error!(%address, %action, %error, "step in doubt");
+                    }
+                }
+            }
+            Self::RunEnded { summary } => tracing::info!(?summary, "run ended"),
+        }
+    }
+}
+
 /// How a step ended.
 #[derive(Clone, Debug)]
 pub enum Outcome {
@@ -213,6 +250,9 @@ pub struct Report {
     pub left: Vec<LeftReport>,
     /// How many steps ended how.
     pub summary: Summary,
+    /// Why the end of the run could not be recorded or pinned once its steps
+    /// had ended; the next run sees to it.
+    pub unfinished: Option<Arc<Error>>,
 }
 
 impl Report {
@@ -220,6 +260,7 @@ impl Report {
     pub fn is_complete(&self) -> bool {
         self.steps.iter().all(|step| matches!(step.outcome, Outcome::Done))
             && self.left.iter().all(|left| left.open.is_empty())
+            && self.unfinished.is_none()
     }
 
     pub(crate) fn push(&mut self, step: StepReport) {

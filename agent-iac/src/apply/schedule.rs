@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use crate::plan::Step;
+use crate::{address::Address, plan::Step};
 
 /// Steps that wait for others, grouped into batches as they become ready.
 ///
@@ -14,6 +14,10 @@ pub(super) struct Schedule {
     /// Batches under way, by provider.
     running: BTreeMap<String, usize>,
     skipped: BTreeSet<usize>,
+    addresses: Vec<Address>,
+    /// Addresses with a step under way. Two steps of one address change one
+    /// record, so the second rests on what the first one leaves.
+    busy: BTreeSet<Address>,
 }
 
 impl Schedule {
@@ -28,6 +32,8 @@ impl Schedule {
             ready: BTreeMap::new(),
             running: BTreeMap::new(),
             skipped: BTreeSet::new(),
+            addresses: steps.iter().map(|step| step.address.clone()).collect(),
+            busy: BTreeSet::new(),
         };
         for (index, step) in steps.iter().enumerate() {
             if schedule.waiting[index] == 0 {
@@ -54,16 +60,23 @@ impl Schedule {
             .iter()
             .find(|((provider, _), steps)| {
                 let running = self.running.get(provider).copied().unwrap_or_default();
-                !steps.is_empty() && running < concurrent(provider).max(1)
+                running < concurrent(provider).max(1)
+                    && steps.iter().any(|index| !self.busy.contains(&self.addresses[*index]))
             })
             .map(|(queue, _)| queue.clone())?;
         let steps = self.ready.get_mut(&queue)?;
+        let limit = limit(&queue.0, &queue.1).max(1);
         let mut batch = Vec::new();
-        while batch.len() < limit(&queue.0, &queue.1).max(1) {
-            match steps.pop_first() {
-                Some(index) => batch.push(index),
-                None => break,
+        for index in steps.iter().copied() {
+            if batch.len() == limit {
+                break;
             }
+            if self.busy.insert(self.addresses[index].clone()) {
+                batch.push(index);
+            }
+        }
+        for index in &batch {
+            steps.remove(index);
         }
         if steps.is_empty() {
             self.ready.remove(&queue);
@@ -72,8 +85,11 @@ impl Schedule {
         Some(batch)
     }
 
-    /// A batch of this provider has ended.
-    pub(super) fn free(&mut self, provider: &str) {
+    /// A batch of this provider has ended, with these steps.
+    pub(super) fn free(&mut self, provider: &str, steps: impl Iterator<Item = usize>) {
+        for index in steps {
+            self.busy.remove(&self.addresses[index]);
+        }
         if let Some(running) = self.running.get_mut(provider) {
             *running -= 1;
         }
@@ -116,5 +132,204 @@ impl Schedule {
         (0..self.waiting.len())
             .filter(|index| !ended.contains(index) && self.skipped.insert(*index))
             .collect()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+    use crate::{
+        access::AccessChange,
+        plan::{Action, Part, Reason, Risk},
+        provider::Observation,
+        schema::Kind,
+    };
+
+    fn step(provider: &str, ty: &str, after: &[usize]) -> Step {
+        Step {
+            address: "a.b".parse().unwrap(),
+            resource_type: ty.into(),
+            kind: Kind::Identity,
+            provider: provider.into(),
+            action: Action::Create,
+            part: Part::Whole,
+            reason: Reason::Declared,
+            source: None,
+            because: None,
+            changes: Vec::new(),
+            access: AccessChange::default(),
+            risk: Risk::Low,
+            notes: Vec::new(),
+            id: None,
+            seen: Observation::Absent,
+            target: None,
+            retires: None,
+            after: after.iter().copied().collect(),
+        }
+    }
+
+    /// Steps that each have an address of their own.
+    fn apart<const N: usize>(mut steps: [Step; N]) -> [Step; N] {
+        for (index, step) in steps.iter_mut().enumerate() {
+            step.address = format!("a.r{index}").parse().unwrap();
+        }
+        steps
+    }
+
+    fn next(schedule: &mut Schedule) -> Option<Vec<usize>> {
+        schedule.next_batch(|_, _| 2, |_| 1)
+    }
+
+    #[test]
+    fn batches_are_of_one_type_and_no_larger_than_the_provider_takes() {
+        let steps = apart([
+            step("p", "t", &[]),
+            step("p", "u", &[]),
+            step("p", "t", &[]),
+            step("p", "t", &[]),
+        ]);
+        let mut schedule = Schedule::new(&steps);
+        assert_eq!(next(&mut schedule), Some(vec![0, 2]));
+        assert_eq!(next(&mut schedule), None, "one batch at a time for this provider");
+        schedule.free("p", [].into_iter());
+        assert_eq!(next(&mut schedule), Some(vec![3]));
+        schedule.free("p", [].into_iter());
+        assert_eq!(next(&mut schedule), Some(vec![1]));
+    }
+
+    #[test]
+    fn a_provider_that_is_busy_holds_no_other_up() {
+        let steps = apart([
+            step("p", "t", &[]),
+            step("p", "t", &[]),
+            step("p", "t", &[]),
+            step("q", "t", &[]),
+        ]);
+        let mut schedule = Schedule::new(&steps);
+        assert_eq!(next(&mut schedule), Some(vec![0, 1]));
+        assert_eq!(next(&mut schedule), Some(vec![3]));
+        assert_eq!(next(&mut schedule), None);
+    }
+
+    #[test]
+    fn a_step_is_ready_when_all_that_it_waits_for_is_done_and_not_before() {
+        let steps = apart([step("p", "t", &[]), step("q", "t", &[]), step("p", "u", &[0, 1])]);
+        let mut schedule = Schedule::new(&steps);
+        assert_eq!(next(&mut schedule), Some(vec![0]));
+        assert_eq!(next(&mut schedule), Some(vec![1]));
+        schedule.free("p", [].into_iter());
+        schedule.done(0, &steps);
+        assert_eq!(next(&mut schedule), None);
+        schedule.done(1, &steps);
+        assert_eq!(next(&mut schedule), Some(vec![2]));
+    }
+
+    #[test]
+    fn a_failure_skips_what_depends_on_it_by_whatever_way_once() {
+        let steps = apart([
+            step("p", "t", &[]),
+            step("p", "u", &[0]),
+            step("p", "u", &[1]),
+            step("p", "u", &[0, 4]),
+            step("p", "t", &[]),
+        ]);
+        let mut schedule = Schedule::new(&steps);
+        assert_eq!(next(&mut schedule), Some(vec![0, 4]));
+        assert_eq!(schedule.failed(0), [1, 2, 3]);
+        schedule.done(4, &steps);
+        schedule.free("p", [].into_iter());
+        assert_eq!(next(&mut schedule), None, "what was skipped is never ready");
+        assert!(schedule.failed(4).is_empty(), "and is skipped once");
+    }
+
+    #[test]
+    fn a_stop_leaves_out_everything_that_was_not_taken() {
+        let steps = apart([step("p", "t", &[]), step("p", "u", &[]), step("p", "u", &[0])]);
+        let mut schedule = Schedule::new(&steps);
+        assert_eq!(next(&mut schedule), Some(vec![0]));
+        schedule.done(0, &steps);
+        assert_eq!(schedule.drain(&BTreeSet::from([0])), [1, 2]);
+        schedule.free("p", [].into_iter());
+        assert_eq!(next(&mut schedule), None);
+    }
+
+    #[test]
+    fn a_step_that_was_recorded_at_the_begin_is_not_taken_again() {
+        let steps = apart([step("p", "t", &[]), step("p", "t", &[0])]);
+        let mut schedule = Schedule::new(&steps);
+        schedule.done(0, &steps);
+        assert_eq!(next(&mut schedule), Some(vec![1]));
+    }
+
+    #[test]
+    fn two_steps_of_one_address_are_never_under_way_together() {
+        let mut steps = [step("sim", "key", &[]), step("sim", "key", &[]), step("sim", "key", &[])];
+        steps[2].address = "b.key".parse().unwrap();
+        let mut schedule = Schedule::new(&steps);
+        assert_eq!(schedule.next_batch(|_, _| 10, |_| 10), Some(vec![0, 2]));
+        assert_eq!(schedule.next_batch(|_, _| 10, |_| 10), None);
+        schedule.free("sim", [0, 2].into_iter());
+        schedule.done(0, &steps);
+        assert_eq!(schedule.next_batch(|_, _| 10, |_| 10), Some(vec![1]));
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig { failure_persistence: None, ..ProptestConfig::default() })]
+
+        #[test]
+        fn every_step_is_taken_or_skipped_once_and_after_what_it_waits_for(
+            nodes in proptest::collection::vec((0..2usize, 0..2usize, proptest::collection::vec(0..12usize, 0..3), any::<bool>()), 1..12),
+            limit in 1..4usize,
+            concurrent in 1..3usize,
+        ) {
+            let steps: Vec<Step> = nodes
+                .iter()
+                .enumerate()
+                .map(|(index, (provider, ty, after, _))| {
+                    let after: Vec<usize> = after.iter().copied().filter(|a| *a < index).collect();
+                    let address = format!("a.r{index}").parse().unwrap();
+                    Step { address, ..step(["p", "q"][*provider], ["t", "u"][*ty], &after) }
+                })
+                .collect();
+            let fails = |index: usize| nodes[index].3;
+            let mut schedule = Schedule::new(&steps);
+            let (mut done, mut not_done) = (BTreeSet::new(), BTreeSet::new());
+            let mut running: Vec<Vec<usize>> = Vec::new();
+            loop {
+                while let Some(batch) = schedule.next_batch(|_, _| limit, |_| concurrent) {
+                    prop_assert!(batch.len() <= limit && !batch.is_empty());
+                    for index in &batch {
+                        prop_assert!(steps[*index].after.is_subset(&done));
+                        let same = |a: &usize, b: &usize| (&steps[*a].provider, &steps[*a].resource_type) == (&steps[*b].provider, &steps[*b].resource_type);
+                        prop_assert!(same(index, &batch[0]));
+                    }
+                    running.push(batch);
+                    for provider in ["p", "q"] {
+                        let of = running.iter().filter(|batch| steps[batch[0]].provider == provider).count();
+                        prop_assert!(of <= concurrent);
+                    }
+                }
+                let Some(batch) = running.pop() else { break };
+                schedule.free(&steps[batch[0]].provider, batch.iter().copied());
+                for index in batch {
+                    prop_assert!(!done.contains(&index) && !not_done.contains(&index));
+                    if fails(index) {
+                        not_done.insert(index);
+                        for skipped in schedule.failed(index) {
+                            prop_assert!(not_done.insert(skipped), "skipped once");
+                        }
+                    } else {
+                        done.insert(index);
+                        schedule.done(index, &steps);
+                    }
+                }
+            }
+            prop_assert_eq!(done.len() + not_done.len(), steps.len());
+            for index in &not_done {
+                prop_assert!(fails(*index) || steps[*index].after.iter().any(|a| not_done.contains(a)));
+            }
+        }
     }
 }

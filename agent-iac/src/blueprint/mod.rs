@@ -5,6 +5,8 @@
 //! declaration. It contacts nothing and knows no async.
 
 mod graph;
+#[cfg(test)]
+mod tests;
 mod validate;
 
 pub use graph::find_cycle;

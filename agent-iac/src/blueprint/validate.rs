@@ -21,9 +21,9 @@ const GRACE: Period = Period::days(7);
 pub(super) fn blueprint(fleet: &Fleet, environment: &str) -> Result<Blueprint, Diagnostics> {
     let mut problems = fleet.problems.clone();
     if !fleet.written.is_refused("fleet") {
-        check_name("fleet", &fleet.name, fleet.written.place("fleet"), &mut problems);
+        check_name("a fleet", &fleet.name, fleet.written.place("fleet"), &mut problems);
     }
-    check_name("environment", environment, None, &mut problems);
+    check_name("an environment", environment, None, &mut problems);
 
     let mut agents = BTreeMap::new();
     let mut resources = BTreeMap::new();
@@ -92,7 +92,7 @@ pub(super) fn blueprint(fleet: &Fleet, environment: &str) -> Result<Blueprint, D
 fn check_name(what: &str, name: &str, place: Option<&Source>, problems: &mut Diagnostics) {
     if Instance::new(name).is_err() {
         let mut diagnostic =
-            Diagnostic::error(Code::Name, format!("{} is not the name of an {what}", quoted(name)))
+            Diagnostic::error(Code::Name, format!("{} is not the name of {what}", quoted(name)))
                 .help("use a-z, 0-9 and dashes, a letter first, at most 63 bytes");
         diagnostic.source = place.cloned();
         problems.push(diagnostic);
@@ -171,7 +171,8 @@ fn check_resource(
         Err(error) => {
             problems.push(
                 Diagnostic::error(Code::Name, error.message().to_owned())
-                    .declared_at(&declared.source),
+                    .declared_at(&declared.source)
+                    .help(error.repair().unwrap_or_default()),
             );
             return None;
         }
@@ -262,17 +263,17 @@ fn check_properties(
             }
             None => Node::Known(Value::Null),
         };
+        if let Some(mark) = broken_in(&node) {
+            problem(
+                field.name,
+                format!("`{}` holds text that was a reference: {mark}", field.name),
+                "use an output in `format!` as it is, without changing the text".into(),
+            );
+            continue;
+        }
         let node = match node.known() {
             None => node,
             Some(value) => {
-                if let Some(mark) = broken_reference(&value) {
-                    problem(
-                        field.name,
-                        format!("`{}` holds text that was a reference: {mark}", field.name),
-                        "use an output in `format!` as it is, without changing the text".into(),
-                    );
-                    continue;
-                }
                 if let Some(why) = field.ty.misfit(&value) {
                     let help = field.doc.trim().to_owned();
                     problem(field.name, format!("`{}`: {why}", field.name), help);
@@ -286,13 +287,31 @@ fn check_properties(
     properties
 }
 
-/// Text in which a reference's marks are left over: it was changed on its way.
+/// Text in which a reference's marks are left over: it was changed on its way,
+/// or stands where no reference can, as in a map's key.
 fn broken_reference(value: &Value) -> Option<String> {
     match value {
-        Value::Text(text) if text.contains(['\u{f1ac0}', '\u{f1ac1}']) => Some(quoted(text)),
+        Value::Text(text) => broken_text(text),
         Value::List(items) => items.iter().find_map(broken_reference),
-        Value::Map(entries) => entries.values().find_map(broken_reference),
+        Value::Map(entries) => entries
+            .iter()
+            .find_map(|(key, value)| broken_text(key).or_else(|| broken_reference(value))),
         _ => None,
+    }
+}
+
+fn broken_text(text: &str) -> Option<String> {
+    text.contains(['\u{f1ac0}', '\u{f1ac1}']).then(|| quoted(text))
+}
+
+fn broken_in(node: &Node) -> Option<String> {
+    match node {
+        Node::Known(value) => broken_reference(value),
+        Node::Output { .. } | Node::Link(_) => None,
+        Node::Concat(parts) | Node::List(parts) => parts.iter().find_map(broken_in),
+        Node::Map(entries) => {
+            entries.iter().find_map(|(key, node)| broken_text(key).or_else(|| broken_in(node)))
+        }
     }
 }
 

@@ -4,6 +4,10 @@ use std::{
     collections::BTreeMap,
     io::{BufRead, IsTerminal as _, Write},
     path::PathBuf,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
 };
 
 use crate::apply::Stop;
@@ -53,6 +57,9 @@ pub struct Env {
     pub directory: Option<PathBuf>,
     /// Asks a run to end early.
     pub stop: Stop,
+    /// Whether a run is under way, which the command line says here: until
+    /// then, and after it, there is nothing that has to end in order.
+    pub underway: Arc<AtomicBool>,
 }
 
 impl Env {
@@ -69,6 +76,7 @@ impl Env {
             input_is_terminal: std::io::stdin().is_terminal(),
             directory: std::env::current_dir().ok(),
             stop: Stop::default(),
+            underway: Arc::default(),
         }
     }
 
@@ -77,8 +85,32 @@ impl Env {
         self.variables.get(name).map(String::as_str).filter(|value| !value.is_empty())
     }
 
+    /// Ctrl-C: asks a run that is under way to end, and says whether the process
+    /// has to be ended instead, because there is none or it was asked before.
+    pub(super) fn interrupt(&self) -> bool {
+        let again = self.stop.is_requested();
+        self.stop.request();
+        again || !self.underway.load(Ordering::SeqCst)
+    }
+
     /// A path as it was given, from the directory.
     pub(super) fn path(&self, path: &std::path::Path) -> PathBuf {
         self.directory.as_ref().map_or_else(|| path.to_owned(), |directory| directory.join(path))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_first_interrupt_ends_a_run_in_order_and_anything_else_at_once() {
+        let idle = Env::default();
+        assert!(idle.interrupt() && idle.stop.is_requested());
+
+        let busy = Env::default();
+        busy.underway.store(true, Ordering::SeqCst);
+        assert!(!busy.interrupt() && busy.stop.is_requested());
+        assert!(busy.interrupt(), "the second one does not wait");
     }
 }

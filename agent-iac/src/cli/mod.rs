@@ -47,8 +47,9 @@ use crate::{deployment::Deployment, error::Result};
 /// The deployment is made when a command needs it, so that `help` works where
 /// a ledger cannot be opened, and a failure to make it is told like any other.
 ///
-/// Ctrl-C asks a run to end early, and a second one ends the process at once;
-/// the next run settles what was under way.
+/// Ctrl-C asks a run that is under way to end early; a second one, or one while
+/// nothing is under way, ends the process at once. The next run settles what was
+/// under way.
 pub fn main(deployment: impl FnOnce() -> Result<Deployment>) -> ExitCode {
     main_with(std::env::args_os(), deployment)
 }
@@ -60,14 +61,17 @@ pub fn main_with(
     deployment: impl FnOnce() -> Result<Deployment>,
 ) -> ExitCode {
     let env = Env::of_process();
-    let stop = env.stop.clone();
+    let surroundings = env.clone();
     let interrupt = move || {
-        if stop.is_requested() {
-            // There is nobody left to return to: the run is in a call that
-            // does not end.
+        use std::io::Write as _;
+        if surroundings.interrupt() {
+            // There is nobody left to return to: the process waits in a call
+            // that does not end, or for an answer.
             std::process::exit(130);
         }
-        stop.request();
+        let text = "\nstopping when what is under way has ended; again to end at once\n";
+        // There is nowhere left to say that standard error is gone.
+        let _: std::io::Result<()> = std::io::stderr().write_all(text.as_bytes());
     };
     // Where no handler can be installed, Ctrl-C ends the process as it does
     // without one, and the next run settles what was under way.
@@ -86,6 +90,8 @@ pub fn run(
 ) -> Outcome {
     let args: Vec<OsString> = args.into_iter().collect();
     let program = program(&args);
+    // Programs are answered in their form also when they are not understood.
+    let in_json = args.iter().any(|word| word == "--json");
     let Streams { mut out, mut err, mut input } = streams;
     let command = Cli::command().display_name(program.clone()).bin_name(program.clone());
     let parsed =
@@ -93,9 +99,13 @@ pub fn run(
     let cli = match parsed {
         Ok(cli) => cli,
         Err(error) => {
-            // What cannot be written here has no other place to go.
             let text = error.render().to_string();
+            if error.use_stderr() && in_json {
+                let ui = Ui::for_json(out, err, program);
+                return conclude(Outcome::Usage(text), &ui, env);
+            }
             let stream = if error.use_stderr() { &mut err } else { &mut out };
+            // What cannot be written here has no other place to go.
             let _: std::io::Result<()> =
                 stream.write_all(text.as_bytes()).and_then(|()| stream.flush());
             return if error.use_stderr() { Outcome::Usage(text) } else { Outcome::Done };

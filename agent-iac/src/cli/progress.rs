@@ -2,7 +2,7 @@
 
 use std::{
     collections::BTreeMap,
-    sync::{Arc, Mutex, PoisonError},
+    sync::{Arc, Mutex, PoisonError, mpsc},
     time::Duration,
 };
 
@@ -14,7 +14,7 @@ use crate::{
     address::Address,
     apply::{Outcome, Progress, StepReport, Watch},
     clock::Clock,
-    plan::render::{Line, Style, count, put},
+    plan::render::{Line, Style, count, printable, put},
 };
 
 /// The shortest time between two pictures: ten in a second.
@@ -23,25 +23,55 @@ const FRAME: Duration = Duration::from_millis(100);
 /// The most steps in the picture.
 const ROWS: usize = 8;
 
+/// The widest line of the picture: one less than the narrowest terminal that
+/// people still have.
+const WIDTH: usize = 79;
+
 /// Shows a run as it goes, and tells programs of it.
 pub(super) fn watch(ui: &Ui, clock: &Arc<dyn Clock>) -> Watch {
     let ui = ui.clone();
     let clock = Arc::clone(clock);
-    let picture = Mutex::new(Picture::default());
+    let picture = Arc::new(Mutex::new(Picture::default()));
+    let redrawer = (ui.progress == Shown::Redrawn).then(|| Redrawer::start(&ui, &clock, &picture));
     Arc::new(move |progress| {
         tell(&ui, progress);
         let mut picture = picture.lock().unwrap_or_else(PoisonError::into_inner);
         let now = clock.now();
+        let line = picture.line(progress, now);
         match ui.progress {
             Shown::None => {}
-            Shown::Lines => {
-                if let Some(line) = picture.line(progress, now) {
-                    ui.say_line(line);
+            Shown::Lines => line.into_iter().for_each(|line| ui.say_line(line)),
+            Shown::Redrawn => {
+                if matches!(progress, Progress::StepEnded { .. } | Progress::RunBegun { .. }) {
+                    picture.lasting.extend(line);
+                }
+                if let Some(text) = picture.frame(&ui, now) {
+                    ui.terminal(&text);
                 }
             }
-            Shown::Redrawn => picture.redraw(&ui, progress, now),
         }
+        // It draws for as long as somebody may tell something.
+        let _: &Option<Redrawer> = &redrawer;
     })
+}
+
+/// Draws what changed since, and how long it takes, while nothing happens.
+struct Redrawer(#[expect(dead_code, reason = "dropping it ends the thread")] mpsc::Sender<()>);
+
+impl Redrawer {
+    fn start(ui: &Ui, clock: &Arc<dyn Clock>, picture: &Arc<Mutex<Picture>>) -> Self {
+        let (ui, clock, picture) = (ui.clone(), Arc::clone(clock), Arc::clone(picture));
+        let (alive, dropped) = mpsc::channel();
+        std::thread::spawn(move || {
+            while dropped.recv_timeout(FRAME) == Err(mpsc::RecvTimeoutError::Timeout) {
+                let mut picture = picture.lock().unwrap_or_else(PoisonError::into_inner);
+                if let Some(text) = picture.frame(&ui, clock.now()) {
+                    ui.terminal(&text);
+                }
+            }
+        });
+        Self(alive)
+    }
 }
 
 /// How a step ended, as a word, and why.
@@ -114,9 +144,12 @@ struct Picture {
     failed: usize,
     /// Since when each step runs, and what it is doing.
     running: BTreeMap<Address, (Timestamp, String)>,
+    under_way: bool,
+    /// Lines that are to stay, and are not shown yet.
+    lasting: Vec<Line>,
+    /// The picture that is shown, and since when.
+    shown: Vec<Line>,
     drawn_at: Option<Timestamp>,
-    /// How many lines stand in the picture that is shown.
-    rows: usize,
 }
 
 impl Picture {
@@ -127,7 +160,9 @@ impl Picture {
         };
         match progress {
             Progress::RunBegun { run, steps } => {
-                self.steps = *steps;
+                // A recovery may have ended before.
+                self.under_way = true;
+                (self.steps, self.ended, self.failed) = (*steps, 0, 0);
                 let steps = count(*steps, "step", "steps");
                 Some(Line::plain(format!("run {run}: {steps}")))
             }
@@ -165,6 +200,7 @@ impl Picture {
             }
             Progress::RunEnded { .. } => {
                 self.running.clear();
+                self.under_way = false;
                 None
             }
         }
@@ -175,58 +211,50 @@ impl Picture {
         what.clone_into(&mut entry.1);
     }
 
-    /// Lines of what has ended scroll by; below them stands what is under way.
-    fn redraw(&mut self, ui: &Ui, progress: &Progress, now: Timestamp) {
-        let line = self.line(progress, now);
-        let lasting = matches!(progress, Progress::StepEnded { .. } | Progress::RunBegun { .. });
-        let over = matches!(progress, Progress::RunEnded { .. });
-        let early = self.drawn_at.is_some_and(|drawn| {
-            now.duration_since(drawn).unsigned_abs() < FRAME && !lasting && !over
-        });
-        if early {
-            return;
+    /// What to write for the next picture; `None` when it would be too early,
+    /// or the same. Lines of what has ended scroll by above it.
+    fn frame(&mut self, ui: &Ui, now: Timestamp) -> Option<String> {
+        let early = |drawn: Timestamp| now.duration_since(drawn).unsigned_abs() < FRAME;
+        if self.under_way && self.drawn_at.is_some_and(early) {
+            return None;
+        }
+        let rows = if self.under_way { self.rows(now) } else { Vec::new() };
+        if self.lasting.is_empty() && rows == self.shown {
+            return None;
         }
         self.drawn_at = Some(now);
         let mut text = String::new();
-        if self.rows > 0 {
-            put(&mut text, format_args!("\u{1b}[{}A", self.rows));
+        if !self.shown.is_empty() {
+            put(&mut text, format_args!("\u{1b}[{}A", self.shown.len()));
         }
         // From here to the end of the screen.
         text.push_str("\u{1b}[0J");
-        if let Some(line) = line.filter(|_| lasting) {
-            text.push_str(&ui.for_terminal(&[line]));
-        }
-        let picture = if over { Vec::new() } else { self.rows(now) };
-        self.rows = picture.len();
-        text.push_str(&ui.for_terminal(&picture));
-        ui.terminal(&text);
-        ui.flush();
+        text.push_str(&ui.for_terminal(&std::mem::take(&mut self.lasting)));
+        text.push_str(&ui.for_terminal(&rows));
+        self.shown = rows;
+        Some(text)
     }
 
     fn rows(&self, now: Timestamp) -> Vec<Line> {
+        // A line that is broken by the terminal would not be drawn over.
+        let cut = |text: String| text.chars().take(WIDTH).collect::<String>();
         let mut rows: Vec<Line> = self
             .running
             .iter()
             .take(ROWS)
             .map(|(address, (since, what))| {
-                let what: String = what.chars().take(60).collect();
-                let address: String = address.to_string().chars().take(60).collect();
-                Line::plain(format!("  {address}  "))
-                    .with(Style::Faint, format!("{what}{}", elapsed(*since, now)))
+                let text = format!("  {address}  {what}{}", elapsed(*since, now));
+                Line::of(Style::Faint, cut(printable(&text)))
             })
             .collect();
         if self.running.len() > ROWS {
-            rows.push(Line::of(
-                Style::Faint,
-                format!("  … and {} more under way", self.running.len() - ROWS),
-            ));
+            let more = self.running.len() - ROWS;
+            rows.push(Line::of(Style::Faint, format!("  … and {more} more under way")));
         }
         let failed =
             if self.failed > 0 { format!(", {} failed", self.failed) } else { String::new() };
-        rows.push(Line::of(
-            Style::Heading,
-            format!("{} of {} steps{failed}", self.ended, self.steps),
-        ));
+        let text = format!("{} of {} steps{failed}", self.ended, self.steps);
+        rows.push(Line::of(Style::Heading, text));
         rows
     }
 }
@@ -235,5 +263,92 @@ fn elapsed(since: Timestamp, now: Timestamp) -> String {
     match now.duration_since(since).as_secs() {
         ..=0 => String::new(),
         seconds => format!(" ({seconds} s)"),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use super::*;
+    use crate::{
+        error::{Error, ErrorKind},
+        ledger::Summary,
+        plan::Action,
+    };
+
+    fn at(milliseconds: i64) -> Timestamp {
+        Timestamp::from_millisecond(milliseconds).unwrap()
+    }
+
+    fn address(index: usize) -> Address {
+        format!("agent-{index}.key").parse().unwrap()
+    }
+
+    fn begun(index: usize) -> Progress {
+        Progress::StepBegun { address: address(index), action: Action::Create }
+    }
+
+    fn ended(index: usize, outcome: Outcome) -> Progress {
+        let (address, action) = (address(index), Action::Create);
+        Progress::StepEnded { step: StepReport { address, action, outcome } }
+    }
+
+    #[test]
+    fn each_event_is_one_line_that_says_who_and_what() {
+        let mut picture = Picture::default();
+        let mut line =
+            |progress, now| picture.line(&progress, at(now)).map(|line| line.to_string());
+        assert_eq!(line(begun(1), 0).unwrap(), "agent-1.key: create …");
+        let delivered = Progress::Credential { address: address(1), phase: "delivered" };
+        assert_eq!(line(delivered, 10).unwrap(), "agent-1.key: delivered");
+        let error =
+            Error::new(ErrorKind::Provider, "no\u{1b}[2J").at(&address(1)).help("ask again");
+        let failed = ended(1, Outcome::Failed(Arc::new(error)));
+        assert_eq!(
+            line(failed, 12_000).unwrap(),
+            "agent-1.key: create failed (12 s): no\\u{1b}[2J (help: ask again)"
+        );
+        assert_eq!(line(Progress::RunEnded { summary: Summary::default() }, 13_000), None);
+    }
+
+    #[test]
+    fn there_are_at_most_ten_pictures_a_second_and_no_end_is_lost() {
+        let out = || Box::new(std::io::sink());
+        let ui = Ui::for_json(out(), out(), "deploy".into());
+        let mut picture = Picture::default();
+        assert_eq!(picture.frame(&ui, at(0)), None, "nothing is drawn before a run begins");
+        picture.under_way = true;
+        let mut text = String::new();
+        let mut pictures = 0;
+        for index in 0..1_000 {
+            let now = at(i64::try_from(index).unwrap());
+            picture.line(&begun(index), now);
+            let line = picture.line(&ended(index, Outcome::Done), now);
+            picture.lasting.extend(line);
+            if let Some(more) = picture.frame(&ui, now) {
+                pictures += 1;
+                text.push_str(&more);
+            }
+        }
+        assert!(pictures <= 10, "{pictures} in one second");
+        picture.line(&Progress::RunEnded { summary: Summary::default() }, at(1_000));
+        text.push_str(&picture.frame(&ui, at(1_000)).unwrap());
+        assert_eq!(text.matches("create done").count(), 1_000);
+        assert_eq!(picture.frame(&ui, at(2_000)), None, "nothing changes after the end");
+    }
+
+    #[test]
+    fn the_picture_has_an_end_and_no_line_that_a_terminal_would_break() {
+        let mut picture = Picture { steps: 100, ..Picture::default() };
+        for index in 0..50 {
+            let address = format!("{}.key", "a".repeat(60)).parse().unwrap();
+            picture.line(&Progress::StepBegun { address, action: Action::Create }, at(0));
+            picture.line(&begun(index), at(0));
+        }
+        let rows = picture.rows(at(5_000));
+        assert_eq!(rows.len(), ROWS + 2);
+        assert!(rows.iter().all(|row| row.to_string().chars().count() <= WIDTH));
+        assert_eq!(rows.last().unwrap().to_string(), "0 of 100 steps");
     }
 }

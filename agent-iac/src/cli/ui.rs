@@ -91,8 +91,32 @@ impl Ui {
             progress,
             program,
         };
-        ui.event("version", json!({ "format": STREAM, "engine": env!("CARGO_PKG_VERSION") }));
+        ui.begin();
         Ok(ui)
+    }
+
+    /// For a command that was not understood, by a program.
+    pub(super) fn for_json(
+        out: Box<dyn Write + Send>,
+        err: Box<dyn Write + Send>,
+        program: String,
+    ) -> Self {
+        let ui = Self {
+            sinks: Arc::new(Mutex::new(Sinks { out, err, file: None, failure: None })),
+            summary: Arc::default(),
+            json: true,
+            out_colour: false,
+            err_colour: false,
+            ascii: false,
+            progress: Progress::None,
+            program,
+        };
+        ui.begin();
+        ui
+    }
+
+    fn begin(&self) {
+        self.event("version", json!({ "format": STREAM, "engine": env!("CARGO_PKG_VERSION") }));
     }
 
     fn sinks(&self) -> MutexGuard<'_, Sinks> {

@@ -50,15 +50,36 @@ impl Deployment {
                 .help("choose a folder that you may write to")
                 .caused_by(error)
         })?;
-        let authority = folder.join("authority.db");
-        if !authority.exists() {
-            AuthorityProvider::create(&authority, Arc::new(SystemClock), Arc::new(SystemEntropy))?;
+        let [authority, vault, keys, ledger] =
+            ["authority.db", "vault", "keys", "ledger.db"].map(|name| folder.join(name));
+        // The ledger is made last, so where there is one, the others were there
+        // before. An empty one in the place of a lost one would look as if
+        // everything had been deleted, and the next plan would make it anew.
+        if ledger.exists() {
+            [&authority, &vault, &keys]
+                .into_iter()
+                .try_for_each(|path| still_there(path, &ledger))?;
         }
-        let vault = AgeVault::init(folder.join("vault"), folder.join("keys"))?;
+        let (clock, entropy) = (Arc::new(SystemClock), Arc::new(SystemEntropy));
+        let provider = AuthorityProvider::create(authority, clock, entropy)?;
+        let vault = AgeVault::init(vault, keys)?;
         let options = Options::new(fleet.name(), &environment);
-        let ledger = SqliteLedger::create_or_open(folder.join("ledger.db"), &options)?;
+        let ledger = SqliteLedger::create_or_open(ledger, &options)?;
         Ok(Self::new(fleet, environment, Arc::new(ledger), Arc::new(SystemEntropy))
-            .with_provider("authority", Arc::new(AuthorityProvider::new(authority)))
+            .with_provider("authority", Arc::new(provider))
             .with_store("vault", Arc::new(vault)))
     }
+}
+
+/// Refuses to go on without what the ledger speaks of.
+fn still_there(path: &Path, ledger: &Path) -> Result<()> {
+    if path.exists() {
+        return Ok(());
+    }
+    let (path, ledger) = (path.display(), ledger.display());
+    Err(Error::new(
+        ErrorKind::NotFound,
+        format!("`{path}` is missing, and the ledger `{ledger}` records what was in it"),
+    )
+    .help("restore it from a backup; to begin anew, move the whole folder away"))
 }

@@ -28,7 +28,6 @@ use crate::{
     ledger::{Append, Authority, Entry, Ledger, PlanEvent, Query, RunPurpose, State},
     plan::{Observations, Options, Plan, SavedPlan, plan},
     provider::Provider,
-    schema::ResourceType,
     vault::SecretStore,
 };
 
@@ -159,15 +158,19 @@ impl Deployment {
 
     async fn plan_for(&self, blueprint: &Blueprint, request: &PlanRequest) -> Result<Plan> {
         let state = self.state().await?;
+        Ok(self.plan_on(blueprint, &state, request).await)
+    }
+
+    async fn plan_on(&self, blueprint: &Blueprint, state: &State, request: &PlanRequest) -> Plan {
         let targets = &request.targets;
         let wanted = |instance: &Instance| targets.is_empty() || targets.contains(instance);
         let closure = with_needs(blueprint, targets);
         let wanted_or_needed = |instance: &Instance| wanted(instance) || closure.contains(instance);
-        let observations = self.refresh(blueprint, &state, &wanted_or_needed).await;
+        let observations = self.refresh(blueprint, state, &wanted_or_needed).await;
         let mut options = Options::new(self.clock.now());
         options.targets.clone_from(targets);
         options.max_leaving = request.max_leaving;
-        Ok(plan(blueprint, &state, &observations, &options))
+        plan(blueprint, state, &observations, &options)
     }
 
     async fn refresh(
@@ -211,7 +214,9 @@ impl Deployment {
         }
         let authority =
             Authority::Acknowledged { digest: saved.digest(), actor: context.actor.clone() };
-        let authorised = Authorised { plan, authority, purpose: RunPurpose::Apply, force: false };
+        let proposer = saved.proposer().cloned();
+        let authorised =
+            Authorised { plan, authority, proposer, purpose: RunPurpose::Apply, force: false };
         apply::run(&self.engine(), authorised, context).await
     }
 
@@ -244,6 +249,12 @@ impl Deployment {
             return Err(apply::stale(format!(
                 "what the plan rests on was read {} seconds ago, and may be {} old",
                 age, plan.rules.max_age
+            )));
+        }
+        if let Some(step) = plan.steps.iter().find(|s| !plan.targets.contains_key(&s.provider)) {
+            return Err(apply::stale(format!(
+                "the plan does not say which system the provider `{}` was",
+                step.provider
             )));
         }
         for (name, target) in &plan.targets {
@@ -292,6 +303,7 @@ impl Deployment {
         let authorised = Authorised {
             plan: &plan,
             authority: Authority::Standing { digest: blueprint.digest() },
+            proposer: None,
             purpose: RunPurpose::Revert,
             force: false,
         };
@@ -325,20 +337,12 @@ impl Deployment {
 
     /// The handles that write; opened by what applies, and by nothing else.
     fn engine(&self) -> Engine {
-        let mut types: BTreeMap<String, &'static ResourceType> = BTreeMap::new();
-        for provider in self.providers.values() {
-            // A provider that is away shows itself when it is written to.
-            if let Ok(observers) = provider.observers() {
-                types.extend(observers.types().map(|ty| (ty.name.to_owned(), ty)));
-            }
-        }
         Engine::new(
             (self.fleet.name(), &self.environment),
             Arc::clone(&self.ledger),
             (Arc::clone(&self.clock), Arc::clone(&self.entropy)),
             &self.providers,
             self.stores.clone(),
-            types,
         )
     }
 

@@ -87,3 +87,77 @@ pub fn readings_as_nodes(
     }
     nodes
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{resource::Resource, testing::world::Grant};
+
+    fn field(name: &str) -> &'static Field {
+        Grant::RESOURCE.field(name).unwrap()
+    }
+
+    fn set(items: &[&str]) -> Value {
+        items.iter().copied().collect::<Value>().into_set()
+    }
+
+    #[test]
+    fn a_property_matches_differs_or_cannot_be_told() {
+        use Compared::{Differs, Matched, Unknown, Unreadable, Unsupported};
+        let (on, allow) = (field("on"), field("allow"));
+        let a = Value::from("a");
+        let known = |value: &Value| Reading::Known(value.clone());
+        assert_eq!(compare(on, Some(&known(&a)), Some(&a)), Matched);
+        assert_eq!(compare(on, Some(&known(&"b".into())), Some(&a)), Differs("b".into()));
+        assert_eq!(compare(on, Some(&known(&a)), None), Unknown);
+        assert_eq!(compare(on, None, Some(&a)), Differs(Value::Null));
+        assert_eq!(compare(on, None, Some(&Value::Null)), Matched);
+        assert_eq!(
+            compare(on, Some(&Reading::Redacted), Some(&a)),
+            Unreadable("the system hides it".into())
+        );
+        let unreadable = Reading::Unreadable("403".into());
+        assert_eq!(compare(on, Some(&unreadable), Some(&a)), Unreadable("403".into()));
+        assert_eq!(compare(on, Some(&Reading::Unsupported), Some(&a)), Unsupported);
+        let shuffled: Value = ["write", "read", "write"].into_iter().collect();
+        assert_eq!(
+            compare(allow, Some(&known(&shuffled)), Some(&set(&["read", "write"]))),
+            Matched
+        );
+        assert_eq!(
+            compare(allow, Some(&known(&shuffled)), Some(&set(&["read"]))),
+            Differs(set(&["read", "write"]))
+        );
+    }
+
+    #[test]
+    fn every_field_of_the_type_is_compared() {
+        let read = BTreeMap::from([("allow".to_owned(), Reading::Redacted)]);
+        let null = Value::Null;
+        let compared =
+            compare_all(Grant::RESOURCE, &read, |field| (field.name == "on").then_some(&null));
+        assert_eq!(compared.len(), Grant::RESOURCE.fields.len());
+        assert_eq!(compared["on"], Compared::Matched);
+        assert_eq!(compared["to"], Compared::Unknown);
+    }
+
+    #[test]
+    fn an_id_that_is_ours_shows_as_its_address() {
+        let ours: crate::address::Address = "a.account".parse().unwrap();
+        let read = |id: &str| {
+            BTreeMap::from([
+                ("to".to_owned(), Reading::Known(id.into())),
+                ("allow".to_owned(), Reading::Redacted),
+            ])
+        };
+        let name_of =
+            |ty: &'static str, id: &str| (ty == "sim.account" && id == "1").then(|| ours.clone());
+        let nodes = readings_as_nodes(Grant::RESOURCE, &read("1"), &name_of);
+        assert_eq!(nodes["to"], Node::Link(ours.clone()));
+        assert!(!nodes.contains_key("allow"), "what was not read is left out");
+        assert_eq!(
+            readings_as_nodes(Grant::RESOURCE, &read("2"), &name_of)["to"],
+            Node::Known("2".into())
+        );
+    }
+}

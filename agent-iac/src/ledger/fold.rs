@@ -157,6 +157,10 @@ pub struct Leaving {
     pub since: Timestamp,
     /// The batch in which that was recorded.
     pub batch: u64,
+    /// For an agent that was killed: whether nothing is left of it. It is
+    /// remembered all the same, so that no plan brings it back.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub ended: bool,
 }
 
 /// What is recorded of an agent as a whole.
@@ -428,8 +432,12 @@ impl State {
             );
             return Ok(());
         }
-        if let AgentEvent::Left { .. } = event {
-            self.agents.remove(&instance);
+        if let AgentEvent::Left { cause, .. } = event {
+            let leaving = self.agents.get_mut(&instance).and_then(|agent| agent.leaving.as_mut());
+            match leaving.filter(|_| *cause == Cause::Killed) {
+                Some(leaving) => leaving.ended = true,
+                None => drop(self.agents.remove(&instance)),
+            }
             return Ok(());
         }
         let Some(agent) = self.agents.get_mut(&instance) else {
@@ -441,6 +449,7 @@ impl State {
                     cause: *cause,
                     since: time,
                     batch: sequence,
+                    ended: false,
                 });
                 agent.leaving = Some(Leaving { cause: *cause, ..begun });
             }

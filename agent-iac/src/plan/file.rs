@@ -5,6 +5,7 @@ use serde::{Deserialize, Serialize};
 use super::{FORMAT, Plan};
 use crate::{
     error::{Error, ErrorKind, Result},
+    ledger::Actor,
     value::{Digest, canonical},
 };
 
@@ -13,6 +14,10 @@ use crate::{
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct SavedPlan {
     digest: Digest,
+    /// Who proposed it; no part of the digest, so that a pipeline can plan
+    /// again to the same one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    proposed_by: Option<Actor>,
     plan: Plan,
 }
 
@@ -23,7 +28,18 @@ impl SavedPlan {
     ///
     /// As [`Plan::digest`].
     pub fn new(plan: Plan) -> Result<Self> {
-        Ok(Self { digest: plan.digest()?, plan })
+        Ok(Self { digest: plan.digest()?, proposed_by: None, plan })
+    }
+
+    /// Says who proposes it; the ledger records that when it is applied.
+    #[must_use]
+    pub fn proposed_by(self, actor: Actor) -> Self {
+        Self { proposed_by: Some(actor), ..self }
+    }
+
+    /// Who proposed it.
+    pub fn proposer(&self) -> Option<&Actor> {
+        self.proposed_by.as_ref()
     }
 
     /// The digest.

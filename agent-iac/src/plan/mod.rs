@@ -12,6 +12,8 @@ mod order;
 mod planner;
 pub mod render;
 mod step;
+#[cfg(test)]
+mod tests;
 
 pub use action::Action;
 pub use file::SavedPlan;

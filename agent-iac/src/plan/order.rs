@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use super::{Action, Part, Step};
+use super::{Action, Part, Reason, Step};
 use crate::{address::Address, schema::Kind};
 
 /// The steps of one address, by what they do to the object.
@@ -14,8 +14,8 @@ struct Of {
     suspend: Option<usize>,
     /// Lets it act again.
     resume: Option<usize>,
-    /// Removes it.
-    remove: Option<usize>,
+    /// Remove it, or objects that were replaced before and are still there.
+    remove: Vec<usize>,
 }
 
 /// What each address needs, as it is desired and as it is recorded.
@@ -44,7 +44,7 @@ fn connect(steps: &[Step], needs: &Needs<'_>, edges: &mut [BTreeSet<usize>]) {
         match (step.action, step.part) {
             (Action::Suspend, _) => of.suspend = Some(index),
             (Action::Resume, _) => of.resume = Some(index),
-            (Action::Delete, _) | (_, Part::Remove) => of.remove = Some(index),
+            (Action::Delete, _) | (_, Part::Remove) => of.remove.push(index),
             _ => of.make = Some(index),
         }
     }
@@ -57,13 +57,20 @@ fn connect(steps: &[Step], needs: &Needs<'_>, edges: &mut [BTreeSet<usize>]) {
     };
     for of in by_address.values() {
         wait(of.resume, of.make);
-        wait(of.remove, of.suspend);
-        // The two halves of a replacement.
-        if let (Some(make), Some(remove)) = (of.make, of.remove) {
-            if steps[make].action == Action::ReplaceDeleteFirst {
-                wait(Some(make), Some(remove));
-            } else {
-                wait(Some(remove), Some(make));
+        for remove in of.remove.iter().copied() {
+            wait(Some(remove), of.suspend);
+            // What was replaced by an earlier run is in nobody's way, but for
+            // a system that has no room for another new one.
+            if steps[remove].reason == Reason::Deposed {
+                continue;
+            }
+            // The two halves of a replacement.
+            if let Some(make) = of.make {
+                if steps[make].action == Action::ReplaceDeleteFirst {
+                    wait(Some(make), Some(remove));
+                } else {
+                    wait(Some(remove), Some(make));
+                }
             }
         }
     }
@@ -76,13 +83,22 @@ fn connect(steps: &[Step], needs: &Needs<'_>, edges: &mut [BTreeSet<usize>]) {
             let create_first =
                 needed.make.is_some_and(|m| steps[m].action == Action::ReplaceCreateFirst);
             if create_first {
-                wait(needed.remove, of.make);
+                needed.remove.iter().for_each(|remove| wait(Some(*remove), of.make));
             }
         }
         for needed in needs.recorded.get(address).into_iter().flat_map(|needed| needed.iter()) {
             let Some(needed) = by_address.get(needed) else { continue };
-            wait(needed.remove, of.remove.or(of.make));
-            wait(of.remove, needed.suspend);
+            // Where the old object goes before the new one is made, what stays
+            // and only points to it can follow no sooner than the new stands.
+            let delete_first =
+                needed.make.is_some_and(|m| steps[m].action == Action::ReplaceDeleteFirst);
+            for remove in needed.remove.iter().copied() {
+                if of.remove.is_empty() && !delete_first {
+                    wait(Some(remove), of.make);
+                }
+                of.remove.iter().for_each(|before| wait(Some(remove), Some(*before)));
+            }
+            of.remove.iter().for_each(|remove| wait(Some(*remove), needed.suspend));
         }
     }
     safe_order_of_leaving(steps, &mut wait);
@@ -137,8 +153,11 @@ fn sort(steps: Vec<Step>, edges: &[BTreeSet<usize>]) -> Vec<Step> {
             followers[*b].push(index);
         }
     }
-    let name =
-        |index: usize| (&steps[index].address, steps[index].part, steps[index].action, index);
+    let name = |index: usize| {
+        let step = &steps[index];
+        // What was replaced goes first, to make room for another new one.
+        (&step.address, step.reason != Reason::Deposed, step.part, step.action, index)
+    };
     let mut ready: BTreeSet<_> = (0..steps.len()).filter(|i| waiting[*i] == 0).map(name).collect();
     let mut position = vec![usize::MAX; steps.len()];
     let mut sequence = Vec::with_capacity(steps.len());
@@ -163,4 +182,262 @@ fn sort(steps: Vec<Step>, edges: &[BTreeSet<usize>]) -> Vec<Step> {
             Some(step)
         })
         .collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+    use crate::{access::AccessChange, address::Instance, plan::Risk, provider::Observation};
+
+    fn address(number: usize) -> Address {
+        Instance::new("a").unwrap().resource(format!("r{number}")).unwrap()
+    }
+
+    fn step(number: usize, action: Action, part: Part) -> Step {
+        Step {
+            address: address(number),
+            resource_type: "sim.account".into(),
+            kind: Kind::Runtime,
+            provider: "sim".into(),
+            action,
+            part,
+            reason: Reason::Differs,
+            source: None,
+            because: None,
+            changes: Vec::new(),
+            access: AccessChange::default(),
+            risk: Risk::Low,
+            notes: Vec::new(),
+            id: None,
+            seen: Observation::Absent,
+            target: None,
+            retires: None,
+            after: BTreeSet::new(),
+        }
+    }
+
+    /// What happens to one resource.
+    #[derive(Clone, Copy, Debug, PartialEq)]
+    enum Fate {
+        Stays,
+        Made,
+        Changed,
+        Removed,
+        CreateFirst,
+        DeleteFirst,
+    }
+
+    impl Fate {
+        fn steps(self, number: usize) -> Vec<Step> {
+            let one = |action| vec![step(number, action, Part::Whole)];
+            let two =
+                |action| vec![step(number, action, Part::Remove), step(number, action, Part::Make)];
+            match self {
+                Self::Stays => Vec::new(),
+                Self::Made => one(Action::Create),
+                Self::Changed => one(Action::Update),
+                Self::Removed => one(Action::Delete),
+                Self::CreateFirst => two(Action::ReplaceCreateFirst),
+                Self::DeleteFirst => two(Action::ReplaceDeleteFirst),
+            }
+        }
+    }
+
+    /// A graph in which each resource needs some before it, and a fate for each
+    /// that a planner could give: what needs a replaced one is replaced itself
+    /// in the same order or changed, and what needs a removed one goes too.
+    fn graphs() -> impl Strategy<Value = Vec<(Fate, BTreeSet<usize>)>> {
+        let node = (any::<u8>(), proptest::collection::btree_set(0..8usize, 0..4));
+        proptest::collection::vec(node, 1..9).prop_map(|nodes| {
+            let mut graph: Vec<(Fate, BTreeSet<usize>)> = Vec::new();
+            for (number, (seed, needs)) in nodes.into_iter().enumerate() {
+                let needs: BTreeSet<usize> = needs.into_iter().filter(|n| *n < number).collect();
+                let has = |fate: Fate| needs.iter().any(|n| graph[*n].0 == fate);
+                let fate = if has(Fate::Removed) {
+                    Fate::Removed
+                } else if has(Fate::DeleteFirst) {
+                    [Fate::DeleteFirst, Fate::Made, Fate::Removed][usize::from(seed % 3)]
+                } else if has(Fate::CreateFirst) {
+                    [Fate::CreateFirst, Fate::Changed, Fate::Made, Fate::DeleteFirst, Fate::Removed]
+                        [usize::from(seed % 5)]
+                } else if has(Fate::Made) {
+                    [Fate::Made, Fate::Changed, Fate::CreateFirst, Fate::DeleteFirst, Fate::Removed]
+                        [usize::from(seed % 5)]
+                } else {
+                    [
+                        Fate::Stays,
+                        Fate::Made,
+                        Fate::Changed,
+                        Fate::Removed,
+                        Fate::CreateFirst,
+                        Fate::DeleteFirst,
+                    ][usize::from(seed % 6)]
+                };
+                graph.push((fate, needs));
+            }
+            graph
+        })
+    }
+
+    fn ordered(graph: &[(Fate, BTreeSet<usize>)]) -> Vec<Step> {
+        let needs: BTreeMap<Address, BTreeSet<Address>> = graph
+            .iter()
+            .enumerate()
+            .map(|(number, (_, needs))| {
+                (address(number), needs.iter().map(|n| address(*n)).collect())
+            })
+            .collect();
+        let of = |kept: &dyn Fn(Fate) -> bool| {
+            needs
+                .iter()
+                .zip(graph)
+                .filter(|(_, (fate, _))| kept(*fate))
+                .map(|(needs, _)| needs)
+                .collect()
+        };
+        let needs = Needs {
+            desired: of(&|fate| fate != Fate::Removed),
+            recorded: of(&|fate| fate != Fate::Made),
+        };
+        let steps = graph.iter().enumerate().flat_map(|(n, (fate, _))| fate.steps(n)).collect();
+        order(steps, &needs)
+    }
+
+    /// Carries the steps out one by one on a system that refuses to make what
+    /// lacks something it needs, and to remove what something needs. It knows
+    /// nothing of edges: `old` and `new` are the two objects of an address.
+    fn carry_out(graph: &[(Fate, BTreeSet<usize>)], steps: &[&Step]) -> Result<(), String> {
+        let exists_before = |fate: Fate| fate != Fate::Made;
+        let mut old: Vec<bool> = graph.iter().map(|(fate, _)| exists_before(*fate)).collect();
+        let mut new: Vec<bool> = vec![false; graph.len()];
+        // What an existing object points to: true is the new one.
+        let mut moved = vec![false; graph.len()];
+        for step in steps {
+            let number = (0..graph.len()).find(|n| address(*n) == step.address).unwrap();
+            let (fate, needs) = &graph[number];
+            let removes = step.action == Action::Delete || step.part == Part::Remove;
+            let replaced =
+                |n: usize| matches!(graph[n].0, Fate::CreateFirst | Fate::DeleteFirst | Fate::Made);
+            if removes {
+                for (other, (_, of)) in graph.iter().enumerate() {
+                    let points_here = of.contains(&number) && other != number;
+                    if points_here && old[other] && !moved[other] {
+                        return Err(format!("r{other} still points to r{number}"));
+                    }
+                }
+                if step.action == Action::ReplaceDeleteFirst && new[number] {
+                    return Err(format!("the new r{number} stands already"));
+                }
+                if step.action == Action::ReplaceCreateFirst && !new[number] {
+                    return Err(format!("the new r{number} does not stand yet"));
+                }
+                old[number] = false;
+            } else {
+                for needed in needs {
+                    let stands = if replaced(*needed) { new[*needed] } else { old[*needed] };
+                    if !stands {
+                        return Err(format!("r{number} needs r{needed}"));
+                    }
+                }
+                if *fate == Fate::Changed {
+                    moved[number] = true;
+                } else {
+                    if *fate == Fate::DeleteFirst && old[number] {
+                        return Err(format!("the old r{number} stands still"));
+                    }
+                    new[number] = true;
+                }
+            }
+        }
+        Ok(())
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig { cases: 512, failure_persistence: None, ..ProptestConfig::default() })]
+
+        #[test]
+        fn every_order_that_the_edges_allow_is_one_that_a_system_takes(
+            graph in graphs(),
+            choices in proptest::collection::vec(any::<usize>(), 40),
+        ) {
+            let steps = ordered(&graph);
+            let expected: usize = graph.iter().enumerate().map(|(n, (fate, _))| fate.steps(n).len()).sum();
+            prop_assert_eq!(steps.len(), expected, "no step is lost");
+            for (index, step) in steps.iter().enumerate() {
+                prop_assert!(step.after.iter().all(|before| *before < index), "the list itself is in order");
+            }
+            // Any sequence that the edges allow, chosen at random.
+            let mut done: BTreeSet<usize> = BTreeSet::new();
+            let mut sequence = Vec::new();
+            for choice in &choices {
+                let ready: Vec<usize> = (0..steps.len())
+                    .filter(|n| !done.contains(n) && steps[*n].after.is_subset(&done))
+                    .collect();
+                if ready.is_empty() {
+                    break;
+                }
+                let next = ready[choice % ready.len()];
+                done.insert(next);
+                sequence.push(&steps[next]);
+            }
+            prop_assert_eq!(sequence.len(), steps.len());
+            let carried = carry_out(&graph, &sequence);
+            prop_assert!(carried.is_ok(), "{:?} in {:?}", carried, graph);
+        }
+
+        #[test]
+        fn the_order_in_which_steps_were_decided_makes_no_difference(graph in graphs()) {
+            let steps = ordered(&graph);
+            let names = |steps: &[Step]| -> Vec<_> {
+                steps.iter().map(|s| (s.address.clone(), s.part, s.action, s.after.clone())).collect()
+            };
+            let needs: BTreeMap<Address, BTreeSet<Address>> = graph
+                .iter()
+                .enumerate()
+                .map(|(n, (_, needs))| (address(n), needs.iter().map(|n| address(*n)).collect()))
+                .collect();
+            let of = |kept: &dyn Fn(Fate) -> bool| {
+                needs.iter().zip(&graph).filter(|(_, (fate, _))| kept(*fate)).map(|(n, _)| n).collect()
+            };
+            let reversed = order(
+                steps.iter().rev().cloned().collect(),
+                &Needs {
+                    desired: of(&|fate| fate != Fate::Removed),
+                    recorded: of(&|fate| fate != Fate::Made),
+                },
+            );
+            prop_assert_eq!(names(&reversed), names(&steps));
+        }
+    }
+
+    #[test]
+    fn what_leaves_is_suspended_then_loses_its_credentials_then_its_permissions() {
+        let of = |name: &str, kind: Kind, action: Action| Step {
+            address: Instance::new("a").unwrap().resource(name).unwrap(),
+            kind,
+            ..step(0, action, Part::Whole)
+        };
+        let account = Instance::new("a").unwrap().resource("account").unwrap();
+        let needs_account = BTreeSet::from([account.clone()]);
+        let (grant, key) = (
+            account.instance().resource("grant").unwrap(),
+            account.instance().resource("key").unwrap(),
+        );
+        let steps = vec![
+            of("account", Kind::Identity, Action::Delete),
+            of("grant", Kind::Permission, Action::Delete),
+            of("key", Kind::Credential, Action::Delete),
+            of("account", Kind::Identity, Action::Suspend),
+        ];
+        let recorded = BTreeMap::from([(&grant, &needs_account), (&key, &needs_account)]);
+        let ordered = order(steps, &Needs { desired: BTreeMap::new(), recorded });
+        let names: Vec<String> =
+            ordered.iter().map(|s| format!("{} {}", s.action, s.address)).collect();
+        assert_eq!(
+            names,
+            ["suspend a.account", "delete a.key", "delete a.grant", "delete a.account"]
+        );
+    }
 }

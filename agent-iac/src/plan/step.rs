@@ -93,6 +93,7 @@ impl fmt::Display for Reason {
             Self::Moved { from } => write!(f, "it was {from}"),
             Self::NoLongerManaged => f.write_str("it is said to be no longer managed"),
             Self::NotDeclared => f.write_str("it is no longer declared"),
+            Self::Leaving { cause: Cause::Expired } => f.write_str("its agent has expired"),
             Self::Leaving { cause } => write!(f, "its agent was {cause}"),
             Self::Returned => f.write_str("its agent may act again"),
             Self::Undeclared => f.write_str("nobody declared it"),

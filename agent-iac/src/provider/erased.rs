@@ -162,11 +162,12 @@ impl<R: Resource, P: Manage<R>> DynWrite for ErasedManage<R, P> {
     }
 }
 
-/// The provider's next answer; one that is missing is its fault.
+/// The provider's next answer; one that is missing is its fault, and says
+/// nothing of whether the write was carried out.
 fn next_answer<T>(answers: &mut impl Iterator<Item = Result<T>>) -> Result<T> {
     answers.next().unwrap_or_else(|| {
         Err(Error::new(
-            ErrorKind::ProviderContract,
+            ErrorKind::InDoubt,
             "the provider answered for fewer writes than it was given",
         ))
     })
@@ -205,7 +206,13 @@ impl<C: Resource, P: Issue<C>> DynWrite for ErasedIssue<C, P> {
                 (Operation::Create(values), Some((generation, secret))) => {
                     match spec::<C>(&values) {
                         Ok(desired) => {
-                            to_issue.push(IssueRequest { claim, mark, generation, desired, secret });
+                            to_issue.push(IssueRequest {
+                                claim,
+                                mark,
+                                generation,
+                                desired,
+                                secret,
+                            });
                             Routed::Issue
                         }
                         Err(error) => Routed::Answered(Box::new(Err(error))),

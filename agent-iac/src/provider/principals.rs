@@ -61,6 +61,15 @@ impl fmt::Debug for dyn Provider {
 }
 
 /// Handles that can only observe, by type.
+///
+/// There is no way from them to a write:
+///
+/// ```compile_fail,E0599
+/// # async fn plan(observers: agent_iac::provider::Observers) {
+/// let observe = observers.of("postgres.role").unwrap();
+/// observe.write(Vec::new()).await;
+/// # }
+/// ```
 #[derive(Clone, Default)]
 pub struct Observers(BTreeMap<&'static str, (&'static ResourceType, Arc<dyn DynObserve>)>);
 
@@ -96,7 +105,7 @@ impl Observers {
 
 /// Handles that write, by type.
 #[derive(Clone, Default)]
-pub struct Writers(BTreeMap<&'static str, Arc<dyn DynWrite>>);
+pub struct Writers(BTreeMap<&'static str, (&'static ResourceType, Arc<dyn DynWrite>)>);
 
 impl Writers {
     /// No type at all.
@@ -108,7 +117,7 @@ impl Writers {
     #[must_use]
     pub fn with<R: Resource, P: Manage<R>>(mut self, provider: &Arc<P>) -> Self {
         let erased = ErasedManage(Erased::<R, P>::new(Arc::clone(provider)));
-        self.0.insert(R::TYPE, Arc::new(erased));
+        self.0.insert(R::TYPE, (R::RESOURCE, Arc::new(erased)));
         self
     }
 
@@ -116,13 +125,18 @@ impl Writers {
     #[must_use]
     pub fn with_credential<C: Resource, P: Issue<C>>(mut self, provider: &Arc<P>) -> Self {
         let erased = ErasedIssue(Erased::<C, P>::new(Arc::clone(provider)));
-        self.0.insert(C::TYPE, Arc::new(erased));
+        self.0.insert(C::TYPE, (C::RESOURCE, Arc::new(erased)));
         self
     }
 
     /// The handle of a type.
     pub fn of(&self, type_name: &str) -> Option<&Arc<dyn DynWrite>> {
-        self.0.get(type_name)
+        self.0.get(type_name).map(|(_, write)| write)
+    }
+
+    /// The types, sorted by name.
+    pub fn types(&self) -> impl Iterator<Item = &'static ResourceType> {
+        self.0.values().map(|(resource_type, _)| *resource_type)
     }
 }
 

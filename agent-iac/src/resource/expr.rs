@@ -86,7 +86,11 @@ fn text_to_node(text: &str) -> Node {
         if !before.is_empty() {
             parts.push(Node::Known(Value::from(before)));
         }
-        let (token, remaining) = after.split_once(CLOSE).unwrap_or((after, ""));
+        let Some((token, remaining)) = after.split_once(CLOSE) else {
+            parts.push(Node::Known(Value::Text(format!("{OPEN}{after}"))));
+            rest = "";
+            break;
+        };
         // Text that was changed on its way (`.to_uppercase()`) names nothing;
         // the blueprint then refuses what is left of the token.
         let reference = token
@@ -457,5 +461,94 @@ impl<T: Property> Property for BTreeMap<String, T> {
 
     fn to_node(&self) -> Node {
         Node::map(self.iter().map(|(key, item)| (key.clone(), item.to_node())).collect())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::testing::world::Account;
+
+    fn account() -> Ref<Account> {
+        Ref::to(r#"reader["e#u"].account"#.parse().unwrap())
+    }
+
+    fn node(text: &str) -> Node {
+        IntoExpr::<String>::into_expr(text).into_node()
+    }
+
+    fn output() -> Node {
+        account().id().into_node()
+    }
+
+    #[test]
+    fn an_output_inside_text_stays_a_reference() {
+        let id = account().id();
+        assert_eq!(node(&format!("{id}")), output(), "alone it is the output itself");
+        assert_eq!(node(&format!("{id:?}")), output(), "whichever braces are used");
+        let text = node(&format!("log-of-{id}/{}", account().secret_hint()));
+        assert_eq!(
+            text.shown(),
+            r#""log-of-(reader["e#u"].account.id)/(reader["e#u"].account.secret_hint)""#
+        );
+        assert_eq!(text.addresses().len(), 1);
+        assert_eq!(node("plain"), Node::Known("plain".into()));
+    }
+
+    #[test]
+    fn text_of_known_parts_is_known() {
+        let known = Expr::<String>::from_node(Node::Known("eu".into()));
+        assert_eq!(node(&format!("a-{known}")), Node::Known("a-eu".into()));
+        let number = Expr::<u32>::from_node(Node::Known(Value::from(7u32)));
+        assert_eq!(node(&format!("a-{number}")), Node::Known("a-7".into()));
+    }
+
+    #[test]
+    fn text_that_was_changed_on_its_way_is_kept_as_it_is_to_be_refused() {
+        for changed in [
+            format!("{}", account().id()).to_uppercase(),
+            format!("{}", account().id()).replace('.', "-"),
+            format!("{}", account().id()).trim_end_matches(CLOSE).to_owned(),
+        ] {
+            let node = node(&changed);
+            assert!(node.addresses().is_empty(), "{changed:?}");
+            assert!(node.shown().contains(OPEN), "{changed:?}: its marks are left over");
+        }
+    }
+
+    #[test]
+    fn a_width_or_a_precision_is_refused_for_it_would_cut_what_is_not_there() {
+        use std::fmt::Write as _;
+        let mut text = String::new();
+        assert!(write!(text, "{:>40}", account().id()).is_err());
+        assert!(write!(text, "{:.3}", account().id()).is_err());
+    }
+
+    #[test]
+    fn a_list_with_one_unknown_item_is_unknown_and_a_map_too() {
+        let list: Expr<Vec<String>> =
+            [account().id(), Expr::from_node(Node::Known("b".into()))].into_expr();
+        assert!(list.node().known().is_none());
+        assert_eq!(list.node().addresses().len(), 1);
+        let map = BTreeMap::from([("a".to_owned(), format!("{}", account().id()))]);
+        assert_eq!(map.to_node(), Node::Map(BTreeMap::from([("a".to_owned(), output())])));
+    }
+
+    #[test]
+    fn text_resolves_part_by_part() {
+        struct One;
+        impl super::super::Lookup for One {
+            fn output(&self, address: &Address, field: &str) -> Option<Value> {
+                (address == account().address() && field == "id").then(|| "7".into())
+            }
+            fn id(&self, _: &Address) -> Option<String> {
+                None
+            }
+        }
+        assert_eq!(node(&format!("log-{}", account().id())).resolve(&One), Ok("log-7".into()));
+        let unknown = node(&format!("log-{}", account().secret_hint())).resolve(&One).unwrap_err();
+        assert_eq!(unknown.field.as_deref(), Some("secret_hint"));
+        let link = Node::Link(account().address().clone()).resolve(&One).unwrap_err();
+        assert_eq!(link.field, None);
     }
 }

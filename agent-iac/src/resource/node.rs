@@ -120,7 +120,7 @@ impl Node {
                 for part in entries.values() {
                     part.references(visit);
                 }
-            },
+            }
         }
     }
 

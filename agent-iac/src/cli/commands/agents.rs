@@ -13,7 +13,7 @@ use crate::{
 
 pub(super) fn kill(cx: &Cx<'_>, args: &args::Kill) -> Result<Outcome> {
     cx.ui.summarise(json!({ "agent": args.agent }));
-    let report = block_on(cx.deployment.kill(&args.agent, &args.reason, &cx.context()))?;
+    let report = cx.run(cx.deployment.kill(&args.agent, &args.reason, &cx.context()))?;
     Ok(cx.report(&report))
 }
 

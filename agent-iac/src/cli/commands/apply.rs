@@ -4,7 +4,7 @@ use std::io::BufRead;
 
 use super::{
     Cx,
-    plan::{tell, typed},
+    plan::{check_targets, tell, typed},
 };
 use crate::{
     cli::{Outcome, args, code},
@@ -21,15 +21,17 @@ use crate::{
 const TYPED: usize = 8;
 
 pub(super) fn apply(cx: &Cx<'_>, args: &args::Apply, input: &mut dyn BufRead) -> Result<Outcome> {
-    if let Err(mistakes) = cx.deployment.blueprint() {
-        return Ok(Outcome::Invalid(mistakes));
-    }
+    let blueprint = match cx.deployment.blueprint() {
+        Ok(blueprint) => blueprint,
+        Err(mistakes) => return Ok(Outcome::Invalid(mistakes)),
+    };
+    check_targets(cx, &args.scope, &blueprint)?;
     let mut context = cx.context();
     context.parallel = args.parallel;
     let saved = args.file.as_ref().map(|path| read(&cx.env.path(path))).transpose()?;
     // What a dead run left in doubt comes first: a plan that was made on it
     // would leave those agents out.
-    let settled = block_on(cx.deployment.recover(&context))?;
+    let settled = cx.run(cx.deployment.recover(&context))?;
     let settled = if settled.run.is_some() {
         cx.ui.say_line(Line::of(Style::Heading, "An earlier run did not end; this was settled:"));
         cx.report(&settled)
@@ -38,7 +40,8 @@ pub(super) fn apply(cx: &Cx<'_>, args: &args::Apply, input: &mut dyn BufRead) ->
     };
     let saved = match saved {
         Some(saved) => saved,
-        None => SavedPlan::new(block_on(cx.deployment.plan(&args.scope.request()))?)?,
+        None => SavedPlan::new(block_on(cx.deployment.plan(&args.scope.request()))?)?
+            .proposed_by(context.actor.clone()),
     };
     let plan = saved.plan();
     let blocked = plan.blocked.len();
@@ -65,7 +68,7 @@ pub(super) fn apply(cx: &Cx<'_>, args: &args::Apply, input: &mut dyn BufRead) ->
         return Ok(refused);
     }
     context.acknowledged = Some(saved.digest());
-    let report = block_on(cx.deployment.apply(&saved, &context))?;
+    let report = cx.run(cx.deployment.apply(&saved, &context))?;
     Ok(worst(cx.report(&report)))
 }
 
@@ -150,7 +153,7 @@ fn command(cx: &Cx<'_>, args: &args::Apply, digest: Digest) -> String {
 }
 
 pub(super) fn recover(cx: &Cx<'_>) -> Result<Outcome> {
-    let report = block_on(cx.deployment.recover(&cx.context()))?;
+    let report = cx.run(cx.deployment.recover(&cx.context()))?;
     if report.run.is_none() {
         let mut document = Document::default();
         document.push(Line::of(Style::Good, "Nothing is in doubt that could be settled now."));

@@ -41,9 +41,8 @@ pub(super) fn help(ui: &Ui, topic: Option<&str>) -> Outcome {
             }
         },
     };
-    if ui.is_json() {
-        ui.event("help", json!({ "topic": topic, "text": text }));
-    } else {
+    ui.event("help", json!({ "topic": topic, "text": text }));
+    if !ui.is_json() {
         ui.print_raw(&text);
     }
     Outcome::Done

@@ -10,7 +10,7 @@ mod plan;
 mod show;
 mod verify;
 
-use std::io::BufRead;
+use std::{io::BufRead, sync::atomic::Ordering};
 
 use clap::CommandFactory as _;
 use serde_json::json;
@@ -23,6 +23,7 @@ use super::{
 };
 use crate::{
     apply::{Report, RunContext},
+    clock::block_on,
     deployment::Deployment,
     error::Result,
     plan::render::{Document, Line, Style, count},
@@ -118,6 +119,14 @@ impl Cx<'_> {
         context
     }
 
+    /// Carries a run to its end, so that Ctrl-C ends it in order.
+    pub(super) fn run(&self, run: impl Future<Output = Result<Report>>) -> Result<Report> {
+        self.env.underway.store(true, Ordering::SeqCst);
+        let report = block_on(run);
+        self.env.underway.store(false, Ordering::SeqCst);
+        report
+    }
+
     /// Shows what a run did, and what that amounts to.
     fn report(&self, report: &Report) -> Outcome {
         use crate::{apply::Outcome as Ended, cli::progress};
@@ -144,6 +153,12 @@ impl Cx<'_> {
             document.extend(left.open.iter().map(|(address, why)| {
                 Line::plain(format!("  {address}: ")).with(Style::Danger, why)
             }));
+        }
+        if let Some(error) = &report.unfinished {
+            document.section([Line::of(
+                Style::Danger,
+                format!("The end of the run is not recorded: {}", error.chain()),
+            )]);
         }
         let summary = report.summary;
         let style = if report.is_complete() { Style::Good } else { Style::Danger };
@@ -186,6 +201,7 @@ impl Cx<'_> {
         let unproved =
             report.steps.iter().filter(|step| matches!(step.outcome, Ended::Unproved(_))).count();
         let open: usize = report.left.iter().map(|left| left.open.len()).sum();
-        Outcome::Steps { summary, open: unproved + open }
+        let unfinished = usize::from(report.unfinished.is_some());
+        Outcome::Steps { summary, open: unproved + open + unfinished }
     }
 }

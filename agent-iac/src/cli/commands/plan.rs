@@ -6,6 +6,8 @@ use serde_json::{Value as Json, json};
 
 use super::Cx;
 use crate::{
+    address::Instance,
+    blueprint::Blueprint,
     cli::{
         Outcome,
         args::{self, PlanFormat},
@@ -54,6 +56,25 @@ impl Cx<'_> {
     }
 }
 
+/// Refuses targets that there are not, which would plan nothing and look like
+/// a fleet without changes.
+pub(super) fn check_targets(cx: &Cx<'_>, scope: &args::Scope, blueprint: &Blueprint) -> Result<()> {
+    if scope.target.is_empty() {
+        return Ok(());
+    }
+    let state = block_on(cx.deployment.state())?;
+    let known =
+        |agent: &&Instance| blueprint.agent(agent).is_none() && !state.agents.contains_key(*agent);
+    match scope.target.iter().find(known) {
+        None => Ok(()),
+        Some(agent) => Err(Error::new(
+            ErrorKind::NotFound,
+            format!("there is no agent `{agent}`, neither declared nor recorded"),
+        )
+        .help("`validate` and `inventory` name those that there are")),
+    }
+}
+
 /// A word as it has to be typed in a shell.
 pub(super) fn typed(word: &str) -> String {
     let plain = |c: char| c.is_ascii_alphanumeric() || "-_./:=@%+,".contains(c);
@@ -66,11 +87,14 @@ pub(super) fn typed(word: &str) -> String {
 
 pub(super) fn plan(cx: &Cx<'_>, args: &args::Plan) -> Result<Outcome> {
     // Validated first, so that every mistake is shown with its line.
-    if let Err(mistakes) = cx.deployment.blueprint() {
-        return Ok(Outcome::Invalid(mistakes));
-    }
+    let blueprint = match cx.deployment.blueprint() {
+        Ok(blueprint) => blueprint,
+        Err(mistakes) => return Ok(Outcome::Invalid(mistakes)),
+    };
+    check_targets(cx, &args.scope, &blueprint)?;
     let request = args.scope.request();
-    let saved = SavedPlan::new(block_on(cx.deployment.plan(&request))?)?;
+    let saved = SavedPlan::new(block_on(cx.deployment.plan(&request))?)?
+        .proposed_by(super::actor::actor(cx.env));
     if let Some(path) = &args.out {
         save(&cx.env.path(path), &saved)?;
     }
@@ -158,7 +182,7 @@ pub(super) fn drift(cx: &Cx<'_>, args: &args::Drift) -> Result<Outcome> {
         return Ok(Outcome::Invalid(mistakes));
     }
     if args.revert_widening {
-        let report = block_on(cx.deployment.revert_drift(&cx.context()))?;
+        let report = cx.run(cx.deployment.revert_drift(&cx.context()))?;
         return Ok(cx.report(&report));
     }
     let whole = block_on(cx.deployment.plan(&PlanRequest::default()))?;
@@ -168,8 +192,6 @@ pub(super) fn drift(cx: &Cx<'_>, args: &args::Drift) -> Result<Outcome> {
         steps: Vec::new(),
         agents: Vec::new(),
         blocked: Vec::new(),
-        unchanged: u32::try_from(cx.deployment.blueprint().map_or(0, |b| b.resources().len()))
-            .unwrap_or(u32::MAX),
         ..whole
     })?;
     let plan = only.plan();

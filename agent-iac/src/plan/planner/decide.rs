@@ -16,6 +16,7 @@ use crate::{
     ledger::Managed,
     plan::{Action, Drift, FieldDrift, Observed, PropertyChange, Reason, Risk},
     provider::{AtOnce, Mark, Object, Observation},
+    resource::Reading,
     schema::{Kind, ResourceType},
 };
 
@@ -36,16 +37,39 @@ impl<'a> Planner<'a> {
                 continue;
             }
             let desired = &self.blueprint.resources()[address];
-            if let Some((reason, repair)) = self.frozen.get(instance).cloned() {
-                self.block(address, reason, repair);
+            let from = self.moved_from.get(address).map(|from| from.instance());
+            let frozen =
+                [Some(instance), from].into_iter().flatten().find_map(|i| self.frozen.get(i));
+            if let Some((reason, repair)) = frozen.cloned() {
+                self.look_at(address, desired);
+                self.block_agent(address, reason, repair);
                 continue;
             }
             if let Some(needed) = desired.dependencies.iter().find(|n| self.stuck.contains(n)) {
                 let reason = format!("it needs `{needed}`, which is blocked, leaving or in doubt");
+                self.look_at(address, desired);
                 self.block(address, reason, format!("see to `{needed}` first"));
                 continue;
             }
             self.decide(address, desired);
+        }
+    }
+
+    /// Notes how a resource is about which nothing will be done: drift is told
+    /// also where the hand is held, and what was not read is never clean.
+    fn look_at(&mut self, address: &'a Address, desired: &'a Desired) {
+        let Some(object) = self.record_of(address).and_then(|record| record.object.as_ref()) else {
+            return;
+        };
+        match self.observation_of(address).map(|observed| &observed.object) {
+            None => self.note_unread(address, "it was not looked at"),
+            Some(Observation::Unread(why)) => {
+                self.note_unread(address, format!("it could not be read: {why}"));
+            }
+            Some(Observation::Absent) => self.plan.drift.push(gone(address, object)),
+            Some(Observation::Present(real)) => {
+                self.note_drift(address, object, real, desired.resource_type);
+            }
         }
     }
 
@@ -80,7 +104,13 @@ impl<'a> Planner<'a> {
                 self.block(address, why, "make it readable, and plan again");
             }
             (Some(Observation::Present(object)), Some(_)) => {
-                if object.mark.as_ref().is_some_and(|mark| *mark != self.mark(address)) {
+                let key =
+                    (desired.provider.as_str(), desired.resource_type.name, object.id.as_str());
+                if let Some(owner) = self.owners.get(&key).copied() {
+                    // Two records of one object would each delete the other's.
+                    let reason = format!("it is managed already, as `{owner}`");
+                    self.block(address, reason, format!("move `{owner}` to this address"));
+                } else if object.mark.as_ref().is_some_and(|mark| *mark != self.mark(address)) {
                     self.foreign(address, object);
                 } else {
                     self.adopt(address, desired, object, Reason::Imported);
@@ -93,8 +123,7 @@ impl<'a> Planner<'a> {
             }
             (Some(Observation::Present(object)), None) => {
                 let ours = object.mark.as_ref().is_some_and(|mark| *mark == self.mark(address));
-                // The value of a credential that exists is nobody's to know,
-                // so a new one is issued instead.
+                // The value of a credential that exists is nobody's to know.
                 if ours && desired.resource_type.kind != Kind::Credential {
                     self.adopt(address, desired, object, Reason::Marked);
                 } else {
@@ -109,6 +138,10 @@ impl<'a> Planner<'a> {
 
     fn foreign(&mut self, address: &'a Address, object: &Object) {
         let (reason, repair) = match &object.mark {
+            Some(mark) if *mark == self.mark(address) => (
+                "it exists already, and nobody knows its value".to_owned(),
+                format!("remove {:?} in its system, and another is issued", object.id),
+            ),
             Some(mark) => (
                 format!("it exists already and belongs to {mark}"),
                 "move it in both fleets, or give this one another name".to_owned(),
@@ -150,7 +183,7 @@ impl<'a> Planner<'a> {
         step.id = Some(object.id.clone());
         if let Some(target) = &mut step.target {
             // The object stays as it is, and so does what it gives.
-            target.access = self.access_of(desired.resource_type, object);
+            target.access = self.access_of(&desired.provider, desired.resource_type, object);
         }
         self.adopted.insert(address, object);
         self.push(step);
@@ -186,7 +219,7 @@ impl<'a> Planner<'a> {
         real: &'a Object,
         observed: &Observed,
     ) {
-        let mut changes = self.changes(address, desired, real);
+        let mut changes = self.changes(address, desired, object, real);
         let wanted = Wanted {
             address,
             desired,
@@ -201,14 +234,17 @@ impl<'a> Planner<'a> {
                 Some(Fresh::ReplacedCreateFirst | Fresh::ReplacedDeleteFirst)
             )
         });
-        let fields_replace = replacing(desired.resource_type, &mut changes);
+        let fields_replace = replacing(desired.resource_type, &mut changes)
+            || self.loses_its_target(desired, &changes);
         let credential = if desired.resource_type.kind == Kind::Credential {
             self.credential_differs(address, desired, object, observed)
         } else {
             None
         };
         let reason = if another {
-            Some(Reason::CannotChangeInPlace { fields: BTreeSet::from(["type".to_owned()]) })
+            let what =
+                if desired.provider == object.provider { "its type" } else { "its provider" };
+            Some(Reason::CannotChangeInPlace { fields: BTreeSet::from([what.to_owned()]) })
         } else if fields_replace
             || (!changes.is_empty() && desired.resource_type.kind == Kind::Credential)
         {
@@ -224,13 +260,22 @@ impl<'a> Planner<'a> {
         if let Some(reason) = reason {
             self.replace(&wanted, object, changes, reason, another);
         } else if !changes.is_empty() {
+            // An update gives an object all of its properties, and only what is
+            // known can be given back.
+            if let Some((name, why)) = wanted.at_risk() {
+                let reason = format!(
+                    "it differs, and `{name}`, which others manage, could not be read: {why}"
+                );
+                self.block(address, reason, "make it readable, or declare it and plan again");
+                return;
+            }
             let mut step = self.step(&wanted, Action::Update, Reason::Differs);
             step.changes = changes;
             self.push(step);
             self.resume_if_suspended(&wanted, object, real);
         } else if real.suspended && desired.resource_type.kind == Kind::Identity {
             self.resume_if_suspended(&wanted, object, real);
-        } else if self.record_is_behind(desired, object) {
+        } else if self.record_is_behind(desired, object, real) {
             let mut step = self.step(&wanted, Action::Record, Reason::Terms);
             step.access = AccessChange::default();
             self.push(step);
@@ -244,6 +289,7 @@ impl<'a> Planner<'a> {
         &mut self,
         address: &Address,
         desired: &Desired,
+        object: &Managed,
         real: &Object,
     ) -> Vec<PropertyChange> {
         let resolved = resolve(desired, self);
@@ -254,16 +300,22 @@ impl<'a> Planner<'a> {
             }
             let wanted = resolved.get(field.name).and_then(Option::as_ref);
             let reading = real.fields.get(field.name);
+            let change = || PropertyChange {
+                name: field.name.to_owned(),
+                before: reading.cloned(),
+                after: desired.properties.get(field.name).map(|node| shown(wanted, node)),
+                replaces: false,
+            };
             match compare(field, reading, wanted) {
                 Compared::Matched => {}
-                Compared::Differs(_) | Compared::Unknown => changes.push(PropertyChange {
-                    name: field.name.to_owned(),
-                    before: reading.cloned(),
-                    after: desired.properties.get(field.name).map(|node| shown(wanted, node)),
-                    replaces: false,
-                }),
+                Compared::Differs(_) | Compared::Unknown => changes.push(change()),
                 Compared::Unreadable(why) => {
                     self.note_unread(address, format!("`{}`: {why}", field.name));
+                    // Of what cannot be read, what was written last is all
+                    // that the declaration can be compared with.
+                    if object.properties.get(field.name) != wanted {
+                        changes.push(change());
+                    }
                 }
                 Compared::Unsupported => {
                     // Wanting nothing of a property that the system does not
@@ -278,6 +330,42 @@ impl<'a> Planner<'a> {
             }
         }
         changes
+    }
+
+    /// Whether what an object points to goes before it is made again. The
+    /// object goes with it then: it must point to something at all times.
+    fn loses_its_target(&self, desired: &Desired, changes: &[PropertyChange]) -> bool {
+        changes.iter().any(|change| {
+            let Some(node) = desired.properties.get(&change.name) else { return false };
+            let mut loses = false;
+            node.references(&mut |to, output| {
+                loses |=
+                    output.is_none() && self.fresh.get(to) == Some(&Fresh::ReplacedDeleteFirst);
+            });
+            loses
+        })
+    }
+
+    /// A protected object that points to this one, over others or directly, so
+    /// that it would have to go with it.
+    fn protected_dependent(&self, address: &Address) -> Option<&'a Address> {
+        let mut pointed_to = vec![address];
+        let mut seen = BTreeSet::from([address]);
+        while let Some(next) = pointed_to.pop() {
+            for (dependent, desired) in self.blueprint.resources() {
+                if !desired.dependencies.contains(next) || !points_to(desired, next) {
+                    continue;
+                }
+                let exists = self.record_of(dependent).is_some_and(|r| r.object.is_some());
+                if desired.protect && exists {
+                    return Some(dependent);
+                }
+                if seen.insert(dependent) {
+                    pointed_to.push(dependent);
+                }
+            }
+        }
+        None
     }
 
     /// Why a credential's delivered value is not the recorded one.
@@ -329,6 +417,17 @@ impl<'a> Planner<'a> {
             );
             return;
         }
+        if let Some(dependent) = self.protected_dependent(wanted.address) {
+            self.block(
+                wanted.address,
+                format!(
+                    "it would be made anew ({reason}), and `{dependent}`, which points to it, is \
+                     protected"
+                ),
+                "take that `protect` away, or leave these properties as they are",
+            );
+            return;
+        }
         let ty = wanted.desired.resource_type;
         let old_goes_first = wanted
             .desired
@@ -365,14 +464,17 @@ impl<'a> Planner<'a> {
 
     /// Whether the record says something else than the declaration of what
     /// only the engine reads, or of values that already are as desired.
-    fn record_is_behind(&self, desired: &Desired, object: &Managed) -> bool {
+    fn record_is_behind(&self, desired: &Desired, object: &Managed, real: &Object) -> bool {
         let resolved = resolve(desired, self);
+        // What the system does not have is not recorded as if it had.
+        let lacking = |name: &str| real.fields.get(name) == Some(&Reading::Unsupported);
         object.protect != desired.protect
             || object.dependencies != desired.dependencies
             || object.access != desired.access
             || object.suspended
             || resolved.iter().any(|(name, value)| {
                 !desired.ignore.contains(name)
+                    && !lacking(name)
                     && value
                         .as_ref()
                         .is_some_and(|value| object.properties.get(name) != Some(value))
@@ -405,7 +507,7 @@ impl<'a> Planner<'a> {
         if fields.is_empty() && suspended.is_none() {
             return;
         }
-        let access = object.access.change_to(&self.access_of(ty, real));
+        let access = object.access.change_to(&self.access_of(&object.provider, ty, real));
         self.plan.drift.push(Drift {
             address: address.clone(),
             fields,
@@ -414,6 +516,15 @@ impl<'a> Planner<'a> {
             access,
         });
     }
+}
+
+/// Whether a resource points to another as a whole.
+fn points_to(desired: &Desired, address: &Address) -> bool {
+    let mut points = false;
+    for node in desired.properties.values() {
+        node.references(&mut |to, output| points |= output.is_none() && to == address);
+    }
+    points
 }
 
 /// Desired addresses, each after all that it needs. A validated blueprint has

@@ -56,10 +56,63 @@ impl<'a> Planner<'a> {
             if self.state.agents.get(instance).is_some_and(|agent| agent.leaving.is_none()) {
                 self.plan.agents.push(agent_step(instance, AgentChange::Leaves { cause }));
             }
-            if self.is_over(instance) {
-                self.plan.agents.push(agent_step(instance, AgentChange::Ends { cause }));
+        }
+    }
+
+    /// Takes back the removal of what something needs that stays as it is: a
+    /// system would refuse it, or take the other along.
+    pub(super) fn keep_what_is_needed(&mut self) {
+        loop {
+            let removed = self.removed();
+            let mut needed: BTreeMap<&'a Address, &'a Address> = BTreeMap::new();
+            for stays in self.stuck.iter().copied().filter(|stuck| !removed.contains(*stuck)) {
+                let object = self.state.object(stays);
+                let needs = object.into_iter().flat_map(|object| &object.dependencies);
+                needed.extend(needs.map(|address| (address, stays)));
+            }
+            let (taken_back, steps): (Vec<_>, Vec<_>) =
+                std::mem::take(&mut self.steps).into_iter().partition(|step| {
+                    step.action == Action::Delete && needed.contains_key(&step.address)
+                });
+            self.steps = steps;
+            if taken_back.is_empty() {
+                return;
+            }
+            for step in taken_back {
+                if self.steps.iter().all(|other| other.address != step.address) {
+                    self.plan.versions.remove(&step.address);
+                }
+                if let Some((address, by)) = needed.get_key_value(&step.address) {
+                    let reason = format!("`{by}` needs it, and stays as it is");
+                    self.block(address, reason, format!("see to `{by}` first"));
+                }
             }
         }
+    }
+
+    /// The addresses of which the plan removes an object.
+    fn removed(&self) -> BTreeSet<Address> {
+        self.steps
+            .iter()
+            .filter(|step| step.action == Action::Delete || step.part == Part::Remove)
+            .map(|step| step.address.clone())
+            .collect()
+    }
+
+    /// Decides which agents end with this plan: those of which it leaves
+    /// nothing. It comes last, for what is protected, unread or in doubt stays.
+    pub(super) fn ends(&mut self) {
+        let removed = self.removed();
+        let mut ending = Vec::new();
+        for (instance, cause) in &self.departures {
+            if !self.frozen.contains_key(instance)
+                && self.is_over(instance)
+                && self.records_of(instance).all(|(address, _)| removed.contains(address))
+            {
+                ending.push(agent_step(instance, AgentChange::Ends { cause: *cause }));
+            }
+        }
+        self.plan.agents.extend(ending);
     }
 
     fn find_departures(&mut self) {
@@ -159,12 +212,10 @@ impl<'a> Planner<'a> {
     /// Whether, after this plan, nothing of a leaving agent is left.
     fn is_over(&self, instance: &'a Instance) -> bool {
         let Some(agent) = self.state.agents.get(instance) else { return false };
-        // A killed agent that is still declared is remembered as such, so that
-        // the next plan does not bring it back.
-        let remembered = agent.leaving.is_some_and(|leaving| leaving.cause == Cause::Killed)
-            && self.blueprint.agent(instance).is_some()
+        // That nothing is left of a killed agent was recorded before.
+        let recorded = agent.leaving.is_some_and(|leaving| leaving.ended)
             && self.records_of(instance).next().is_none();
-        !remembered
+        !recorded
             && (self.grace_is_over(instance)
                 || self.records_of(instance).all(|(_, record)| {
                     record.object.as_ref().is_none_or(|object| object.kind != Kind::Identity)
@@ -186,25 +237,34 @@ impl<'a> Planner<'a> {
             }
             if record.open.is_some() {
                 self.plan.in_doubt.insert(address.clone());
+                self.stuck.insert(address);
                 continue;
             }
             let departing = self.departures.get(instance).copied();
             let desired = self.blueprint.resources().contains_key(address) && departing.is_none();
             if let Some((reason, repair)) = self.frozen.get(instance).cloned() {
                 if departing.is_some() || !desired {
-                    self.block(address, reason, repair);
+                    self.block_agent(address, reason, repair);
                 }
                 continue;
             }
-            if self.blueprint.removed().contains(address) {
-                self.forget(address, record);
+            let moves =
+                self.blueprint.moved().get(address).is_some_and(|to| !occupied(self.state, to));
+            if moves && record.object.is_some() {
+                // Whatever is still to be done follows at the new address.
                 continue;
             }
             for old in &record.deposed {
                 self.remove_deposed(address, old);
             }
-            let moves =
-                self.blueprint.moved().get(address).is_some_and(|to| !occupied(self.state, to));
+            if self.blueprint.removed().contains(address) {
+                // What was replaced was never meant to stay, and forgotten it
+                // would live on unknown: it goes first.
+                if record.deposed.is_empty() {
+                    self.forget(address, record);
+                }
+                continue;
+            }
             let Some(object) = record.object.as_ref().filter(|_| !desired && !moves) else {
                 continue;
             };
@@ -239,13 +299,22 @@ impl<'a> Planner<'a> {
         }
     }
 
+    fn block_protected(&mut self, address: &'a Address) {
+        self.block(
+            address,
+            "it is protected, and its declaration is gone",
+            "declare it with `protect = false`, apply, and then remove it",
+        );
+    }
+
     fn remove(&mut self, address: &'a Address, object: &'a Managed, reason: Reason) {
-        if object.protect {
-            self.block(
-                address,
-                "it is protected, and its declaration is gone",
-                "declare it with `protect = false`, apply, and then remove it",
-            );
+        // Protection keeps an object from being deleted, and no agent acting
+        // that was stopped or whose time is over. Where a declaration is gone,
+        // which may be an accident, it keeps everything as it is.
+        let stops = matches!(reason, Reason::Leaving { cause: Cause::Killed | Cause::Expired })
+            && object.kind == Kind::Identity;
+        if object.protect && !stops {
+            self.block_protected(address);
             return;
         }
         let seen = match self.observation_of(address).map(|observed| &observed.object) {
@@ -257,6 +326,7 @@ impl<'a> Planner<'a> {
             }
             None => {
                 self.note_unread(address, "it was not looked at");
+                self.stuck.insert(address);
                 return;
             }
             Some(seen) => seen.clone(),
@@ -267,7 +337,7 @@ impl<'a> Planner<'a> {
             self.plan.drift.push(gone(address, object));
         }
         let access = match (seen.object(), self.resource_type(&object.resource_type)) {
-            (Some(real), Some(ty)) => self.access_of(ty, real),
+            (Some(real), Some(ty)) => self.access_of(&object.provider, ty, real),
             _ => object.access.clone(),
         };
         let leaving = matches!(reason, Reason::Leaving { .. });
@@ -285,6 +355,10 @@ impl<'a> Planner<'a> {
             if !self.grace_is_over(address.instance()) {
                 return;
             }
+        }
+        if object.protect {
+            self.block_protected(address);
+            return;
         }
         let step = steps::removal(address, object, reason, seen, &access);
         self.push(step);

@@ -11,6 +11,7 @@ use crate::{
     provider::{AtOnce, Observation, Recovery},
     resource::{Node, Reading},
     schema::{Kind, Mutability, ResourceType},
+    value::Value,
 };
 
 /// A step on a recorded object that changes nothing by itself.
@@ -146,12 +147,43 @@ pub(super) fn risk_of(access: &AccessChange) -> Risk {
     }
 }
 
+impl Wanted<'_> {
+    /// What a property that others manage keeps: its value as it was read, or
+    /// as it was recorded where it could not be. `None` for every other
+    /// property, and for an object that is made.
+    fn kept(&self, name: &str) -> Option<Node> {
+        let object = self.seen.object().filter(|_| self.desired.ignore.contains(name))?;
+        let field = self.desired.resource_type.field(name)?;
+        let value = match object.fields.get(name) {
+            Some(Reading::Known(value)) => field.ty.normalise(value.clone()),
+            Some(Reading::Redacted | Reading::Unreadable(_)) => {
+                self.recorded?.properties.get(name)?.clone()
+            }
+            Some(Reading::Unsupported) | None => Value::Null,
+        };
+        Some(Node::Known(value))
+    }
+
+    /// A property that others manage and whose value is not known, so that no
+    /// write could leave it as it is; and why.
+    pub(super) fn at_risk(&self) -> Option<(&str, String)> {
+        let object = self.seen.object()?;
+        self.desired.ignore.iter().find_map(|name| match object.fields.get(name)? {
+            Reading::Redacted => Some((name.as_str(), "the system hides it".to_owned())),
+            Reading::Unreadable(why) => Some((name.as_str(), why.clone())),
+            Reading::Known(_) | Reading::Unsupported => None,
+        })
+    }
+}
+
 impl Planner<'_> {
     /// A step on a desired resource.
     pub(super) fn step(&self, wanted: &Wanted<'_>, action: Action, reason: Reason) -> Step {
         let Wanted { address, desired, recorded, seen } = wanted;
         let before = match seen {
-            Observation::Present(object) => self.access_of(desired.resource_type, object),
+            Observation::Present(object) => {
+                self.access_of(&desired.provider, desired.resource_type, object)
+            }
             Observation::Absent | Observation::Unread(_) => Access::NONE,
         };
         let access = before.change_to(&desired.access);
@@ -193,7 +225,10 @@ impl Planner<'_> {
                 .properties
                 .iter()
                 .map(|(name, node)| {
-                    (name.clone(), shown(resolved.get(name).and_then(Option::as_ref), node))
+                    let node = wanted.kept(name).unwrap_or_else(|| {
+                        shown(resolved.get(name).and_then(Option::as_ref), node)
+                    });
+                    (name.clone(), node)
                 })
                 .collect(),
             access: desired.access.clone(),
@@ -222,7 +257,7 @@ impl Planner<'_> {
             .target
             .iter()
             .flat_map(|target| &target.properties)
-            .filter(|(_, node)| **node != Node::Known(crate::value::Value::Null))
+            .filter(|(_, node)| **node != Node::Known(Value::Null))
             .map(|(name, node)| PropertyChange {
                 name: name.clone(),
                 before: None,
@@ -251,7 +286,7 @@ impl Planner<'_> {
         reason: Reason,
     ) -> [Step; 2] {
         let before = match wanted.seen.object() {
-            Some(real) => self.access_of(wanted.desired.resource_type, real),
+            Some(real) => self.access_of(&object.provider, wanted.desired.resource_type, real),
             None => object.access.clone(),
         };
         let mut make = self.creation(wanted, reason.clone());

@@ -1,0 +1,258 @@
+//! What was read, and how far it can be relied on.
+
+use expect_test::expect;
+
+use super::*;
+
+#[test]
+fn a_field_that_is_hidden_unreadable_or_unsupported_is_unread_and_no_change() {
+    let mut rig = Rig::applied(fleet(vec![small("a")]));
+    rig.read("a.account", "note", Reading::Redacted);
+    rig.read("a.account", "home", Reading::Unsupported);
+    rig.read("a.grant", "allow", Reading::Unreadable("the server answered 403".into()));
+    let plan = check(
+        &rig,
+        expect![[r#"
+        unread a.account: `note`: the system hides it
+        unread a.grant: `allow`: the server answered 403
+        unchanged 3
+    "#]],
+    );
+    assert!(plan.is_empty() && !plan.is_clean());
+}
+
+#[test]
+fn a_property_that_the_system_does_not_have_is_unread_when_it_is_wanted() {
+    let mut rig = Rig::applied(fleet(vec![small("a")]));
+    rig.property("a.account", "home", known("here"));
+    rig.read("a.account", "home", Reading::Unsupported);
+    check(
+        &rig,
+        expect![[r#"
+        unread a.account: `home`: the system has no such property
+        unchanged 3
+    "#]],
+    );
+}
+
+#[test]
+fn an_object_that_could_not_be_read_stays_as_it_is_and_so_does_what_needs_it() {
+    let mut rig = Rig::applied(fleet(vec![small("a")]));
+    rig.see("a.account", Observation::Unread("the server is down".into()));
+    rig.property("a.grant", "allow", words(&["read"]));
+    check(
+        &rig,
+        expect![[r#"
+        blocked a.grant: it needs `a.account`, which is blocked, leaving or in doubt; see to `a.account` first
+        blocked a.key: it needs `a.account`, which is blocked, leaving or in doubt; see to `a.account` first
+        unread a.account: it could not be read: the server is down
+        unchanged 0
+    "#]],
+    );
+}
+
+#[test]
+fn an_object_that_could_not_be_read_and_is_not_recorded_is_not_made() {
+    let mut rig = Rig::new(fleet(vec![small("a")]));
+    rig.see("a.account", Observation::Unread("the server is down".into()));
+    check(
+        &rig,
+        expect![[r#"
+        agent a is declared
+        blocked a.account: it could not be read: the server is down; make it readable, and plan again
+        blocked a.grant: it needs `a.account`, which is blocked, leaving or in doubt; see to `a.account` first
+        blocked a.key: it needs `a.account`, which is blocked, leaving or in doubt; see to `a.account` first
+        unread a.account: it could not be read: the server is down
+        unchanged 0
+    "#]],
+    );
+}
+
+#[test]
+fn an_object_that_could_not_be_read_is_not_removed() {
+    let mut rig = Rig::applied(fleet(vec![small("a")]));
+    rig.see("a.grant", Observation::Unread("the server is down".into()));
+    rig.fleet.agents[0].resources.retain(|resource| resource.field != "grant");
+    check(
+        &rig,
+        expect![[r#"
+        blocked a.grant: it could not be read: the server is down; make it readable, and plan again
+        unread a.grant: it could not be read: the server is down
+        unchanged 2
+    "#]],
+    );
+}
+
+#[test]
+fn an_ignored_property_is_never_compared_reported_or_recorded() {
+    let mut rig = Rig::applied(fleet(vec![small("a")]));
+    rig.declare("a.account").terms.ignore(["note"]);
+    rig.read("a.account", "note", Reading::Known("theirs".into()));
+    let plan = check(
+        &rig,
+        expect![[r#"
+        unchanged 3
+    "#]],
+    );
+    assert!(plan.is_clean());
+}
+
+#[test]
+fn an_update_gives_an_ignored_property_back_as_it_was_read() {
+    let mut rig = Rig::applied(fleet(vec![agent(
+        "a",
+        vec![
+            resource::<Account>("account", &[("name", known("a"))]),
+            resource::<Job>(
+                "job",
+                &[("name", known("j")), ("run_as", link("a.account")), ("command", known("first"))],
+            ),
+        ],
+    )]));
+    rig.declare("a.job").terms.ignore(["command"]);
+    rig.read("a.job", "command", Reading::Known("theirs".into()));
+    rig.property("a.account", "note", known("second"));
+    rig.declare("a.account").terms.ignore(["home"]);
+    rig.read("a.account", "home", Reading::Known("moved by hand".into()));
+    let plan = check(
+        &rig,
+        expect![[r#"
+        0 update a.account: it differs from the declaration; low
+            note: null → "second"
+        unchanged 1
+    "#]],
+    );
+    let target = plan.steps[0].target.as_ref().unwrap();
+    assert_eq!(target.properties["home"], known("moved by hand"));
+    assert_eq!(target.properties["note"], known("second"));
+}
+
+#[test]
+fn an_ignored_property_is_declared_once_when_the_object_is_made() {
+    let mut rig = Rig::new(fleet(vec![small("a")]));
+    rig.declare("a.account").terms.ignore(["note"]);
+    let plan = rig.plan();
+    assert_eq!(plan.steps[0].target.as_ref().unwrap().properties["note"], known("n"));
+}
+
+#[test]
+fn an_update_is_blocked_while_an_ignored_property_cannot_be_given_back() {
+    for reading in [Reading::Redacted, Reading::Unreadable("the server answered 403".into())] {
+        let mut rig = Rig::applied(fleet(vec![small("a")]));
+        rig.declare("a.account").terms.ignore(["home"]);
+        rig.property("a.account", "note", known("second"));
+        rig.read("a.account", "home", reading.clone());
+        let plan = rig.plan();
+        assert!(plan.steps.is_empty(), "{reading:?}: {}", shown(&plan));
+        let reason = &plan.blocked[0].reason;
+        assert!(reason.starts_with("it differs, and `home`, which others manage"), "{reason}");
+    }
+}
+
+#[test]
+fn an_ignored_property_that_the_system_does_not_have_blocks_nothing() {
+    let mut rig = Rig::applied(fleet(vec![small("a")]));
+    rig.declare("a.account").terms.ignore(["home"]);
+    rig.property("a.account", "note", known("second"));
+    rig.read("a.account", "home", Reading::Unsupported);
+    check(
+        &rig,
+        expect![[r#"
+        0 update a.account: it differs from the declaration; low
+            note: "n" → "second"
+        unchanged 2
+    "#]],
+    );
+}
+
+#[test]
+fn an_account_that_somebody_else_suspended_is_drift_and_resumed_by_a_plan() {
+    let mut rig = Rig::applied(fleet(vec![small("a")]));
+    rig.real("a.account").suspended = true;
+    check(
+        &rig,
+        expect![[r#"
+        0 resume a.account: it differs from the declaration; widens
+        drift a.account, keeps: suspended
+        unchanged 2
+    "#]],
+    );
+}
+
+fn plant(rig: &mut Rig, of: Option<&str>, ty: &str, object: Object) {
+    rig.seen.undeclared.push(Undeclared {
+        instance: of.map(instance),
+        provider: "sim".into(),
+        resource_type: ty.into(),
+        object,
+        access: crate::access::Access::exactly([crate::access::Tuple::allow("x", "read", "y")]),
+    });
+}
+
+fn planted(reach: Reach) -> Rig {
+    let mut rig = Rig::applied(fleet(vec![small("a")]));
+    rig.fleet.provider("sim", reach);
+    let grant = [("to", Value::from("id-a.account")), ("on", "secrets".into())];
+    plant(&mut rig, Some("a"), "sim.grant", found::<Grant>("id-g", &grant));
+    plant(&mut rig, Some("a"), "sim.key", found::<Key>("id-k", &[("of", "id-a.account".into())]));
+    plant(&mut rig, None, "sim.account", found::<Account>("id-x", &[("name", "x".into())]));
+    rig
+}
+
+#[test]
+fn what_was_planted_on_an_identity_is_reported_by_default() {
+    check(
+        &planted(Reach::Declared),
+        expect![[r#"
+        undeclared sim.grant id-g of a
+        undeclared sim.key id-k of a
+        undeclared sim.account id-x of nobody
+        unchanged 3
+    "#]],
+    );
+}
+
+#[test]
+fn what_was_planted_on_an_identity_is_reported_where_the_system_is_watched() {
+    check(
+        &planted(Reach::Watched),
+        expect![[r#"
+        undeclared sim.grant id-g of a
+        undeclared sim.key id-k of a
+        undeclared sim.account id-x of nobody
+        unchanged 3
+    "#]],
+    );
+}
+
+#[test]
+fn what_was_planted_goes_where_all_is_ours_and_an_unknown_identity_never_does() {
+    check(
+        &planted(Reach::Exclusive),
+        expect![[r#"
+        0 delete a.?sim.grant/id-g: nobody declared it; narrows
+        1 delete a.?sim.key/id-k: nobody declared it; narrows
+        undeclared sim.account id-x of nobody
+        unchanged 3
+    "#]],
+    );
+}
+
+#[test]
+fn what_was_planted_on_a_leaving_agent_goes_with_it_in_every_reach() {
+    let mut rig = planted(Reach::Declared);
+    rig.undeclare("a");
+    check(
+        &rig,
+        expect![[r#"
+        agent a leaves, removed from the fleet
+        0 suspend a.account: its agent was removed from the fleet; narrows
+        1 delete a.?sim.key/id-k: nobody declared it; narrows; after [0]
+        2 delete a.key: its agent was removed from the fleet; narrows; after [0]
+        3 delete a.?sim.grant/id-g: nobody declared it; narrows; after [0, 1, 2]
+        4 delete a.grant: its agent was removed from the fleet; narrows; after [0, 1, 2]
+        undeclared sim.account id-x of nobody
+        unchanged 0
+    "#]],
+    );
+}
