@@ -166,6 +166,14 @@ fn natural_late_singly() -> SimOptions {
     natural_late().batch(1)
 }
 
+fn tagged_late() -> SimOptions {
+    ["sim.account", "sim.grant", "sim.job", "sim.key", "sim.token"]
+        .into_iter()
+        .fold(SimOptions::default().settles_within(Duration::from_secs(3)), |options, name| {
+            options.recovery(name, Recovery::Tagged)
+        })
+}
+
 fn registry_late() -> SimOptions {
     SimOptions::default().settles_within(Duration::from_secs(3)).batch(2)
 }
@@ -262,6 +270,30 @@ fn creating_where_reads_are_of_the_past() {
     survives(
         "stale",
         &Change { habits: forgetful, slow: SLOW, patience: 30, before: none, after: two },
+    );
+}
+
+#[test]
+fn creating_where_the_claim_stands_on_the_object() {
+    survives(
+        "tagged",
+        &Change { habits: tagged_late, slow: SLOW, patience: 0, before: none, after: two },
+    );
+}
+
+#[test]
+fn replacing_where_the_claim_stands_on_the_object() {
+    survives(
+        "tagged, replace",
+        &Change { habits: tagged_late, slow: SLOW, patience: 0, before: two, after: two_renamed },
+    );
+}
+
+#[test]
+fn leaving_where_the_claim_stands_on_the_object() {
+    survives(
+        "tagged, leave",
+        &Change { habits: tagged_late, slow: SLOW, patience: 0, before: two_changed, after: none },
     );
 }
 

@@ -441,3 +441,32 @@ fn a_record_that_moved_stops_its_own_step_and_not_the_batch() {
     let (_, report) = applied.unwrap();
     assert_eq!((report.summary.done, report.summary.failed), (1, 1), "{report:?}");
 }
+
+#[test]
+fn a_proof_outlives_a_crash_after_the_value_was_removed() {
+    let office = Office::new(SimOptions::default());
+    office.run(converge(&office.with(readers(&["a"]))));
+    let deployment = office.with(fleet(Reach::Declared));
+    office.world.crash_on("vault/remove agents/a/key after");
+    assert!(office.world.run(converge(&deployment)).is_crashed());
+    office.run(deployment.recover(&operator()));
+    let (_, report) = office.run(apply(&deployment));
+    assert_eq!(report.left.len(), 1, "{report:?}");
+    assert!(report.left[0].open.is_empty(), "{:?}", report.left);
+}
+
+#[test]
+fn who_killed_an_agent_and_why_stands_there_though_nothing_follows() {
+    let office = Office::new(SimOptions::default());
+    let deployment = office.with(readers(&["a"]));
+    office.run(converge(&deployment));
+    office.world.crash_on("agent.suspended + run.ended after");
+    let (agent, context) = (reader("a"), operator());
+    assert!(office.world.run(deployment.kill(&agent, "it misbehaves", &context)).is_crashed());
+    let batches = office.run(office.ledger.batches(1, 1_000));
+    let emergencies = batches
+        .iter()
+        .flat_map(|batch| &batch.entries)
+        .filter(|entry| format!("{:?}", entry.event).contains("it misbehaves"));
+    assert_eq!(emergencies.count(), 1);
+}

@@ -463,7 +463,7 @@ fn agent_entry(step: &crate::plan::AgentStep) -> Option<Entry> {
             source: source.clone(),
         },
         AgentChange::Leaves { cause } => AgentEvent::Suspended { cause: *cause },
-        AgentChange::Returns => AgentEvent::Resumed,
+        AgentChange::Returns => AgentEvent::Resumed { actor: None },
         // Recorded at the end, once nothing is left.
         AgentChange::Ends { .. } => return None,
     };

@@ -29,7 +29,7 @@ use crate::{
         StepEvent, Summary, Take,
     },
     plan::{Action, CredentialTarget},
-    provider::{Mark, Object, Observation, Recovery, Reference, Settled, Written},
+    provider::{DynWrite, Mark, Object, Observation, Recovery, Reference, Settled, Written},
     schema::{Kind, ResourceType},
 };
 
@@ -192,7 +192,11 @@ async fn settle(
     let settled = match capabilities.recovery {
         Recovery::Registry | Recovery::Tagged => {
             let claims: Vec<_> = steps.iter().map(|(.., step)| step.claim.clone()).collect();
-            engine.persist(|| writer.settle(&claims)).await?
+            let mut settled = engine.persist(|| writer.settle(&claims)).await?;
+            if capabilities.recovery == Recovery::Tagged {
+                untagged(run, &*writer, steps, ty, &mut settled).await?;
+            }
+            settled
         }
         Recovery::NaturalKey | Recovery::None => {
             wait_until_settled(run, capabilities.settles_within, steps).await;
@@ -225,6 +229,27 @@ async fn settle(
             ),
         ))
     }
+}
+
+/// A claim stands on the object that it made. What became of a change or a
+/// removal is seen at the object itself, now that nothing lands any more.
+async fn untagged(
+    run: &Run<'_>,
+    writer: &dyn DynWrite,
+    steps: &[Doubt<'_>],
+    ty: &'static ResourceType,
+    settled: &mut [Settled],
+) -> Result<()> {
+    for ((address, _, step), settled) in steps.iter().zip(settled) {
+        if let (Some(id), false) = (&step.id, matches!(settled, Settled::Done(_))) {
+            let reference = [Reference::Id(id.clone())];
+            let read = run.engine.persist(|| writer.read(&reference)).await?;
+            if let Some(now) = read.into_iter().next() {
+                *settled = by_sight(step, now, ty, &run.mark(address));
+            }
+        }
+    }
+    Ok(())
 }
 
 /// Waits until no work of the dead run can land any more. Its last write may

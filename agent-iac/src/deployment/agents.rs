@@ -11,8 +11,8 @@ use crate::{
     blueprint::Blueprint,
     error::{Error, ErrorKind, Result},
     ledger::{
-        Actor, AgentEvent, AgentRecord, Append, Authority, Cause, Entry, Query, RunId, RunPurpose,
-        Take,
+        Actor, AgentEvent, AgentRecord, Append, Authority, Cause, Entry, Query, RunEvent, RunId,
+        RunPurpose, Summary, Take,
     },
     plan::Plan,
 };
@@ -45,16 +45,32 @@ impl Deployment {
             ));
         }
         entries.push(Entry::about(instance, AgentEvent::Suspended { cause: Cause::Killed }));
-        self.take_by_force(instance, entries, context.holder.clone()).await?;
+        // Who stopped it, and why, must stand there whatever comes next: a run
+        // of its own says that.
+        let run = RunId::random(&*self.entropy);
+        let authority =
+            Authority::Emergency { actor: context.actor.clone(), reason: reason.to_owned() };
+        let begun = RunEvent::Begun {
+            purpose: RunPurpose::Kill,
+            actor: context.actor.clone(),
+            authority: authority.clone(),
+            instances: vec![instance.clone()],
+            revision: context.revision.clone(),
+            engine: env!("CARGO_PKG_VERSION").to_owned(),
+        };
+        entries.insert(0, Entry::new(begun));
+        entries.push(Entry::new(RunEvent::Ended { summary: Summary::default() }));
+        let entries = entries.into_iter().map(|entry| entry.in_run(&run)).collect();
+        self.take_by_force(instance, run, entries, context.holder.clone()).await?;
 
         let engine = self.engine();
-        let (mut plan, mut report) = self.contain(&engine, instance, reason, context).await?;
+        let (mut plan, mut report) = self.contain(&engine, instance, &authority, context).await?;
         if !plan.in_doubt.is_empty() {
             // Settling may take long or fail for the sake of something else,
             // so it comes after everything that could be contained at once.
             let settled = apply::recover(&engine, context).await.unwrap_or_default();
             settled.steps.into_iter().for_each(|step| report.push(step));
-            let (last, more) = self.contain(&engine, instance, reason, context).await?;
+            let (last, more) = self.contain(&engine, instance, &authority, context).await?;
             plan = last;
             report.run = more.run.or(report.run);
             report.left = more.left;
@@ -78,7 +94,7 @@ impl Deployment {
         &self,
         engine: &Engine,
         instance: &Instance,
-        reason: &str,
+        authority: &Authority,
         context: &RunContext,
     ) -> Result<(Plan, Report)> {
         let state = self.ledger.state(&Query::Everything).await?;
@@ -94,11 +110,9 @@ impl Deployment {
             max_leaving: Some(u32::MAX),
         };
         let plan = self.plan_on(&blueprint, &state, &request).await;
-        let authority =
-            Authority::Emergency { actor: context.actor.clone(), reason: reason.to_owned() };
         let authorised = Authorised {
             plan: &plan,
-            authority,
+            authority: authority.clone(),
             proposer: None,
             purpose: RunPurpose::Kill,
             force: true,
@@ -112,11 +126,12 @@ impl Deployment {
     async fn take_by_force(
         &self,
         instance: &Instance,
+        run: RunId,
         entries: Vec<Entry>,
         holder: String,
     ) -> Result<()> {
         let take = Take {
-            run: RunId::random(&*self.entropy),
+            run,
             instances: vec![instance.clone()],
             holder,
             ttl: std::time::Duration::from_secs(1),
@@ -136,9 +151,10 @@ impl Deployment {
     /// # Errors
     ///
     /// When no such agent is recorded, or the ledger cannot be written.
-    pub async fn resume(&self, instance: &Instance, _actor: &Actor) -> Result<()> {
+    pub async fn resume(&self, instance: &Instance, actor: &Actor) -> Result<()> {
         self.known(instance).await?;
-        self.record(Entry::about(instance, AgentEvent::Resumed)).await
+        let resumed = AgentEvent::Resumed { actor: Some(actor.clone()) };
+        self.record(Entry::about(instance, resumed)).await
     }
 
     /// Keeps the engine's hands off an agent until a time, whatever the code
@@ -166,7 +182,8 @@ impl Deployment {
         }
         let held = AgentEvent::Held { reason: reason.to_owned(), until, actor: actor.clone() };
         let entries = vec![Entry::about(instance, held)];
-        self.take_by_force(instance, entries, actor.to_string()).await
+        let run = RunId::random(&*self.entropy);
+        self.take_by_force(instance, run, entries, actor.to_string()).await
     }
 
     /// Ends a hold before its time.

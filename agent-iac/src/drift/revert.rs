@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use crate::{
     access::Verdict,
-    address::Address,
+    address::{Address, Instance},
     agent::OnDrift,
     blueprint::Blueprint,
     plan::{Action, Drift, Plan, Reason, Step},
@@ -36,13 +36,17 @@ pub(crate) fn narrowing_only(plan: &Plan, blueprint: &Blueprint) -> Plan {
         blueprint.resources().get(address).is_some_and(|d| d.on_drift == OnDrift::RevertWidening)
     };
     // What was planted on an identity follows that identity's policy.
+    let reverting: BTreeSet<&Instance> = blueprint
+        .resources()
+        .iter()
+        .filter(|(_, desired)| {
+            desired.resource_type.kind == Kind::Identity
+                && desired.on_drift == OnDrift::RevertWidening
+        })
+        .map(|(address, _)| address.instance())
+        .collect();
     let planted = |step: &Step| {
-        step.reason == Reason::Undeclared
-            && blueprint.resources().iter().any(|(address, desired)| {
-                address.instance() == step.address.instance()
-                    && desired.resource_type.kind == Kind::Identity
-                    && desired.on_drift == OnDrift::RevertWidening
-            })
+        step.reason == Reason::Undeclared && reverting.contains(step.address.instance())
     };
     let chosen = |step: &Step| {
         let narrows = step.access.verdict() == Verdict::Narrows || step.kind == Kind::Credential;
