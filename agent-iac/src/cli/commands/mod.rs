@@ -56,7 +56,7 @@ pub(super) fn run(
     }
     let deployment = match deployment() {
         Ok(deployment) => deployment,
-        Err(error) => return Outcome::Failed(error),
+        Err(error) => return error.into(),
     };
     let cx = Cx { ui, env, deployment: &deployment };
     let result = match command {
