@@ -228,6 +228,11 @@ impl<'a> Planner<'a> {
     /// Decides about what was found and never declared.
     fn undeclared(&mut self) {
         use crate::provider::Reach;
+        for (address, reasons) in &self.observations.unlisted {
+            if self.is_target(address.instance()) {
+                reasons.iter().for_each(|why| self.note_unread(address, why));
+            }
+        }
         for found in &self.observations.undeclared {
             let reach =
                 self.blueprint.providers().get(&found.provider).copied().unwrap_or_default();
