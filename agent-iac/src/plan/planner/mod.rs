@@ -192,6 +192,24 @@ impl<'a> Planner<'a> {
         access(&readings_as_nodes(ty, &object.fields, &owner))
     }
 
+    /// The access that a desired resource gives, with every value filled in
+    /// that is known by now: an output that a declaration names is known once
+    /// the other resource exists.
+    fn access_wanted(&self, desired: &Desired) -> Access {
+        let ty = desired.resource_type;
+        let Some(access) = ty.access.filter(|_| !desired.access.undecided.is_empty()) else {
+            return desired.access.clone();
+        };
+        let resolved = resolve(desired, self);
+        let nodes = desired.properties.iter().map(|(name, node)| {
+            // Who is named by address, on both sides of a comparison.
+            let links = ty.field(name).is_some_and(|field| field.ty.link().is_some());
+            let value = resolved.get(name).and_then(Option::as_ref).filter(|_| !links);
+            (name.clone(), shown(value, node))
+        });
+        access(&nodes.collect())
+    }
+
     fn block(
         &mut self,
         address: &'a Address,
