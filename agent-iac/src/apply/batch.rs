@@ -15,7 +15,7 @@ use crate::{
     plan::{Action, Part, Step},
     provider::{
         Capabilities, DynWrite, Issued, Observation, Operation, Origin, Recovery, Reference,
-        Settled, Tried, WriteRequest, Written,
+        Settled, Tried, UNANSWERED, WriteRequest, Written,
     },
     schema::{Kind, ResourceType},
     secret::Secret,
@@ -424,6 +424,7 @@ async fn ask(
                     answers[at] = Some(Answer::Written(issued));
                     continue;
                 }
+                Err(error) if error.message() == UNANSWERED => too_few(provider),
                 Err(error) => error,
             };
             let lost = matches!(error.kind(), ErrorKind::InDoubt | ErrorKind::Timeout);
