@@ -305,11 +305,11 @@ pub struct NightReporter {
 }
 
 fn main() -> Result<(), Box<dyn StdError>> {
-    let (clock, entropy) = (Arc::new(SystemClock), Arc::new(SystemEntropy));
     let lists = Arc::new(Lists(Arc::default()));
 
     // In a crate of one's own this stands in a test.
-    let suite = Suite::new(lists.clone(), clock.clone(), entropy.clone());
+    let suite =
+        Suite::new(Arc::<Lists>::clone(&lists), Arc::new(SystemClock), Arc::new(SystemEntropy));
     let member = |sample: &agent_iac::testing::provider::Sample| {
         let mut member = Member::builder();
         member.address(format!("{}@example.org", sample.name()));
@@ -329,9 +329,9 @@ fn main() -> Result<(), Box<dyn StdError>> {
     let mut fleet = Fleet::new("operations");
     fleet.provider("lists", Reach::Exclusive);
     fleet.add(NightReporterInputs {});
-    let ledger = MemoryLedger::opened(clock, "operations", "example")?;
-    let deployment =
-        Deployment::new(fleet, "example", Arc::new(ledger), entropy).with_provider("lists", lists);
+    let ledger = MemoryLedger::opened(Arc::new(SystemClock), "operations", "example")?;
+    let deployment = Deployment::new(fleet, "example", Arc::new(ledger), Arc::new(SystemEntropy))
+        .with_provider("lists", lists);
     let plan = SavedPlan::new(block_on(deployment.plan(&PlanRequest::default()))?)?;
     println!("{}", render::text(&plan, &render::Options::default()));
     let context = RunContext::new(Actor::asserted("example", "you")).acknowledging(plan.digest());

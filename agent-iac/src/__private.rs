@@ -4,7 +4,7 @@
 //! Bodies stand here, and not in each expansion, so that they are compiled
 //! once.
 
-use std::{collections::BTreeMap, marker::PhantomData};
+use std::{borrow::Cow, collections::BTreeMap, marker::PhantomData};
 
 use crate::{
     address::{Address, Instance},
@@ -145,10 +145,10 @@ impl References for NoReferences {
 
 /// The terms of an agent whose derive failed.
 pub const NO_TERMS: AgentTerms = AgentTerms {
-    name: "unknown",
-    owner: "",
-    purpose: "",
-    expires: "",
+    name: Cow::Borrowed("unknown"),
+    owner: Cow::Borrowed(""),
+    purpose: Cow::Borrowed(""),
+    expires: Cow::Borrowed(""),
     grace: None,
     source: Source::rust("", 0, 0),
 };

@@ -235,7 +235,7 @@ impl fmt::Display for Address {
 }
 
 /// Splits `name["a","b"]rest` into its parts.
-fn split(text: &str) -> Option<(&str, Vec<String>, &str)> {
+pub(crate) fn split(text: &str) -> Option<(&str, Vec<String>, &str)> {
     let end = text.find(['[', '.']).unwrap_or(text.len());
     let (name, mut rest) = text.split_at(end);
     let mut key = Vec::new();

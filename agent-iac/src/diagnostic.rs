@@ -63,6 +63,24 @@ pub enum Code {
     /// A move, a removal or an import contradicts the declarations.
     #[serde(rename = "IAC0012")]
     Refactoring,
+    /// The text of a fleet is not TOML, or its file cannot be read.
+    #[serde(rename = "IAC0013")]
+    Syntax,
+    /// A key of a text fleet is unknown.
+    #[serde(rename = "IAC0014")]
+    UnknownKey,
+    /// A resource of a text fleet says no type, or one that is not known.
+    #[serde(rename = "IAC0015")]
+    UnknownType,
+    /// A permission reaches more than can be seen and does not say why.
+    #[serde(rename = "IAC0016")]
+    Wildcard,
+    /// Text holds characters that cannot be shown, or that forge a reference.
+    #[serde(rename = "IAC0017")]
+    Text,
+    /// A `${…}` in text is malformed, or names nothing.
+    #[serde(rename = "IAC0018")]
+    Expression,
 }
 
 impl fmt::Display for Code {
@@ -150,6 +168,36 @@ impl fmt::Display for Diagnostic {
     }
 }
 
+/// The nearest of the known names, when one is near enough to be meant.
+pub(crate) fn nearest<T: AsRef<str>>(
+    name: &str,
+    known: impl IntoIterator<Item = T>,
+) -> Option<String> {
+    let limit = (name.chars().count() / 3).max(1);
+    known
+        .into_iter()
+        .map(|near| (edits(name, near.as_ref()), near))
+        .filter(|(distance, _)| *distance <= limit)
+        .min_by_key(|(distance, _)| *distance)
+        .map(|(_, near)| near.as_ref().to_owned())
+}
+
+/// How many single-character edits lie between two names (Levenshtein).
+fn edits(a: &str, b: &str) -> usize {
+    let b: Vec<char> = b.chars().collect();
+    let mut row: Vec<usize> = (0..=b.len()).collect();
+    for (i, x) in a.chars().enumerate() {
+        let mut diagonal = row[0];
+        row[0] = i + 1;
+        for (j, y) in b.iter().enumerate() {
+            let substitution = diagonal + usize::from(x != *y);
+            diagonal = row[j + 1];
+            row[j + 1] = substitution.min(diagonal + 1).min(row[j] + 1);
+        }
+    }
+    row[b.len()]
+}
+
 /// All mistakes of a fleet.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Diagnostics(Vec<Diagnostic>);
@@ -184,6 +232,15 @@ impl Diagnostics {
         });
         self.0.dedup();
         self
+    }
+}
+
+impl IntoIterator for Diagnostics {
+    type Item = Diagnostic;
+    type IntoIter = std::vec::IntoIter<Diagnostic>;
+
+    fn into_iter(self) -> Self::IntoIter {
+        self.0.into_iter()
     }
 }
 

@@ -94,9 +94,13 @@ pub mod address;
 pub mod agent;
 pub mod apply;
 pub mod blueprint;
+#[cfg(feature = "config")]
+pub mod build;
 #[cfg(feature = "cli")]
 pub mod cli;
 pub mod clock;
+#[cfg(feature = "config")]
+pub mod config;
 pub mod deployment;
 pub mod diagnostic;
 pub mod diff;

@@ -166,6 +166,9 @@ pub struct Field {
     pub ty: Type,
     /// Whether a declaration must give it.
     pub required: bool,
+    /// Makes the value that it has when it is left out, where that is not
+    /// nothing.
+    pub default: Option<fn() -> Value>,
     /// Whether it is part of the object's natural key: what makes two
     /// declarations claim one real object.
     pub key: bool,

@@ -67,6 +67,14 @@ impl Secret {
     }
 }
 
+impl Secret {
+    /// Whether a text repeats the secret.
+    pub(crate) fn is_in(&self, text: &str) -> bool {
+        let secret = self.0.expose_secret();
+        !secret.is_empty() && text.as_bytes().windows(secret.len()).any(|part| part == secret)
+    }
+}
+
 impl fmt::Debug for Secret {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str("Secret(…)")

@@ -76,7 +76,7 @@ fn the_terms_are_constants() {
     assert_eq!(terms.name, "invoice-reader");
     assert_eq!(terms.owner, "team:billing");
     assert_eq!(terms.expires, "2027-06-30");
-    assert_eq!(terms.grace, Some("0d"));
+    assert_eq!(terms.grace.as_deref(), Some("0d"));
     assert_eq!(terms.purpose, "Answers questions about invoices.\n\nIt reads one tenant's rows.");
     assert_eq!(InvoiceReader::key(&reader()), ["eu"]);
 }

@@ -6,7 +6,7 @@
 use std::{sync::Arc, time::Duration};
 
 use agent_iac::{
-    Agent, Result,
+    Agent, ErrorKind, Result,
     agent::OnDrift,
     deployment::Deployment,
     fleet::Fleet,
@@ -48,6 +48,34 @@ struct Reader {
     job: sim::Job,
 }
 
+/// As a [`Reader`], under another name and without the job.
+#[derive(Agent, Debug)]
+#[agent(owner = "team:billing", expires = "2999-12-31", grace = "0d", name = "reader")]
+struct Renamed {
+    #[input(key)]
+    tenant: String,
+
+    #[identity(name = format!("renamed-{tenant}"), note = "first")]
+    account: sim::Account,
+
+    #[permission(to = account, on = format!("invoices/{tenant}"), allow = ["read"])]
+    invoices: sim::Grant,
+
+    #[credential(of = account, deliver = format!("vault:agents/{tenant}/key"))]
+    key: sim::Key,
+
+    #[credential(of = account, deliver = format!("vault:agents/{tenant}/token"))]
+    token: sim::Token,
+}
+
+fn two_renamed() -> Fleet {
+    let mut fleet = none();
+    for tenant in ["a", "b"] {
+        fleet.add(RenamedInputs { tenant: tenant.into() });
+    }
+    fleet
+}
+
 fn none() -> Fleet {
     let mut fleet = Fleet::new("billing");
     fleet.provider("sim", Reach::Exclusive).store("vault");
@@ -82,6 +110,7 @@ fn two_changed() -> Fleet {
 struct Change {
     habits: fn() -> SimOptions,
     slow: Duration,
+    patience: usize,
     before: fn() -> Fleet,
     after: fn() -> Fleet,
 }
@@ -106,7 +135,18 @@ impl Scenario for Change {
     }
 
     async fn process(&self, deployment: &Deployment) -> Result<()> {
-        converge(deployment).await
+        let mut last = converge(deployment).await;
+        // What was read of the past is refused when it is written, and is
+        // planned again.
+        for _ in 0..self.patience {
+            match last {
+                Err(error) if error.kind() == ErrorKind::Provider => {
+                    last = converge(deployment).await;
+                }
+                other => return other,
+            }
+        }
+        last
     }
 }
 
@@ -126,12 +166,24 @@ fn natural_late_singly() -> SimOptions {
     natural_late().batch(1)
 }
 
+fn tagged_late() -> SimOptions {
+    ["sim.account", "sim.grant", "sim.job", "sim.key", "sim.token"]
+        .into_iter()
+        .fold(SimOptions::default().settles_within(Duration::from_secs(3)), |options, name| {
+            options.recovery(name, Recovery::Tagged)
+        })
+}
+
 fn registry_late() -> SimOptions {
     SimOptions::default().settles_within(Duration::from_secs(3)).batch(2)
 }
 
 fn lingering() -> SimOptions {
     natural_late().propagation(Duration::from_secs(60))
+}
+
+fn lingering_singly() -> SimOptions {
+    lingering().batch(1)
 }
 
 fn forgetful() -> SimOptions {
@@ -148,7 +200,7 @@ fn seeds() -> Vec<u64> {
 #[track_caller]
 fn survives(name: &str, change: &Change) {
     for seed in seeds() {
-        let report = sweep(seed, Depth::One, change);
+        let report = sweep(seed, depth(), change);
         let text = report.to_string();
         println!("{name}: {} crash points, {} runs", report.worlds, report.runs);
         assert!(
@@ -159,47 +211,160 @@ fn survives(name: &str, change: &Change) {
     }
 }
 
+fn depth() -> Depth {
+    if std::env::var("AGENT_IAC_DEPTH").is_ok() { Depth::Two } else { Depth::One }
+}
+
 const SLOW: Duration = Duration::from_secs(1);
 
 #[test]
 fn creating_four_with_natural_keys_and_late_writes() {
-    survives("four", &Change { habits: natural_late, slow: SLOW, before: none, after: four });
+    survives(
+        "four",
+        &Change { habits: natural_late, slow: SLOW, patience: 0, before: none, after: four },
+    );
 }
 
 #[test]
 fn creating_one_by_one_with_natural_keys_and_late_writes() {
     survives(
         "singly",
-        &Change { habits: natural_late_singly, slow: SLOW, before: none, after: two },
+        &Change { habits: natural_late_singly, slow: SLOW, patience: 0, before: none, after: two },
     );
 }
 
 #[test]
 fn creating_with_a_registry_and_late_writes() {
-    survives("registry", &Change { habits: registry_late, slow: SLOW, before: none, after: two });
+    survives(
+        "registry",
+        &Change { habits: registry_late, slow: SLOW, patience: 0, before: none, after: two },
+    );
 }
 
 #[test]
 fn changing_with_natural_keys_and_late_writes() {
     survives(
         "change",
-        &Change { habits: natural_late, slow: SLOW, before: two, after: two_changed },
+        &Change { habits: natural_late, slow: SLOW, patience: 0, before: two, after: two_changed },
     );
 }
 
 #[test]
 fn leaving_with_natural_keys_and_late_writes() {
-    survives("leave", &Change { habits: natural_late, slow: SLOW, before: two, after: none });
+    survives(
+        "leave",
+        &Change { habits: natural_late, slow: SLOW, patience: 0, before: two, after: none },
+    );
 }
 
 #[test]
 fn leaving_where_revoked_secrets_linger() {
-    survives("linger", &Change { habits: lingering, slow: SLOW, before: two, after: none });
+    survives(
+        "linger",
+        &Change { habits: lingering, slow: SLOW, patience: 0, before: two, after: none },
+    );
 }
 
 #[test]
 fn creating_where_reads_are_of_the_past() {
-    survives("stale", &Change { habits: forgetful, slow: SLOW, before: none, after: two });
+    survives(
+        "stale",
+        &Change { habits: forgetful, slow: SLOW, patience: 30, before: none, after: two },
+    );
+}
+
+#[test]
+fn creating_where_the_claim_stands_on_the_object() {
+    survives(
+        "tagged",
+        &Change { habits: tagged_late, slow: SLOW, patience: 0, before: none, after: two },
+    );
+}
+
+#[test]
+fn replacing_where_the_claim_stands_on_the_object() {
+    survives(
+        "tagged, replace",
+        &Change { habits: tagged_late, slow: SLOW, patience: 0, before: two, after: two_renamed },
+    );
+}
+
+#[test]
+fn leaving_where_the_claim_stands_on_the_object() {
+    survives(
+        "tagged, leave",
+        &Change { habits: tagged_late, slow: SLOW, patience: 0, before: two_changed, after: none },
+    );
+}
+
+#[test]
+fn replacing_with_natural_keys_and_late_writes() {
+    survives(
+        "replace",
+        &Change { habits: natural_late, slow: SLOW, patience: 0, before: two, after: two_renamed },
+    );
+}
+
+#[test]
+fn replacing_one_by_one_where_revoked_secrets_linger() {
+    survives(
+        "replace, linger",
+        &Change {
+            habits: lingering_singly,
+            slow: SLOW,
+            patience: 0,
+            before: two,
+            after: two_renamed,
+        },
+    );
+}
+
+#[test]
+fn leaving_where_reads_are_of_the_past() {
+    survives(
+        "leave, stale",
+        &Change { habits: forgetful, slow: SLOW, patience: 30, before: two, after: none },
+    );
+}
+
+#[test]
+fn every_fault_while_leaving_with_natural_keys() {
+    for seed in seeds() {
+        let change = Change {
+            habits: natural_late,
+            slow: SLOW,
+            patience: 0,
+            before: || of(&["a"], "first", &["read"]),
+            after: none,
+        };
+        let report = sweep_faults(seed, &change);
+        let text = report.to_string();
+        assert!(
+            report.failures.is_empty(),
+            "faults: {}",
+            text.chars().take(12_000).collect::<String>()
+        );
+    }
+}
+
+#[test]
+fn every_fault_while_replacing() {
+    for seed in seeds() {
+        let change = Change {
+            habits: registry_late,
+            slow: SLOW,
+            patience: 0,
+            before: || of(&["a"], "first", &["read"]),
+            after: two_renamed,
+        };
+        let report = sweep_faults(seed, &change);
+        let text = report.to_string();
+        assert!(
+            report.failures.is_empty(),
+            "faults: {}",
+            text.chars().take(12_000).collect::<String>()
+        );
+    }
 }
 
 #[test]
@@ -208,6 +373,7 @@ fn every_fault_while_creating_with_natural_keys() {
         let change = Change {
             habits: natural_late,
             slow: SLOW,
+            patience: 0,
             before: none,
             after: || of(&["a"], "first", &["read"]),
         };

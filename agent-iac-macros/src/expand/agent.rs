@@ -162,7 +162,7 @@ fn implementation(agent: &Agent<'_>) -> TokenStream {
     let references_name = beside(agent, "References");
     let grace = grace.as_ref().map_or_else(
         || quote!(::core::option::Option::None),
-        |grace| quote!(::core::option::Option::Some(#grace)),
+        |grace| quote!(::core::option::Option::Some(::std::borrow::Cow::Borrowed(#grace))),
     );
     let source = source(root, agent.ident.span());
     // Names that no field can shadow.
@@ -200,10 +200,10 @@ fn implementation(agent: &Agent<'_>) -> TokenStream {
             type References = #references_name;
 
             const TERMS: #root::agent::AgentTerms = #root::agent::AgentTerms {
-                name: #name,
-                owner: #owner,
-                purpose: #purpose,
-                expires: #expires,
+                name: ::std::borrow::Cow::Borrowed(#name),
+                owner: ::std::borrow::Cow::Borrowed(#owner),
+                purpose: ::std::borrow::Cow::Borrowed(#purpose),
+                expires: ::std::borrow::Cow::Borrowed(#expires),
                 grace: #grace,
                 source: #source,
             };

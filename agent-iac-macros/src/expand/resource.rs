@@ -199,12 +199,19 @@ fn implementation(resource: &Resource<'_>) -> TokenStream {
         let ResourceField { name, ty, doc, .. } = field;
         let schema = property(root, ty);
         let (required, key) = (how.presence == Presence::Required, how.key);
+        let default = if how.presence == Presence::Default {
+            let default = default(ty);
+            quote!(::core::option::Option::Some(|| #schema::to_value(&#default())))
+        } else {
+            quote!(::core::option::Option::None)
+        };
         let mutability = if how.replace { quote!(Replace) } else { quote!(Update) };
         quote! {
             #root::schema::Field {
                 name: #name,
                 ty: #schema::SCHEMA,
                 required: #required,
+                default: #default,
                 key: #key,
                 mutability: #root::schema::Mutability::#mutability,
                 doc: #doc,

@@ -7,12 +7,14 @@
 mod keys;
 mod period;
 mod terms;
+mod written;
 
 pub use keys::Keys;
 pub use period::{MAX_SECONDS, Period, is_date, parse_period};
 pub use terms::{IntoAddresses, OnDrift, Source, Terms};
+pub use written::Written;
 
-use std::{collections::BTreeMap, fmt, marker::PhantomData, ops::Deref};
+use std::{borrow::Cow, collections::BTreeMap, fmt, marker::PhantomData, ops::Deref};
 
 use crate::{
     address::{Address, Instance},
@@ -64,20 +66,21 @@ pub trait References {
     fn of(instance: &Instance) -> Self;
 }
 
-/// What a declaration says of an agent as a whole, as constants.
+/// What a declaration says of an agent as a whole; constants, where it is one
+/// in Rust.
 #[derive(Clone, Debug)]
 pub struct AgentTerms {
     /// Its name: the struct's in kebab case, unless said.
-    pub name: &'static str,
+    pub name: Cow<'static, str>,
     /// Who answers for it.
-    pub owner: &'static str,
+    pub owner: Cow<'static, str>,
     /// What it is for: the doc comment.
-    pub purpose: &'static str,
+    pub purpose: Cow<'static, str>,
     /// The last day on which it may act, as `2027-06-30`.
-    pub expires: &'static str,
+    pub expires: Cow<'static, str>,
     /// How long its identity is kept suspended before it is deleted; seven
     /// days unless said.
-    pub grace: Option<&'static str>,
+    pub grace: Option<Cow<'static, str>>,
     /// Where it was declared.
     pub source: Source,
 }
@@ -95,6 +98,8 @@ pub struct Declared {
     pub terms: Terms,
     /// Where it was declared.
     pub source: Source,
+    /// Where each key stands, when it was read from text.
+    pub written: Written,
 }
 
 /// Collects the resources of one agent instance.
@@ -138,6 +143,7 @@ impl Declare {
             properties: std::mem::take(builder.fields_mut()).into_nodes(),
             terms,
             source,
+            written: Written::default(),
         });
     }
 
@@ -158,6 +164,7 @@ impl Declare {
             properties: std::mem::take(builder.fields_mut()).into_nodes(),
             terms,
             source,
+            written: Written::default(),
         });
     }
 

@@ -403,7 +403,9 @@ async fn ask(
     let mut attempt = 0;
     while !open.is_empty() {
         run.engine.pace(provider, open.len()).await;
-        if let Err(error) = run.still_holds().await {
+        // The begin was appended just before the first attempt.
+        let holds = if attempt == 0 { run.still_holds().await } else { run.renew().await };
+        if let Err(error) = holds {
             // What was asked before may have been carried out all the same.
             let error = Arc::new(error);
             for at in open {
@@ -425,7 +427,7 @@ async fn ask(
                     continue;
                 }
                 Err(error) if error.message() == UNANSWERED => too_few(provider),
-                Err(error) => error,
+                Err(error) => withheld(error, begun[at].secret.as_ref(), provider),
             };
             let lost = matches!(error.kind(), ErrorKind::InDoubt | ErrorKind::Timeout);
             let repeatable =
@@ -451,6 +453,21 @@ async fn ask(
         open = again;
     }
     answers.into_iter().flatten().collect()
+}
+
+/// The error, unless it holds the secret: a system may repeat what it was
+/// given, and an error is recorded and shown.
+fn withheld(error: Error, secret: Option<&Secret>, provider: &str) -> Error {
+    // What is shown at its most: the causes, and the help.
+    let text = format!("{error:?}");
+    if !secret.is_some_and(|secret| secret.is_in(&text)) {
+        return error;
+    }
+    Error::new(
+        error.kind(),
+        format!("the error of the provider `{provider}` holds the secret, and is withheld"),
+    )
+    .retry_as(error.retry())
 }
 
 fn not_asked(error: &Error) -> Error {
@@ -603,4 +620,26 @@ fn contract(job: &Job, what: &str) -> Error {
 /// Fails with the error of a provider that answered nothing.
 pub(super) fn first<T>(answers: Vec<Result<T>>, provider: &str) -> Result<T> {
     answers.into_iter().next().unwrap_or_else(|| Err(too_few(provider)))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::error::Retry;
+
+    #[test]
+    fn an_error_that_repeats_the_secret_is_withheld_and_keeps_its_kind() {
+        let secret = Secret::from_text("hunter2".into());
+        for error in [
+            Error::new(ErrorKind::Refused, "no password `hunter2`"),
+            Error::new(ErrorKind::Refused, "no").help("choose another than hunter2"),
+            Error::new(ErrorKind::Refused, "no").caused_by("PASSWORD 'hunter2'"),
+        ] {
+            let error = withheld(error.retry_as(Retry::Backoff), Some(&secret), "sim");
+            assert!(!format!("{error:?}").contains("hunter2"), "{error:?}");
+            assert_eq!((error.kind(), error.retry()), (ErrorKind::Refused, Retry::Backoff));
+        }
+        let plain = withheld(Error::new(ErrorKind::Refused, "too short"), Some(&secret), "sim");
+        assert_eq!(plain.message(), "too short");
+    }
 }

@@ -230,12 +230,18 @@ async fn try_once(
         }
         let answers = prober.probe(&[Attempt { identity, secret }]).await;
         match answers.into_iter().next() {
-            Some(Tried::Unknown(why)) => answer = Tried::Unknown(why),
-            Some(answered) => return answered,
+            Some(Tried::Unknown(why)) => answer = Tried::Unknown(without(why, secret)),
+            Some(Tried::Refused(why)) => return Tried::Refused(without(why, secret)),
+            Some(Tried::Accepted) => return Tried::Accepted,
             None => answer = Tried::Unknown("the provider did not answer".into()),
         }
     }
     answer
+}
+
+/// A reason, unless it repeats the secret: it is recorded and shown.
+fn without(why: String, secret: &Secret) -> String {
+    if secret.is_in(&why) { "its reason holds the secret, and is withheld".into() } else { why }
 }
 
 /// Concludes the step of one credential.
@@ -557,20 +563,22 @@ pub(super) async fn end_credential(
     if proof.as_ref().is_some_and(Proof::holds) {
         tell(run, ending.address, "proved");
     }
+    let revoked = CredentialEvent::Revoked { id: ending.id.clone(), proof: proof.clone() };
+    let mut entries = vec![Entry::of(ending.address, revoked)];
     if let Some(retires) = &ending.retires {
+        entries = at_generation(entries, retires.generation);
+        // With the value goes the only way to prove its end, so the proof is
+        // recorded before.
+        run.append(BTreeMap::new(), std::mem::take(&mut entries)).await?;
         let deliver = run.engine.deliver(retires.place.store())?;
         run.engine.persist(|| deliver.remove(retires.place.path(), retires.generation)).await?;
     }
-    let mut entries = vec![
-        Entry::of(
-            ending.address,
-            CredentialEvent::Revoked { id: ending.id.clone(), proof: proof.clone() },
-        ),
-        Entry::of(ending.address, StepEvent::Done { claim: ending.claim.clone(), object: None }),
-    ];
-    if let Some(retires) = &ending.retires {
-        entries = at_generation(entries, retires.generation);
-    }
+    let done = StepEvent::Done { claim: ending.claim.clone(), object: None };
+    let done = vec![Entry::of(ending.address, done)];
+    entries.extend(match &ending.retires {
+        Some(retires) => at_generation(done, retires.generation),
+        None => done,
+    });
     let expected = BTreeMap::from([(ending.address.clone(), ending.version)]);
     let version = run.append(expected, entries).await?;
     Ok((version, proof))

@@ -156,7 +156,12 @@ impl<'a> Run<'a> {
         self.renew().await
     }
 
-    async fn renew(&self) -> Result<()> {
+    /// Prolongs the leases.
+    ///
+    /// # Errors
+    ///
+    /// When they are lost, or it cannot be told.
+    pub(super) async fn renew(&self) -> Result<()> {
         let since = self.engine.clock.now();
         let renewed = self.engine.ledger.renew(&self.fence, LEASE).await;
         match &renewed {
@@ -280,7 +285,7 @@ pub(crate) async fn run(
     let mut execution = Execution::new(&run, plan, &state, controls);
     execution.record_only(&state);
     // Who held or killed an agent while the leases were being taken is heard.
-    let query = Query::Agents(run.fence.instances.clone());
+    let query = Query::Agents(run.fence.instances.to_vec());
     let since = engine.persist(|| engine.ledger.state(&query)).await;
     let refused = since
         .and_then(|state| is_let(plan, &state, authorised.purpose, engine.clock.now()))
@@ -294,7 +299,7 @@ pub(crate) async fn run(
     let mut report = execution.report;
     report.run = Some(run.id.clone());
     report.left = leave(&run, plan).await;
-    end(&run, &report).await?;
+    report.unfinished = end(&run, &report).await.err().map(Arc::new);
     Ok(report)
 }
 
@@ -324,6 +329,10 @@ fn is_let(plan: &Plan, state: &State, purpose: RunPurpose, now: Timestamp) -> Re
     let mut instances: BTreeSet<&Instance> =
         plan.steps.iter().map(|step| step.address.instance()).collect();
     instances.extend(plan.agents.iter().map(|agent| &agent.instance));
+    instances.extend(plan.steps.iter().filter_map(|step| match &step.reason {
+        crate::plan::Reason::Moved { from } => Some(from.instance()),
+        _ => None,
+    }));
     for instance in instances {
         let Some(agent) = state.agents.get(instance) else { continue };
         if let Some(hold) = agent.hold.as_ref().filter(|hold| hold.until > now)
@@ -454,7 +463,7 @@ fn agent_entry(step: &crate::plan::AgentStep) -> Option<Entry> {
             source: source.clone(),
         },
         AgentChange::Leaves { cause } => AgentEvent::Suspended { cause: *cause },
-        AgentChange::Returns => AgentEvent::Resumed,
+        AgentChange::Returns => AgentEvent::Resumed { actor: None },
         // Recorded at the end, once nothing is left.
         AgentChange::Ends { .. } => return None,
     };
@@ -768,8 +777,9 @@ async fn leave(run: &Run<'_>, plan: &Plan) -> Vec<LeftReport> {
 /// Records the end of the run, gives the leases back, and pins the head.
 async fn end(run: &Run<'_>, report: &Report) -> Result<()> {
     let ended = Entry::new(RunEvent::Ended { summary: report.summary });
-    run.append(BTreeMap::new(), vec![ended]).await?;
+    let recorded = run.append(BTreeMap::new(), vec![ended]).await;
     run.engine.persist(|| run.engine.ledger.release(&run.fence)).await?;
+    recorded?;
     run.tell(&Progress::RunEnded { summary: report.summary });
     pin(run.engine).await
 }

@@ -10,7 +10,10 @@
 //!    next plan repeats it; a credential whose value was lost is revoked.
 //! 4. A dead run of which nothing is open any more is recorded as ended.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    sync::Arc,
+};
 
 use super::{
     Engine, Outcome, Progress, Report, RunContext, StepReport,
@@ -26,7 +29,7 @@ use crate::{
         StepEvent, Summary, Take,
     },
     plan::{Action, CredentialTarget},
-    provider::{Mark, Object, Observation, Recovery, Reference, Settled, Written},
+    provider::{DynWrite, Mark, Object, Observation, Recovery, Reference, Settled, Written},
     schema::{Kind, ResourceType},
 };
 
@@ -72,7 +75,7 @@ pub(crate) async fn recover(engine: &Engine, context: &RunContext) -> Result<Rep
         // Work of a dead run may land for longer than a lease lasts.
         run.holding(settle_group(&run, provider, ty, &steps, &mut report)).await;
     }
-    conclude(&run, &state, &dead, &report).await?;
+    report.unfinished = conclude(&run, &state, &dead, &report).await.err().map(Arc::new);
     Ok(report)
 }
 
@@ -152,9 +155,9 @@ async fn settle_group(
     let settled = match settle(run, provider, type_name, steps).await {
         Ok(settled) => settled,
         Err(error) => {
-            let error = std::sync::Arc::new(error);
+            let error = Arc::new(error);
             for (address, _, step) in steps {
-                let outcome = Outcome::InDoubt(std::sync::Arc::clone(&error));
+                let outcome = Outcome::InDoubt(Arc::clone(&error));
                 tell(run, report, address, step.action, outcome);
             }
             return;
@@ -163,7 +166,7 @@ async fn settle_group(
     for ((address, record, step), settled) in steps.iter().zip(settled) {
         let outcome = match conclude_step(run, address, record, step, settled).await {
             Ok(outcome) => outcome,
-            Err(error) => Outcome::InDoubt(std::sync::Arc::new(error)),
+            Err(error) => Outcome::InDoubt(Arc::new(error)),
         };
         tell(run, report, address, step.action, outcome);
     }
@@ -189,7 +192,11 @@ async fn settle(
     let settled = match capabilities.recovery {
         Recovery::Registry | Recovery::Tagged => {
             let claims: Vec<_> = steps.iter().map(|(.., step)| step.claim.clone()).collect();
-            engine.persist(|| writer.settle(&claims)).await?
+            let mut settled = engine.persist(|| writer.settle(&claims)).await?;
+            if capabilities.recovery == Recovery::Tagged {
+                untagged(run, &*writer, steps, ty, &mut settled).await?;
+            }
+            settled
         }
         Recovery::NaturalKey | Recovery::None => {
             wait_until_settled(run, capabilities.settles_within, steps).await;
@@ -222,6 +229,27 @@ async fn settle(
             ),
         ))
     }
+}
+
+/// A claim stands on the object that it made. What became of a change or a
+/// removal is seen at the object itself, now that nothing lands any more.
+async fn untagged(
+    run: &Run<'_>,
+    writer: &dyn DynWrite,
+    steps: &[Doubt<'_>],
+    ty: &'static ResourceType,
+    settled: &mut [Settled],
+) -> Result<()> {
+    for ((address, _, step), settled) in steps.iter().zip(settled) {
+        if let (Some(id), false) = (&step.id, matches!(settled, Settled::Done(_))) {
+            let reference = [Reference::Id(id.clone())];
+            let read = run.engine.persist(|| writer.read(&reference)).await?;
+            if let Some(now) = read.into_iter().next() {
+                *settled = by_sight(step, now, ty, &run.mark(address));
+            }
+        }
+    }
+    Ok(())
 }
 
 /// Waits until no work of the dead run can land any more. Its last write may
@@ -296,7 +324,7 @@ async fn conclude_step(
                 ErrorKind::InDoubt,
                 format!("it cannot be told whether the step was carried out: {why}"),
             );
-            Ok(Outcome::InDoubt(std::sync::Arc::new(error.at(address))))
+            Ok(Outcome::InDoubt(Arc::new(error.at(address))))
         }
         // It is in no record but this step, so it would live on unknown.
         Settled::NotDone if credential && is_stray(record, step) => {
@@ -398,7 +426,7 @@ async fn conclude_issue(
         Err((error, version)) => {
             let stray = Stray { version, ..stray };
             credential::revoke_stray(run, stray, &error.to_string(), false).await?;
-            Ok(Outcome::Failed(std::sync::Arc::new(error)))
+            Ok(Outcome::Failed(Arc::new(error)))
         }
     }
 }

@@ -250,6 +250,9 @@ pub struct Report {
     pub left: Vec<LeftReport>,
     /// How many steps ended how.
     pub summary: Summary,
+    /// Why the end of the run could not be recorded or pinned once its steps
+    /// had ended; the next run sees to it.
+    pub unfinished: Option<Arc<Error>>,
 }
 
 impl Report {
@@ -257,6 +260,7 @@ impl Report {
     pub fn is_complete(&self) -> bool {
         self.steps.iter().all(|step| matches!(step.outcome, Outcome::Done))
             && self.left.iter().all(|left| left.open.is_empty())
+            && self.unfinished.is_none()
     }
 
     pub(crate) fn push(&mut self, step: StepReport) {

@@ -6,8 +6,8 @@ use super::{Blueprint, Desired, DesiredAgent, DesiredCredential, find_cycle};
 use crate::{
     access::Access,
     address::{Address, Instance, is_printable, quoted},
-    agent::{Declared, Period},
-    diagnostic::{Code, Diagnostic, Diagnostics},
+    agent::{Declared, Period, Source, Written},
+    diagnostic::{Code, Diagnostic, Diagnostics, nearest},
     fleet::{Fleet, FleetAgent},
     ledger::FORMAT,
     resource::Node,
@@ -20,8 +20,10 @@ const GRACE: Period = Period::days(7);
 
 pub(super) fn blueprint(fleet: &Fleet, environment: &str) -> Result<Blueprint, Diagnostics> {
     let mut problems = fleet.problems.clone();
-    check_name("a fleet", &fleet.name, &mut problems);
-    check_name("an environment", environment, &mut problems);
+    if !fleet.written.is_refused("fleet") {
+        check_name("a fleet", &fleet.name, fleet.written.place("fleet"), &mut problems);
+    }
+    check_name("an environment", environment, None, &mut problems);
 
     let mut agents = BTreeMap::new();
     let mut resources = BTreeMap::new();
@@ -51,9 +53,10 @@ pub(super) fn blueprint(fleet: &Fleet, environment: &str) -> Result<Blueprint, D
             }
         }
     }
-    check_references(fleet, &mut resources, &mut problems);
+    let declared = declared(fleet);
+    check_references(fleet, &declared, &mut resources, &mut problems);
     check_cycles(&resources, &mut problems);
-    check_places(&resources, &mut problems);
+    check_places(&declared, &resources, &mut problems);
     check_shared_objects(&resources, &mut problems);
     check_refactorings(fleet, &resources, &mut problems);
     if problems.has_errors() {
@@ -86,12 +89,25 @@ pub(super) fn blueprint(fleet: &Fleet, environment: &str) -> Result<Blueprint, D
 }
 
 /// A fleet and an environment stand in marks, files and file names of others.
-fn check_name(what: &str, name: &str, problems: &mut Diagnostics) {
+fn check_name(what: &str, name: &str, place: Option<&Source>, problems: &mut Diagnostics) {
     if Instance::new(name).is_err() {
-        problems.push(
+        let mut diagnostic =
             Diagnostic::error(Code::Name, format!("{} is not the name of {what}", quoted(name)))
-                .help("use a-z, 0-9 and dashes, a letter first, at most 63 bytes"),
-        );
+                .help("use a-z, 0-9 and dashes, a letter first, at most 63 bytes");
+        diagnostic.source = place.cloned();
+        problems.push(diagnostic);
+    }
+}
+
+/// Where the value of a key stands: in a text by itself, in Rust with what it
+/// belongs to.
+fn place<'s>(written: &'s Written, key: &str, source: &'s Source) -> &'s Source {
+    written.place(key).unwrap_or(source)
+}
+
+impl Declared {
+    fn place(&self, key: &str) -> &Source {
+        place(&self.written, key, &self.source)
     }
 }
 
@@ -99,20 +115,24 @@ fn check_name(what: &str, name: &str, problems: &mut Diagnostics) {
 /// is what this crate exists to prevent.
 fn check_terms(agent: &FleetAgent, problems: &mut Diagnostics) -> Option<DesiredAgent> {
     let terms = &agent.terms;
-    let mut problem = |code, message: String, help: &str| {
+    let mut problem = |code, key: &str, message: String, help: &str| {
+        if agent.written.is_refused(key) {
+            return;
+        }
         problems.push(
             Diagnostic::error(code, format!("{}: {message}", agent.instance))
-                .declared_at(&terms.source)
+                .declared_at(place(&agent.written, key, &terms.source))
                 .help(help),
         );
     };
-    for (what, text) in [("owner", terms.owner), ("purpose", terms.purpose)] {
+    for (what, text) in [("owner", &terms.owner), ("purpose", &terms.purpose)] {
         let shown = text.replace('\n', " ");
         if text.trim().is_empty() {
-            problem(Code::Terms, format!("the {what} is empty"), "say who or what it is");
+            problem(Code::Terms, what, format!("the {what} is empty"), "say who or what it is");
         } else if !is_printable(&shown) {
             problem(
                 Code::Terms,
+                what,
                 format!("the {what} holds characters that cannot be shown"),
                 "use visible characters",
             );
@@ -122,16 +142,17 @@ fn check_terms(agent: &FleetAgent, problems: &mut Diagnostics) -> Option<Desired
     if expires.is_err() {
         problem(
             Code::Terms,
-            format!("{} is not a day", quoted(terms.expires)),
+            "expires",
+            format!("{} is not a day", quoted(&terms.expires)),
             "write the last day as `2027-06-30`",
         );
     }
-    let grace = terms.grace.map_or(Ok(GRACE), str::parse);
+    let grace = terms.grace.as_deref().map_or(Ok(GRACE), str::parse);
     if let Err(error) = &grace {
-        problem(Code::Period, error.message().to_owned(), "write it as `7d`");
+        problem(Code::Period, "grace", error.message().to_owned(), "write it as `7d`");
     }
     Some(DesiredAgent {
-        owner: terms.owner.to_owned(),
+        owner: terms.owner.clone().into_owned(),
         purpose: terms.purpose.trim().to_owned(),
         expires: expires.ok()?,
         grace: grace.ok()?,
@@ -159,15 +180,21 @@ fn check_resource(
     let ty = declared.resource_type;
     let properties = check_properties(&address, declared, problems);
     let provider = declared.terms.provider.clone().unwrap_or_else(|| ty.default_provider().into());
-    if !fleet.providers.contains_key(&provider) {
+    if !fleet.providers.contains_key(&provider) && !fleet.written.is_refused("providers") {
         problems.push(
             Diagnostic::error(
                 Code::UnknownProvider,
                 format!("the fleet has no provider named {}", quoted(&provider)),
             )
-            .at(&address, &declared.source)
+            .at(&address, declared.place("provider"))
             .help(nearest(&provider, fleet.providers.keys()).map_or_else(
-                || format!("add `fleet.provider({provider:?}, Reach::Declared)`"),
+                || {
+                    if declared.written.in_text() {
+                        format!("add `[providers.{provider}]`")
+                    } else {
+                        format!("add `fleet.provider({provider:?}, Reach::Declared)`")
+                    }
+                },
                 |name| format!("did you mean `{name}`?"),
             )),
         );
@@ -203,9 +230,9 @@ fn check_properties(
     problems: &mut Diagnostics,
 ) -> BTreeMap<String, Node> {
     let ty = declared.resource_type;
-    let mut problem = |message: String, help: String| {
+    let mut problem = |key: &str, message: String, help: String| {
         problems.push(
-            Diagnostic::error(Code::Property, message).at(address, &declared.source).help(help),
+            Diagnostic::error(Code::Property, message).at(address, declared.place(key)).help(help),
         );
     };
     for name in declared.properties.keys().filter(|name| ty.field(name).is_none()) {
@@ -214,17 +241,21 @@ fn check_properties(
             || format!("`{}` has no such property", ty.name),
             |near| format!("did you mean `{near}`?"),
         );
-        problem(format!("unknown property `{name}`"), help);
+        problem(name, format!("unknown property `{name}`"), help);
     }
     for name in declared.terms.ignore.iter().filter(|name| ty.field(name).is_none()) {
-        problem(format!("`ignore` names the unknown property `{name}`"), "remove it".into());
+        let help = nearest(name, ty.fields.iter().map(|field| field.name))
+            .map_or_else(|| "remove it".to_owned(), |near| format!("did you mean `{near}`?"));
+        problem("ignore", format!("`ignore` names the unknown property `{name}`"), help);
     }
     let mut properties = BTreeMap::new();
     for field in ty.fields {
         let node = match declared.properties.get(field.name) {
             Some(node) => node.clone(),
+            None if declared.written.is_refused(field.name) => continue,
             None if field.required => {
                 problem(
+                    field.name,
                     format!("missing property `{}`", field.name),
                     format!("`{}` needs it: {}", ty.name, field.doc.trim()),
                 );
@@ -234,6 +265,7 @@ fn check_properties(
         };
         if let Some(mark) = broken_in(&node) {
             problem(
+                field.name,
                 format!("`{}` holds text that was a reference: {mark}", field.name),
                 "use an output in `format!` as it is, without changing the text".into(),
             );
@@ -243,7 +275,8 @@ fn check_properties(
             None => node,
             Some(value) => {
                 if let Some(why) = field.ty.misfit(&value) {
-                    problem(format!("`{}`: {why}", field.name), field.doc.trim().to_owned());
+                    let help = field.doc.trim().to_owned();
+                    problem(field.name, format!("`{}`: {why}", field.name), help);
                     continue;
                 }
                 Node::Known(field.ty.normalise(value))
@@ -291,8 +324,8 @@ fn check_credential(
     if declared.resource_type.kind != Kind::Credential {
         return None;
     }
-    let mut problem = |code, message: String, help: &str| {
-        problems.push(Diagnostic::error(code, message).at(address, &declared.source).help(help));
+    let mut problem = |code, key: &str, message: String, help: &str| {
+        problems.push(Diagnostic::error(code, message).at(address, declared.place(key)).help(help));
     };
     let mut period = |name: &str, text: &Option<String>| -> Option<Period> {
         match text.as_deref()?.parse() {
@@ -301,6 +334,7 @@ fn check_credential(
                 let error: crate::Error = error;
                 problem(
                     Code::Period,
+                    name,
                     format!("`{name}`: {}", error.message()),
                     error.repair().unwrap_or_default(),
                 );
@@ -310,18 +344,30 @@ fn check_credential(
     };
     let rotate = period("rotate", &declared.terms.rotate);
     let overlap = period("overlap", &declared.terms.overlap);
-    if let (Some(rotate), Some(overlap)) = (rotate, overlap)
+    if rotate == Some(Period::ZERO) {
+        problem(
+            Code::Period,
+            "rotate",
+            "a credential lives for some time".into(),
+            "give `rotate` more than nothing",
+        );
+    } else if let (Some(rotate), Some(overlap)) = (rotate, overlap)
         && overlap >= rotate
     {
         problem(
             Code::Period,
+            "overlap",
             format!("the overlap of {overlap} is not shorter than the period of {rotate}"),
             "two generations would be valid all the time",
         );
     }
     let Some(place) = &declared.terms.deliver else {
+        if declared.written.is_refused("deliver") {
+            return None;
+        }
         problem(
             Code::Place,
+            "deliver",
             "the credential has no place".into(),
             "say where it is delivered: `deliver = \"vault:agents/name/key\"`",
         );
@@ -330,6 +376,7 @@ fn check_credential(
     if broken_reference(&Value::from(place.as_str())).is_some() {
         problem(
             Code::Place,
+            "deliver",
             "the place depends on a value that is known only after apply".into(),
             "use inputs only: consumers must know the place beforehand",
         );
@@ -337,17 +384,30 @@ fn check_credential(
     }
     match place.parse::<crate::vault::Place>() {
         Err(error) => {
-            problem(Code::Place, error.message().into(), error.repair().unwrap_or_default());
+            let error: crate::Error = error;
+            problem(
+                Code::Place,
+                "deliver",
+                error.message().into(),
+                error.repair().unwrap_or_default(),
+            );
             None
         }
         Ok(place) => {
-            if !fleet.stores.contains(place.store()) {
+            if !fleet.stores.contains(place.store()) && !fleet.written.is_refused("stores") {
                 let help = nearest(place.store(), fleet.stores.iter()).map_or_else(
-                    || format!("add `fleet.store({:?})`", place.store()),
+                    || {
+                        if declared.written.in_text() {
+                            format!("add `{}` to `stores`", place.store())
+                        } else {
+                            format!("add `fleet.store({:?})`", place.store())
+                        }
+                    },
                     |name| format!("did you mean `{name}`?"),
                 );
                 problem(
                     Code::UnknownStore,
+                    "deliver",
                     format!("the fleet has no secret store named `{}`", place.store()),
                     &help,
                 );
@@ -363,35 +423,44 @@ fn check_credential(
     }
 }
 
+/// What was declared, by address: also what was left out for a mistake of its
+/// own, since one mistake gives one error.
+fn declared(fleet: &Fleet) -> BTreeMap<Address, &Declared> {
+    fleet
+        .agents
+        .iter()
+        .flat_map(|agent| {
+            let address = |r: &Declared| agent.instance.resource(&r.field).ok();
+            agent.resources.iter().filter_map(move |r| Some((address(r)?, r)))
+        })
+        .collect()
+}
+
 /// Every reference must lead to a declared resource, a link to one of the
 /// right type, and an output to one that the type has.
 fn check_references(
     fleet: &Fleet,
+    declared: &BTreeMap<Address, &Declared>,
     resources: &mut BTreeMap<Address, Desired>,
     problems: &mut Diagnostics,
 ) {
     let types: BTreeMap<Address, &'static ResourceType> =
         resources.iter().map(|(a, d)| (a.clone(), d.resource_type)).collect();
-    // A resource that was left out for a mistake of its own is declared all
-    // the same: one mistake gives one error.
-    let declared: BTreeSet<Address> = fleet
-        .agents
-        .iter()
-        .flat_map(|agent| {
-            agent.resources.iter().filter_map(|r| agent.instance.resource(&r.field).ok())
-        })
-        .collect();
+    let leads_somewhere = |to: &Address| declared.contains_key(to) || fleet.unread.contains(to);
     for (address, desired) in resources.iter() {
+        let place = |key: &str| declared.get(address).map_or(&desired.source, |d| d.place(key));
         let dangling = |to: &Address, message: String| {
             let near = nearest(&to.to_string(), types.keys().map(Address::to_string));
-            Diagnostic::error(Code::DanglingReference, message).at(address, &desired.source).help(
+            let key = desired.properties.iter().find(|(_, node)| node.addresses().contains(to));
+            let key = key.map_or("depends_on", |(name, _)| name);
+            Diagnostic::error(Code::DanglingReference, message).at(address, place(key)).help(
                 near.map_or_else(
                     || "add the agent to the fleet, or give another reference".to_owned(),
                     |near| format!("did you mean `{near}`?"),
                 ),
             )
         };
-        for to in desired.dependencies.iter().filter(|to| !declared.contains(to)) {
+        for to in desired.dependencies.iter().filter(|to| !leads_somewhere(to)) {
             problems.push(dangling(to, format!("it refers to `{to}`, which is not declared")));
         }
         for (name, node) in &desired.properties {
@@ -405,7 +474,7 @@ fn check_references(
                                 Code::DanglingReference,
                                 format!("`{name}` refers to `{to}`, which is a {}", ty.name),
                             )
-                            .at(address, &desired.source)
+                            .at(address, place(name))
                             .help(format!("refer to a {}", wanted.unwrap_or_default())),
                         );
                     }
@@ -416,7 +485,7 @@ fn check_references(
                                 Code::DanglingReference,
                                 format!("`{name}` refers to `{to}.{output}`, and a {} has no such output", ty.name),
                             )
-                            .at(address, &desired.source)
+                            .at(address, place(name))
                             .help(nearest(output, outputs).map_or_else(
                                 || "refer to another output".to_owned(),
                                 |near| format!("did you mean `{near}`?"),
@@ -457,17 +526,22 @@ fn check_cycles(resources: &BTreeMap<Address, Desired>, problems: &mut Diagnosti
 }
 
 /// What one credential delivers, another would overwrite.
-fn check_places(resources: &BTreeMap<Address, Desired>, problems: &mut Diagnostics) {
+fn check_places(
+    declared: &BTreeMap<Address, &Declared>,
+    resources: &BTreeMap<Address, Desired>,
+    problems: &mut Diagnostics,
+) {
     let mut taken = BTreeMap::new();
     for (address, desired) in resources {
         let Some(credential) = &desired.credential else { continue };
         if let Some(first) = taken.insert(&credential.place, address) {
+            let place = declared.get(address).map_or(&desired.source, |d| d.place("deliver"));
             problems.push(
                 Diagnostic::error(
                     Code::Place,
                     format!("`{first}` is delivered at `{}` too", credential.place),
                 )
-                .at(address, &desired.source)
+                .at(address, place)
                 .help("give each credential a place of its own"),
             );
         }
@@ -513,66 +587,56 @@ fn check_refactorings(
     resources: &BTreeMap<Address, Desired>,
     problems: &mut Diagnostics,
 ) {
-    let mut problem = |message: String, help: &str| {
-        problems.push(Diagnostic::error(Code::Refactoring, message).help(help));
+    let mut problem = |key: &str, message: String, help: &str| {
+        let mut diagnostic = Diagnostic::error(Code::Refactoring, message).help(help);
+        diagnostic.source = fleet.written.place(key).cloned();
+        problems.push(diagnostic);
     };
+    let is_declared =
+        |address: &Address| resources.contains_key(address) || fleet.unread.contains(address);
     let mut targets = BTreeSet::new();
     for (from, to) in &fleet.moved {
-        if resources.contains_key(from) {
-            problem(format!("`{from}` was moved and is still declared"), "remove one of the two");
+        let key = format!("moved {from}");
+        if is_declared(from) {
+            problem(
+                &key,
+                format!("`{from}` was moved and is still declared"),
+                "remove one of the two",
+            );
         }
-        if !resources.contains_key(to) {
-            problem(format!("`{from}` was moved to `{to}`, which is not declared"), "declare it");
+        if !is_declared(to) {
+            problem(
+                &key,
+                format!("`{from}` was moved to `{to}`, which is not declared"),
+                "declare it",
+            );
         }
         if !targets.insert(to) {
-            problem(format!("two resources were moved to `{to}`"), "remove one of the two");
+            problem(&key, format!("two resources were moved to `{to}`"), "remove one of the two");
         }
     }
-    for address in fleet.removed.iter().filter(|address| resources.contains_key(address)) {
+    for address in fleet.removed.iter().filter(|address| is_declared(address)) {
         problem(
+            &format!("removed {address}"),
             format!("`{address}` is said to be no longer managed and is still declared"),
             "remove one of the two",
         );
     }
     for (address, id) in &fleet.imports {
-        if !resources.contains_key(address) {
+        let key = format!("import {address}");
+        if !is_declared(address) {
             problem(
+                &key,
                 format!("{} is to be imported as `{address}`, which is not declared", quoted(id)),
                 "declare it",
             );
         }
         if id.is_empty() || !is_printable(id) {
             problem(
+                &key,
                 format!("{} cannot be the id to import as `{address}`", quoted(id)),
                 "give the object's id in its system",
             );
         }
     }
-}
-
-/// The nearest of the known names, when one is near enough to be meant.
-fn nearest<T: AsRef<str>>(name: &str, known: impl IntoIterator<Item = T>) -> Option<String> {
-    let limit = (name.chars().count() / 3).max(1);
-    known
-        .into_iter()
-        .map(|near| (edits(name, near.as_ref()), near))
-        .filter(|(distance, _)| *distance <= limit)
-        .min_by_key(|(distance, _)| *distance)
-        .map(|(_, near)| near.as_ref().to_owned())
-}
-
-/// How many single-character edits lie between two names (Levenshtein).
-fn edits(a: &str, b: &str) -> usize {
-    let b: Vec<char> = b.chars().collect();
-    let mut row: Vec<usize> = (0..=b.len()).collect();
-    for (i, x) in a.chars().enumerate() {
-        let mut diagonal = row[0];
-        row[0] = i + 1;
-        for (j, y) in b.iter().enumerate() {
-            let substitution = diagonal + usize::from(x != *y);
-            diagonal = row[j + 1];
-            row[j + 1] = substitution.min(diagonal + 1).min(row[j] + 1);
-        }
-    }
-    row[b.len()]
 }

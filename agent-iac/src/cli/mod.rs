@@ -51,6 +51,15 @@ use crate::{deployment::Deployment, error::Result};
 /// nothing is under way, ends the process at once. The next run settles what was
 /// under way.
 pub fn main(deployment: impl FnOnce() -> Result<Deployment>) -> ExitCode {
+    main_with(std::env::args_os(), deployment)
+}
+
+/// As [`main`], with arguments of which the caller has taken some for itself;
+/// the first is the program's name.
+pub fn main_with(
+    args: impl IntoIterator<Item = OsString>,
+    deployment: impl FnOnce() -> Result<Deployment>,
+) -> ExitCode {
     let env = Env::of_process();
     let surroundings = env.clone();
     let interrupt = move || {
@@ -67,7 +76,7 @@ pub fn main(deployment: impl FnOnce() -> Result<Deployment>) -> ExitCode {
     // Where no handler can be installed, Ctrl-C ends the process as it does
     // without one, and the next run settles what was under way.
     let _: Result<(), ctrlc::Error> = ctrlc::set_handler(interrupt);
-    let outcome = run(std::env::args_os(), deployment, Streams::of_process(), &env);
+    let outcome = run(args, deployment, Streams::of_process(), &env);
     ExitCode::from(code(&outcome))
 }
 

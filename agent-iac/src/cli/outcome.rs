@@ -233,7 +233,14 @@ impl Outcome {
 
 impl From<Error> for Outcome {
     fn from(error: Error) -> Self {
-        Self::Failed(error)
+        // A fleet that was read from text is invalid before there is a
+        // deployment; its mistakes are shown like all others.
+        let mistakes =
+            std::error::Error::source(&error).and_then(|cause| cause.downcast_ref::<Diagnostics>());
+        match mistakes {
+            Some(mistakes) => Self::Invalid(mistakes.clone()),
+            None => Self::Failed(error),
+        }
     }
 }
 

@@ -7,13 +7,14 @@ use jiff::Timestamp;
 use super::{Deployment, PlanRequest};
 use crate::{
     address::Instance,
-    apply::{self, Authorised, Report, RunContext},
+    apply::{self, Authorised, Engine, Report, RunContext},
     blueprint::Blueprint,
     error::{Error, ErrorKind, Result},
     ledger::{
-        Actor, AgentEvent, AgentRecord, Append, Authority, Cause, Entry, Query, RunId, RunPurpose,
-        Take,
+        Actor, AgentEvent, AgentRecord, Append, Authority, Cause, Entry, Query, RunEvent, RunId,
+        RunPurpose, Summary, Take,
     },
+    plan::Plan,
 };
 
 impl Deployment {
@@ -34,51 +35,115 @@ impl Deployment {
         reason: &str,
         context: &RunContext,
     ) -> Result<Report> {
-        self.known(instance).await?;
-        let killed = Entry::about(instance, AgentEvent::Suspended { cause: Cause::Killed });
-        let take = Take {
-            run: RunId::random(&*self.entropy),
-            instances: vec![instance.clone()],
-            holder: context.holder.clone(),
-            ttl: std::time::Duration::from_mins(1),
-            force: true,
-        };
-        // Taking the lease keeps a run that is under way from going on with
-        // the agent; this one's own steps follow under their own.
-        let append = Append { entries: vec![killed], take: Some(take), ..Append::default() };
-        let taken = self.ledger.append(append).await?;
-        if let Some(fence) = &taken.fence {
-            self.ledger.release(fence).await?;
+        let agent = self.known(instance).await?;
+        let mut entries = Vec::new();
+        if agent.hold.is_some() {
+            // A hold keeps the engine's hands off, and this hand is wanted.
+            entries.push(Entry::about(
+                instance,
+                AgentEvent::Released { actor: context.actor.clone() },
+            ));
         }
+        entries.push(Entry::about(instance, AgentEvent::Suspended { cause: Cause::Killed }));
+        // Who stopped it, and why, must stand there whatever comes next: a run
+        // of its own says that.
+        let run = RunId::random(&*self.entropy);
+        let authority =
+            Authority::Emergency { actor: context.actor.clone(), reason: reason.to_owned() };
+        let begun = RunEvent::Begun {
+            purpose: RunPurpose::Kill,
+            actor: context.actor.clone(),
+            authority: authority.clone(),
+            instances: vec![instance.clone()],
+            revision: context.revision.clone(),
+            engine: env!("CARGO_PKG_VERSION").to_owned(),
+        };
+        entries.insert(0, Entry::new(begun));
+        entries.push(Entry::new(RunEvent::Ended { summary: Summary::default() }));
+        let entries = entries.into_iter().map(|entry| entry.in_run(&run)).collect();
+        self.take_by_force(instance, run, entries, context.holder.clone()).await?;
+
         let engine = self.engine();
-        let mut report = apply::recover(&engine, context).await?;
+        let (mut plan, mut report) = self.contain(&engine, instance, &authority, context).await?;
+        if !plan.in_doubt.is_empty() {
+            // Settling may take long or fail for the sake of something else,
+            // so it comes after everything that could be contained at once.
+            let settled = apply::recover(&engine, context).await.unwrap_or_default();
+            settled.steps.into_iter().for_each(|step| report.push(step));
+            let (last, more) = self.contain(&engine, instance, &authority, context).await?;
+            plan = last;
+            report.run = more.run.or(report.run);
+            report.left = more.left;
+            report.unfinished = more.unfinished;
+            more.steps.into_iter().for_each(|step| report.push(step));
+        }
+        let blocked = plan.blocked.into_iter().map(|blocked| (blocked.address, blocked.reason));
+        let doubts = plan.in_doubt.into_iter().map(|at| (at, "a step of it is in doubt".into()));
+        for (address, because) in blocked.chain(doubts) {
+            report.push(apply::StepReport {
+                address,
+                action: crate::plan::Action::Suspend,
+                outcome: apply::Outcome::Skipped { because },
+            });
+        }
+        Ok(report)
+    }
+
+    /// Plans the end of one agent from what is recorded, and applies it.
+    async fn contain(
+        &self,
+        engine: &Engine,
+        instance: &Instance,
+        authority: &Authority,
+        context: &RunContext,
+    ) -> Result<(Plan, Report)> {
+        let state = self.ledger.state(&Query::Everything).await?;
+        match self.check_ledger(&state).await {
+            Err(error) if error.kind() == ErrorKind::Foreign => return Err(error),
+            // A secret store that is away, or a ledger that was set back,
+            // must not keep an agent acting.
+            _ => {}
+        }
         let blueprint = Blueprint::without_agents(&self.fleet, &self.environment)?;
         let request = PlanRequest {
             targets: BTreeSet::from([instance.clone()]),
             max_leaving: Some(u32::MAX),
         };
-        let plan = self.plan_for(&blueprint, &request).await?;
-        let authority =
-            Authority::Emergency { actor: context.actor.clone(), reason: reason.to_owned() };
+        let plan = self.plan_on(&blueprint, &state, &request).await;
         let authorised = Authorised {
             plan: &plan,
-            authority,
+            authority: authority.clone(),
             proposer: None,
             purpose: RunPurpose::Kill,
             force: true,
         };
-        let done = apply::run(&engine, authorised, context).await?;
-        report.run = done.run.or(report.run);
-        report.left = done.left;
-        done.steps.into_iter().for_each(|step| report.push(step));
-        for blocked in plan.blocked {
-            report.push(apply::StepReport {
-                address: blocked.address,
-                action: crate::plan::Action::Suspend,
-                outcome: apply::Outcome::Skipped { because: blocked.reason },
-            });
+        let report = apply::run(engine, authorised, context).await?;
+        Ok((plan, report))
+    }
+
+    /// Records something of an agent, and takes its lease from a run that is
+    /// under way, so that it does not go on with the agent.
+    async fn take_by_force(
+        &self,
+        instance: &Instance,
+        run: RunId,
+        entries: Vec<Entry>,
+        holder: String,
+    ) -> Result<()> {
+        let take = Take {
+            run,
+            instances: vec![instance.clone()],
+            holder,
+            ttl: std::time::Duration::from_secs(1),
+            force: true,
+        };
+        let append = Append { entries, take: Some(take), ..Append::default() };
+        let taken = self.ledger.append(append).await?;
+        if let Some(fence) = &taken.fence {
+            // Not given back, it is over in a second.
+            let _kept: Result<()> = self.ledger.release(fence).await;
         }
-        Ok(report)
+        Ok(())
     }
 
     /// Lets an agent that was killed come back with the next plan.
@@ -86,13 +151,15 @@ impl Deployment {
     /// # Errors
     ///
     /// When no such agent is recorded, or the ledger cannot be written.
-    pub async fn resume(&self, instance: &Instance, _actor: &Actor) -> Result<()> {
+    pub async fn resume(&self, instance: &Instance, actor: &Actor) -> Result<()> {
         self.known(instance).await?;
-        self.record(Entry::about(instance, AgentEvent::Resumed)).await
+        let resumed = AgentEvent::Resumed { actor: Some(actor.clone()) };
+        self.record(Entry::about(instance, resumed)).await
     }
 
     /// Keeps the engine's hands off an agent until a time, whatever the code
-    /// says.
+    /// says. A run that is under way with it loses its leases; a plan that was
+    /// made before is refused.
     ///
     /// # Errors
     ///
@@ -114,7 +181,9 @@ impl Deployment {
             .help("give an end that is ahead"));
         }
         let held = AgentEvent::Held { reason: reason.to_owned(), until, actor: actor.clone() };
-        self.record(Entry::about(instance, held)).await
+        let entries = vec![Entry::about(instance, held)];
+        let run = RunId::random(&*self.entropy);
+        self.take_by_force(instance, run, entries, actor.to_string()).await
     }
 
     /// Ends a hold before its time.

@@ -158,15 +158,19 @@ impl Deployment {
 
     async fn plan_for(&self, blueprint: &Blueprint, request: &PlanRequest) -> Result<Plan> {
         let state = self.state().await?;
+        Ok(self.plan_on(blueprint, &state, request).await)
+    }
+
+    async fn plan_on(&self, blueprint: &Blueprint, state: &State, request: &PlanRequest) -> Plan {
         let targets = &request.targets;
         let wanted = |instance: &Instance| targets.is_empty() || targets.contains(instance);
         let closure = with_needs(blueprint, targets);
         let wanted_or_needed = |instance: &Instance| wanted(instance) || closure.contains(instance);
-        let observations = self.refresh(blueprint, &state, &wanted_or_needed).await;
+        let observations = self.refresh(blueprint, state, &wanted_or_needed).await;
         let mut options = Options::new(self.clock.now());
         options.targets.clone_from(targets);
         options.max_leaving = request.max_leaving;
-        Ok(plan(blueprint, &state, &observations, &options))
+        plan(blueprint, state, &observations, &options)
     }
 
     async fn refresh(
@@ -245,6 +249,12 @@ impl Deployment {
             return Err(apply::stale(format!(
                 "what the plan rests on was read {} seconds ago, and may be {} old",
                 age, plan.rules.max_age
+            )));
+        }
+        if let Some(step) = plan.steps.iter().find(|s| !plan.targets.contains_key(&s.provider)) {
+            return Err(apply::stale(format!(
+                "the plan does not say which system the provider `{}` was",
+                step.provider
             )));
         }
         for (name, target) in &plan.targets {

@@ -64,7 +64,7 @@ pub(crate) async fn refresh(
                 observers.insert(name.as_str(), found);
             }
             Err(error) => {
-                unavailable.insert(name.as_str(), error.chain());
+                unavailable.insert(name.as_str(), told(&error));
             }
         }
     }
@@ -159,7 +159,7 @@ fn unread_all(
             .map(|object| object.provider.as_str())
             .or_else(|| Some(blueprint.resources().get(address)?.provider.as_str()));
         if of == Some(provider) {
-            observed.object = Observation::Unread(error.chain());
+            observed.object = Observation::Unread(told(&error));
         }
     }
 }
@@ -181,7 +181,7 @@ async fn ask(
             references.len(),
             answers.len()
         )),
-        Err(error) => unread(error.chain()),
+        Err(error) => unread(told(&error)),
     }
 }
 
@@ -300,13 +300,21 @@ async fn read_labels(
                 // One damaged place must not hide the others.
                 Err(_) => match labels(reader, store, &paths[index..=index]).await {
                     Ok(mut versions) => Ok(versions.remove(0)),
-                    Err(error) => Err(error.chain()),
+                    Err(error) => Err(told(&error)),
                 },
             };
             if let Some(observed) = seen.objects.get_mut(address) {
                 observed.stored = Some(stored);
             }
         }
+    }
+}
+
+/// What is wrong, and how to mend it: a plan shows it where the error is gone.
+fn told(error: &Error) -> String {
+    match error.repair() {
+        Some(repair) => format!("{error} ({repair})"),
+        None => error.chain(),
     }
 }
 

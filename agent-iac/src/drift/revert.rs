@@ -4,10 +4,11 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use crate::{
     access::Verdict,
-    address::Address,
+    address::{Address, Instance},
     agent::OnDrift,
     blueprint::Blueprint,
-    plan::{Action, Plan, Reason, Step},
+    plan::{Action, Drift, Plan, Reason, Step},
+    resource::Node,
     schema::Kind,
 };
 
@@ -16,29 +17,41 @@ use crate::{
 /// somebody acknowledges: nothing widens access unattended, and a narrowing by
 /// hand is never undone.
 pub(crate) fn narrowing_only(plan: &Plan, blueprint: &Blueprint) -> Plan {
-    let widened: BTreeSet<&Address> = plan
+    let widened: BTreeMap<&Address, &Drift> = plan
         .drift
         .iter()
         .filter(|drift| drift.access.verdict() == Verdict::Widens)
-        .map(|drift| &drift.address)
+        .map(|drift| (&drift.address, drift))
         .collect();
+    // Back to what was recorded, and not on to what the code says since: that
+    // nobody has acknowledged.
+    let only_back = |step: &Step| {
+        let Some(drift) = widened.get(&step.address) else { return false };
+        step.changes.iter().all(|change| {
+            let recorded = drift.fields.get(&change.name).map(|field| field.recorded.clone());
+            change.after.as_ref().and_then(Node::known) == recorded && recorded.is_some()
+        })
+    };
     let declared = |address: &Address| {
         blueprint.resources().get(address).is_some_and(|d| d.on_drift == OnDrift::RevertWidening)
     };
     // What was planted on an identity follows that identity's policy.
+    let reverting: BTreeSet<&Instance> = blueprint
+        .resources()
+        .iter()
+        .filter(|(_, desired)| {
+            desired.resource_type.kind == Kind::Identity
+                && desired.on_drift == OnDrift::RevertWidening
+        })
+        .map(|(address, _)| address.instance())
+        .collect();
     let planted = |step: &Step| {
-        step.reason == Reason::Undeclared
-            && blueprint.resources().iter().any(|(address, desired)| {
-                address.instance() == step.address.instance()
-                    && desired.resource_type.kind == Kind::Identity
-                    && desired.on_drift == OnDrift::RevertWidening
-            })
+        step.reason == Reason::Undeclared && reverting.contains(step.address.instance())
     };
     let chosen = |step: &Step| {
         let narrows = step.access.verdict() == Verdict::Narrows || step.kind == Kind::Credential;
-        let taken_back = step.action == Action::Update
-            && widened.contains(&step.address)
-            && declared(&step.address);
+        let taken_back =
+            step.action == Action::Update && only_back(step) && declared(&step.address);
         narrows && (taken_back || planted(step))
     };
     let mut position = BTreeMap::new();

@@ -11,7 +11,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::{
     address::{Address, Instance},
-    agent::{Agent, AgentInputs, AgentTerms, Declare, Declared, Handle},
+    agent::{Agent, AgentInputs, AgentTerms, Declare, Declared, Handle, Written},
     diagnostic::{Code, Diagnostic, Diagnostics},
     provider::Reach,
     value::Digest,
@@ -44,6 +44,8 @@ pub struct FleetAgent {
     pub terms: AgentTerms,
     /// Its resources.
     pub resources: Vec<Declared>,
+    /// Where each key of the terms stands, when they were read from text.
+    pub written: Written,
 }
 
 /// A set of agents that are planned together.
@@ -68,6 +70,11 @@ pub struct Fleet {
     pub(crate) imports: BTreeMap<Address, String>,
     pub(crate) rules: Rules,
     pub(crate) problems: Diagnostics,
+    /// Where its own keys stand, when it was read from text.
+    pub(crate) written: Written,
+    /// What a text declares and could not be read: a reference to it leads
+    /// somewhere all the same.
+    pub(crate) unread: BTreeSet<Address>,
 }
 
 impl Fleet {
@@ -83,6 +90,8 @@ impl Fleet {
             imports: BTreeMap::new(),
             rules: Rules::default(),
             problems: Diagnostics::new(),
+            written: Written::default(),
+            unread: BTreeSet::new(),
         }
     }
 
@@ -115,7 +124,7 @@ impl Fleet {
     /// else, so adding cannot fail.
     pub fn add<I: AgentInputs>(&mut self, inputs: I) -> Handle<I::Agent> {
         let terms = <I::Agent as Agent>::TERMS;
-        let instance = match Instance::keyed(terms.name, I::Agent::key(&inputs)) {
+        let instance = match Instance::keyed(&*terms.name, I::Agent::key(&inputs)) {
             Ok(instance) => instance,
             Err(error) => {
                 let mut diagnostic = Diagnostic::error(Code::Name, error.message().to_owned())
@@ -131,6 +140,7 @@ impl Fleet {
             instance: instance.clone(),
             terms,
             resources: cx.into_resources(),
+            written: Written::default(),
         });
         Handle::new(instance, inputs)
     }

@@ -496,7 +496,11 @@ pub enum AgentEvent {
         cause: Cause,
     },
     /// It may act again.
-    Resumed,
+    Resumed {
+        /// By whom, where it was no plan of a run.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        actor: Option<Actor>,
+    },
     /// The engine keeps its hands off.
     Held {
         /// Why.

@@ -453,7 +453,7 @@ impl State {
                 });
                 agent.leaving = Some(Leaving { cause: *cause, ..begun });
             }
-            AgentEvent::Resumed => agent.leaving = None,
+            AgentEvent::Resumed { .. } => agent.leaving = None,
             AgentEvent::Held { reason, until, actor } => {
                 agent.hold =
                     Some(Hold { reason: reason.clone(), until: *until, actor: actor.clone() });

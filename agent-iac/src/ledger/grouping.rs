@@ -3,7 +3,7 @@
 //! Pure: it is given the state, the leases and the time, and every backend
 //! that keeps its own chain can share it. It knows no storage.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 
 use jiff::Timestamp;
 
@@ -68,11 +68,16 @@ impl Prepared {
         self.append.take.is_some()
     }
 
-    /// The agents whose leases must be loaded before [`Group::decide`].
-    pub fn leases(&self) -> BTreeSet<Instance> {
-        let fenced = self.append.fence.iter().flat_map(|fence| &fence.instances);
-        let taken = self.append.take.iter().flat_map(|take| &take.instances);
-        fenced.chain(taken).cloned().collect()
+    /// The agents whose leases must be loaded before [`Group::decide`], beside
+    /// those of [`Prepared::fence`].
+    pub fn taken(&self) -> &[Instance] {
+        self.append.take.as_ref().map_or(&[], |take| &take.instances)
+    }
+
+    /// The fence that it is under. All of its leases must be loaded, once for
+    /// all the appends of a group that are under it.
+    pub fn fence(&self) -> Option<&Fence> {
+        self.append.fence.as_ref()
     }
 }
 
@@ -107,6 +112,10 @@ pub struct Group<'a> {
     pub leases: &'a mut BTreeMap<Instance, Held>,
     /// The ledger's time.
     pub now: Timestamp,
+    /// The fences that were found whole since a lease last changed hands. A
+    /// large run queues many appends at once; looking at all of its leases for
+    /// each would cost the square of its size.
+    whole: Vec<Fence>,
 }
 
 /// An append that was taken: what a backend has to write.
@@ -123,7 +132,16 @@ pub struct Accepted {
     pub changed: Touched,
 }
 
-impl Group<'_> {
+impl<'a> Group<'a> {
+    /// Begins a group.
+    pub fn new(
+        state: &'a mut State,
+        leases: &'a mut BTreeMap<Instance, Held>,
+        now: Timestamp,
+    ) -> Self {
+        Self { state, leases, now, whole: Vec::new() }
+    }
+
     /// Decides about the next append. What is refused changes nothing.
     ///
     /// # Errors
@@ -164,7 +182,7 @@ impl Group<'_> {
     pub fn renew(&mut self, fence: &Fence, ttl: std::time::Duration) -> Result<()> {
         self.check_fence(fence)?;
         let until = after(self.now, ttl);
-        for instance in &fence.instances {
+        for instance in fence.instances.iter() {
             if let Some(held) = self.leases.get_mut(instance) {
                 // A shorter time than was promised would let somebody else in
                 // before the holder expects it.
@@ -185,12 +203,16 @@ impl Group<'_> {
         for instance in &given {
             self.leases.remove(instance);
         }
+        self.whole.clear();
         given
     }
 
-    fn check_fence(&self, fence: &Fence) -> Result<()> {
+    fn check_fence(&mut self, fence: &Fence) -> Result<()> {
+        if self.whole.iter().any(|whole| whole.is_same(fence)) {
+            return Ok(());
+        }
         let mut lost = Vec::new();
-        for instance in &fence.instances {
+        for instance in fence.instances.iter() {
             match self.leases.get(instance) {
                 Some(held) if held.is_of(fence) => {}
                 Some(held) => lost.push(describe(instance, held)),
@@ -198,6 +220,7 @@ impl Group<'_> {
             }
         }
         if lost.is_empty() {
+            self.whole.push(fence.clone());
             return Ok(());
         }
         Err(Error::new(
@@ -253,6 +276,7 @@ impl Group<'_> {
     /// The sequence number of the batch that takes is the token: it grows with
     /// every take, and no counter has to be kept beside the chain.
     fn take(&mut self, take: Take, token: u64) -> Fence {
+        self.whole.clear();
         for instance in &take.instances {
             let lease = Lease {
                 instance: instance.clone(),
@@ -263,7 +287,7 @@ impl Group<'_> {
             };
             self.leases.insert(instance.clone(), Held { lease, token, dead: false });
         }
-        Fence { run: take.run, token, instances: take.instances }
+        Fence { run: take.run, token, instances: take.instances.into() }
     }
 }
 

@@ -82,7 +82,7 @@ impl MemoryLedger {
         let now = self.clock.now();
         let mut stored = self.stored();
         let Stored { state, batches, leases } = &mut *stored;
-        act(&mut Group { state, leases, now }, batches)
+        act(&mut Group::new(state, leases, now), batches)
     }
 
     fn append_now(&self, append: Append) -> Result<Appended> {

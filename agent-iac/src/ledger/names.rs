@@ -1,6 +1,6 @@
 //! Names of runs, claims and fences.
 
-use std::fmt;
+use std::{fmt, sync::Arc};
 
 use serde::{Deserialize, Serialize};
 
@@ -56,8 +56,18 @@ pub struct Fence {
     /// Grows with every take, so that a late writer is told from the present
     /// holder.
     pub token: u64,
-    /// The agents.
-    pub instances: Vec<Instance>,
+    /// The agents. Every append of a run carries its fence, so a copy must not
+    /// cost as much as the run has agents.
+    pub instances: Arc<[Instance]>,
+}
+
+impl Fence {
+    /// Whether both are copies of one fence; told without comparing agents.
+    pub(super) fn is_same(&self, other: &Self) -> bool {
+        self.token == other.token
+            && self.run == other.run
+            && Arc::ptr_eq(&self.instances, &other.instances)
+    }
 }
 
 macro_rules! as_text {

@@ -66,11 +66,11 @@ impl ::agent_iac::agent::Agent for InvoiceReader {
     type Inputs = InvoiceReaderInputs;
     type References = InvoiceReaderReferences;
     const TERMS: ::agent_iac::agent::AgentTerms = ::agent_iac::agent::AgentTerms {
-        name: "invoice-reader",
-        owner: "team:billing",
-        purpose: "Answers questions about invoices.",
-        expires: "2027-06-30",
-        grace: ::core::option::Option::Some("3d"),
+        name: ::std::borrow::Cow::Borrowed("invoice-reader"),
+        owner: ::std::borrow::Cow::Borrowed("team:billing"),
+        purpose: ::std::borrow::Cow::Borrowed("Answers questions about invoices."),
+        expires: ::std::borrow::Cow::Borrowed("2027-06-30"),
+        grace: ::core::option::Option::Some(::std::borrow::Cow::Borrowed("3d")),
         source: ::agent_iac::agent::Source::rust(
             ::core::file!(),
             ::core::line!(),

@@ -68,10 +68,10 @@ impl ::agent_iac::agent::Agent for Reader {
     type Inputs = ReaderInputs;
     type References = ReaderReferences;
     const TERMS: ::agent_iac::agent::AgentTerms = ::agent_iac::agent::AgentTerms {
-        name: "reader",
-        owner: "",
-        purpose: "",
-        expires: "tomorrow",
+        name: ::std::borrow::Cow::Borrowed("reader"),
+        owner: ::std::borrow::Cow::Borrowed(""),
+        purpose: ::std::borrow::Cow::Borrowed(""),
+        expires: ::std::borrow::Cow::Borrowed("tomorrow"),
         grace: ::core::option::Option::None,
         source: ::agent_iac::agent::Source::rust(
             ::core::file!(),

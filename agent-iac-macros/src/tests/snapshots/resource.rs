@@ -131,6 +131,7 @@ impl ::agent_iac::resource::Resource for Role {
                 name: "name",
                 ty: <String as ::agent_iac::resource::Property>::SCHEMA,
                 required: true,
+                default: ::core::option::Option::None,
                 key: true,
                 mutability: ::agent_iac::schema::Mutability::Replace,
                 doc: "Its name.",
@@ -139,6 +140,11 @@ impl ::agent_iac::resource::Resource for Role {
                 name: "member_of",
                 ty: <BTreeSet<String> as ::agent_iac::resource::Property>::SCHEMA,
                 required: false,
+                default: ::core::option::Option::Some(|| <BTreeSet<
+                    String,
+                > as ::agent_iac::resource::Property>::to_value(
+                    &<BTreeSet<String> as ::core::default::Default>::default(),
+                )),
                 key: false,
                 mutability: ::agent_iac::schema::Mutability::Update,
                 doc: "",
@@ -147,6 +153,7 @@ impl ::agent_iac::resource::Resource for Role {
                 name: "comment",
                 ty: <Option<String> as ::agent_iac::resource::Property>::SCHEMA,
                 required: false,
+                default: ::core::option::Option::None,
                 key: false,
                 mutability: ::agent_iac::schema::Mutability::Update,
                 doc: "",

@@ -240,7 +240,10 @@ fn agent(event: &AgentEvent) -> (Style, String) {
             (Style::Plain, format!("declared, owner {owner}, expires {expires}"))
         }
         AgentEvent::Suspended { cause } => (Style::Remove, format!("leaving: it was {cause}")),
-        AgentEvent::Resumed => (Style::Add, "may act again".into()),
+        AgentEvent::Resumed { actor } => {
+            let by = actor.as_ref().map_or_else(String::new, |actor| format!(", says {actor}"));
+            (Style::Add, format!("may act again{by}"))
+        }
         AgentEvent::Held { reason, until, actor } => {
             (Style::Change, format!("held until {} by {actor}: {reason}", moment(*until)))
         }

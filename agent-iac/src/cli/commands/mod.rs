@@ -56,7 +56,7 @@ pub(super) fn run(
     }
     let deployment = match deployment() {
         Ok(deployment) => deployment,
-        Err(error) => return Outcome::Failed(error),
+        Err(error) => return error.into(),
     };
     let cx = Cx { ui, env, deployment: &deployment };
     let result = match command {
@@ -154,6 +154,12 @@ impl Cx<'_> {
                 Line::plain(format!("  {address}: ")).with(Style::Danger, why)
             }));
         }
+        if let Some(error) = &report.unfinished {
+            document.section([Line::of(
+                Style::Danger,
+                format!("The end of the run is not recorded: {}", error.chain()),
+            )]);
+        }
         let summary = report.summary;
         let style = if report.is_complete() { Style::Good } else { Style::Danger };
         let run = report.run.as_ref().map_or_else(String::new, |run| format!(" Run {run}."));
@@ -195,6 +201,7 @@ impl Cx<'_> {
         let unproved =
             report.steps.iter().filter(|step| matches!(step.outcome, Ended::Unproved(_))).count();
         let open: usize = report.left.iter().map(|left| left.open.len()).sum();
-        Outcome::Steps { summary, open: unproved + open }
+        let unfinished = usize::from(report.unfinished.is_some());
+        Outcome::Steps { summary, open: unproved + open + unfinished }
     }
 }

@@ -2,7 +2,7 @@
 
 use std::path::Path;
 
-use rusqlite::ErrorCode;
+use rusqlite::{ErrorCode, ffi};
 
 use crate::error::{Error, ErrorKind, Result, Retry};
 
@@ -52,6 +52,18 @@ pub(super) fn explain(path: &Path, error: rusqlite::Error) -> Error {
             format!("the ledger `{shown}` cannot be opened"),
             "check that this user may read and write it and its folder",
         ),
+        // The index beside a write-ahead log could not grow.
+        Some(ErrorCode::SystemIoFailure)
+            if error
+                .sqlite_error()
+                .is_some_and(|e| e.extended_code == ffi::SQLITE_IOERR_SHMSIZE) =>
+        {
+            (
+                ErrorKind::Io,
+                format!("no space is left for the ledger `{shown}`; nothing was recorded"),
+                "free space on that disk and repeat",
+            )
+        }
         Some(ErrorCode::SystemIoFailure) => (
             ErrorKind::Io,
             format!("reading or writing the ledger `{shown}` failed"),

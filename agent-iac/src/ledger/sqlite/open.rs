@@ -143,8 +143,8 @@ fn write_first(connection: &Connection, path: &Path, options: &Options) -> Resul
     };
     let append = Append { entries: vec![Entry::new(opened)], ..Append::default() };
     let (mut state, mut leases) = (State::default(), std::collections::BTreeMap::new());
-    let accepted = Group { state: &mut state, leases: &mut leases, now: options.clock.now() }
-        .decide(Prepared::new(append)?)?;
+    let accepted =
+        Group::new(&mut state, &mut leases, options.clock.now()).decide(Prepared::new(append)?)?;
     connection
         .execute_batch(&format!(
             "{SCHEMA} PRAGMA application_id = {APPLICATION_ID}; PRAGMA user_version = {FORMAT};"

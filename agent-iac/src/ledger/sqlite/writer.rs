@@ -117,7 +117,7 @@ impl Writer {
         let mut state = rows.part(&needs)?;
         let mut leases = rows.leases(Some(&instances))?;
         let before = leases.clone();
-        let mut group = Group { state: &mut state, leases: &mut leases, now: self.clock.now() };
+        let mut group = Group::new(&mut state, &mut leases, self.clock.now());
         let mut accepted: Vec<Accepted> = Vec::new();
         let mut outcomes = Vec::with_capacity(asks.len());
         for ask in asks {
@@ -177,6 +177,7 @@ impl Writer {
 fn needs(asks: &[Ask]) -> (Touched, BTreeSet<Instance>) {
     let mut needs = Touched::default();
     let mut leased = BTreeSet::new();
+    let mut fences: Vec<&Fence> = Vec::new();
     for ask in asks {
         match ask {
             Ask::Append(prepared) => {
@@ -184,7 +185,13 @@ fn needs(asks: &[Ask]) -> (Touched, BTreeSet<Instance>) {
                 needs.addresses.extend(addresses);
                 needs.agents.extend(agents);
                 needs.runs.extend(runs);
-                leased.extend(prepared.leases());
+                leased.extend(prepared.taken().iter().cloned());
+                if let Some(fence) = prepared.fence()
+                    && !fences.iter().any(|seen| seen.is_same(fence))
+                {
+                    leased.extend(fence.instances.iter().cloned());
+                    fences.push(fence);
+                }
             }
             Ask::Renew(fence, _) | Ask::Release(fence) => {
                 leased.extend(fence.instances.iter().cloned());

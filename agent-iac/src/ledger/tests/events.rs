@@ -331,7 +331,7 @@ fn agent_event() -> BoxedStrategy<AgentEvent> {
     prop_oneof![
         3 => declared,
         1 => cause().prop_map(|cause| AgentEvent::Suspended { cause }),
-        1 => Just(AgentEvent::Resumed),
+        1 => option::of(actor()).prop_map(|actor| AgentEvent::Resumed { actor }),
         1 => (text(), time(), actor())
             .prop_map(|(reason, until, actor)| AgentEvent::Held { reason, until, actor }),
         1 => actor().prop_map(|actor| AgentEvent::Released { actor }),

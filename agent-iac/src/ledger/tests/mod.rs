@@ -207,3 +207,29 @@ fn the_ledger_in_memory_keeps_the_contract_of_a_ledger() {
     };
     block_on(crate::testing::ledger::check(make, &*clock));
 }
+
+#[test]
+fn a_lease_that_changes_hands_within_a_group_is_missed_by_what_stands_behind() {
+    let clock = Still::at("2026-03-01T00:00:00Z");
+    let (mut state, mut leases) = (State::default(), BTreeMap::new());
+    let mut group = Group::new(&mut state, &mut leases, clock.now());
+    let mut decide = |append: Append| group.decide(Prepared::new(append).unwrap());
+    let opened = LedgerEvent::Opened {
+        id: String::from("ledger"),
+        fleet: String::from("office"),
+        environment: String::from("test"),
+        format: FORMAT,
+    };
+    decide(expecting(vec![Entry::new(opened)], &[])).unwrap();
+    let entropy = Counting::default();
+    let (one, two) = (RunId::random(&entropy), RunId::random(&entropy));
+    let fence = decide(taking(&one, "a", false)).unwrap().appended.fence;
+    let under_it = |name: &str| {
+        let append = expecting(vec![adopt(&address(name), "1")], &[(name, 0)]);
+        Append { fence: fence.clone(), ..append }
+    };
+    decide(under_it("a.x")).unwrap();
+    decide(under_it("a.y")).unwrap();
+    decide(taking(&two, "a", true)).unwrap();
+    assert_eq!(decide(under_it("a.z")).unwrap_err().kind(), ErrorKind::LeaseHeld);
+}

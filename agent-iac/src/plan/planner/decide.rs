@@ -37,7 +37,10 @@ impl<'a> Planner<'a> {
                 continue;
             }
             let desired = &self.blueprint.resources()[address];
-            if let Some((reason, repair)) = self.frozen.get(instance).cloned() {
+            let from = self.moved_from.get(address).map(|from| from.instance());
+            let frozen =
+                [Some(instance), from].into_iter().flatten().find_map(|i| self.frozen.get(i));
+            if let Some((reason, repair)) = frozen.cloned() {
                 self.look_at(address, desired);
                 self.block_agent(address, reason, repair);
                 continue;
@@ -101,7 +104,13 @@ impl<'a> Planner<'a> {
                 self.block(address, why, "make it readable, and plan again");
             }
             (Some(Observation::Present(object)), Some(_)) => {
-                if object.mark.as_ref().is_some_and(|mark| *mark != self.mark(address)) {
+                let key =
+                    (desired.provider.as_str(), desired.resource_type.name, object.id.as_str());
+                if let Some(owner) = self.owners.get(&key).copied() {
+                    // Two records of one object would each delete the other's.
+                    let reason = format!("it is managed already, as `{owner}`");
+                    self.block(address, reason, format!("move `{owner}` to this address"));
+                } else if object.mark.as_ref().is_some_and(|mark| *mark != self.mark(address)) {
                     self.foreign(address, object);
                 } else {
                     self.adopt(address, desired, object, Reason::Imported);
@@ -174,7 +183,7 @@ impl<'a> Planner<'a> {
         step.id = Some(object.id.clone());
         if let Some(target) = &mut step.target {
             // The object stays as it is, and so does what it gives.
-            target.access = self.access_of(desired.resource_type, object);
+            target.access = self.access_of(&desired.provider, desired.resource_type, object);
         }
         self.adopted.insert(address, object);
         self.push(step);
@@ -498,7 +507,7 @@ impl<'a> Planner<'a> {
         if fields.is_empty() && suspended.is_none() {
             return;
         }
-        let access = object.access.change_to(&self.access_of(ty, real));
+        let access = object.access.change_to(&self.access_of(&object.provider, ty, real));
         self.plan.drift.push(Drift {
             address: address.clone(),
             fields,

@@ -11,7 +11,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use jiff::{Timestamp, tz::TimeZone};
 
 use super::{
-    AgentChange, AgentStep, Blocked, FORMAT, Observations, Plan, Step,
+    AgentChange, AgentStep, Blocked, FORMAT, Observations, Plan, Step, Undeclared,
     order::{Needs, order},
 };
 use crate::{
@@ -21,7 +21,7 @@ use crate::{
     blueprint::{Blueprint, Desired},
     diff::readings_as_nodes,
     ledger::{Cause, Managed, Record, State},
-    provider::{Capabilities, Object, Observation},
+    provider::{Capabilities, Mark, Object, Observation},
     resource::{Lookup, Node},
     schema::ResourceType,
     value::Value,
@@ -79,8 +79,8 @@ struct Planner<'a> {
     frozen: BTreeMap<&'a Instance, (String, String)>,
     /// For each address that records were moved to, the one they were at.
     moved_from: BTreeMap<&'a Address, &'a Address>,
-    /// Which of our addresses each real object is.
-    owners: BTreeMap<(&'a str, &'a str), &'a Address>,
+    /// Which of our addresses each real object is, by provider, type and id.
+    owners: BTreeMap<(&'a str, &'a str, &'a str), &'a Address>,
     /// Addresses whose object will be another one after the plan, and whether
     /// the old one goes first.
     fresh: BTreeMap<&'a Address, Fresh>,
@@ -116,7 +116,8 @@ impl<'a> Planner<'a> {
         let mut owners = BTreeMap::new();
         for (address, record) in &state.records {
             for object in record.object.iter().chain(&record.deposed) {
-                owners.insert((object.resource_type.as_str(), object.id.as_str()), address);
+                let (provider, ty) = (object.provider.as_str(), object.resource_type.as_str());
+                owners.insert((provider, ty, object.id.as_str()), address);
             }
         }
         let plan = Plan {
@@ -183,11 +184,12 @@ impl<'a> Planner<'a> {
         self.observations.types.get(name).copied()
     }
 
-    /// The access that a real object gives, with our addresses for ids.
-    fn access_of(&self, ty: &'static ResourceType, object: &Object) -> Access {
+    /// The access that a real object of a provider gives, with our addresses
+    /// for ids.
+    fn access_of(&self, provider: &str, ty: &'static ResourceType, object: &Object) -> Access {
         let Some(access) = ty.access else { return Access::NONE };
         let owner = |target: &'static str, id: &str| {
-            self.owners.get(&(target, id)).map(|address| (*address).clone())
+            self.owners.get(&(provider, target, id)).map(|address| (*address).clone())
         };
         access(&readings_as_nodes(ty, &object.fields, &owner))
     }
@@ -271,10 +273,24 @@ impl<'a> Planner<'a> {
                 Address::undeclared(instance.clone(), &found.resource_type, &found.object.id);
             match (ty, address) {
                 (Some(ty), Ok(address)) if free && (leaving || reach == Reach::Exclusive) => {
+                    self.rest_on_its_mark(found);
                     self.push(steps::removal_of_undeclared(address, ty, found));
                 }
                 _ => self.plan.undeclared.push(found.clone()),
             }
+        }
+    }
+
+    /// What carries one of our marks may have been made by a run that ended
+    /// between the two readings, of the ledger and of the system: the plan
+    /// rests on the version of that record too.
+    fn rest_on_its_mark(&mut self, found: &Undeclared) {
+        let ours = |mark: &&Mark| {
+            mark.fleet == self.blueprint.fleet() && mark.environment == self.blueprint.environment()
+        };
+        if let Some(mark) = found.object.mark.as_ref().filter(ours) {
+            let version = self.state.version(&mark.address);
+            self.plan.versions.insert(mark.address.clone(), version);
         }
     }
 

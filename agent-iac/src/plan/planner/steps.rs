@@ -181,7 +181,9 @@ impl Planner<'_> {
     pub(super) fn step(&self, wanted: &Wanted<'_>, action: Action, reason: Reason) -> Step {
         let Wanted { address, desired, recorded, seen } = wanted;
         let before = match seen {
-            Observation::Present(object) => self.access_of(desired.resource_type, object),
+            Observation::Present(object) => {
+                self.access_of(&desired.provider, desired.resource_type, object)
+            }
             Observation::Absent | Observation::Unread(_) => Access::NONE,
         };
         let access = before.change_to(&self.access_wanted(desired));
@@ -284,7 +286,7 @@ impl Planner<'_> {
         reason: Reason,
     ) -> [Step; 2] {
         let before = match wanted.seen.object() {
-            Some(real) => self.access_of(wanted.desired.resource_type, real),
+            Some(real) => self.access_of(&object.provider, wanted.desired.resource_type, real),
             None => object.access.clone(),
         };
         let mut make = self.creation(wanted, reason.clone());

@@ -351,9 +351,11 @@ impl View<'_> {
             .iter()
             .map(|(address, why)| {
                 let why: Vec<&str> = why.iter().map(String::as_str).collect();
+                // It ends with the repair, which nobody can read elsewhere.
+                let most = self.value().saturating_mul(4);
                 let line = Line::of(Style::Change, "    ? ")
                     .with(Style::Plain, address.to_string())
-                    .with(Style::Faint, format!(": {}", short(&why.join("; "), self.value())));
+                    .with(Style::Faint, format!(": {}", short(&why.join("; "), most)));
                 Block { risk: Risk::Low, lines: vec![line] }
             })
             .collect();

@@ -1,12 +1,16 @@
 //! The invariants, as observers of the world and the ledger.
 
-use std::{collections::BTreeMap, fmt, sync::Arc};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    fmt,
+    sync::Arc,
+};
 
 use super::{Outcome, World, system::Existing};
 use crate::{
     address::Address,
     error::Result,
-    ledger::{Batch, Managed, Record, State},
+    ledger::{Batch, Entry, Event, Managed, Record, RecordEvent, State},
     plan::Action,
     schema::Kind,
     value::canonical,
@@ -53,6 +57,24 @@ pub(super) struct Replay {
     state: State,
     /// The version and the number of generations of each address.
     numbers: BTreeMap<Address, (u64, u32)>,
+    /// What somebody said is no longer managed.
+    forgotten: BTreeSet<ObjectName>,
+}
+
+/// A real object: its provider, its type and its id.
+type ObjectName = (String, String, String);
+
+/// The objects that a batch says are no longer managed.
+fn forgotten_by(batch: &Batch, before: &State) -> Vec<ObjectName> {
+    let forgets = |entry: &&Entry| matches!(entry.event, Event::Record(RecordEvent::Forgotten));
+    batch
+        .entries
+        .iter()
+        .filter(forgets)
+        .filter_map(|entry| before.records.get(entry.address.as_ref()?))
+        .flat_map(|record| record.object.iter().chain(&record.deposed))
+        .map(|old| (old.provider.clone(), old.resource_type.clone(), old.id.clone()))
+        .collect()
 }
 
 /// How many batches one read of the ledger takes.
@@ -86,15 +108,16 @@ impl World {
     }
 
     fn look(&self, state: &State, replay: &mut Replay) -> Vec<Violation> {
-        let mut found = self.orphans(state);
+        let mut found = self.replayed(state, replay);
+        found.extend(self.orphans(state, &replay.forgotten));
         found.extend(self.lost(state));
         found.extend(self.unusable(state));
-        found.extend(self.replayed(state, replay));
         found
     }
 
-    /// I2: what exists and is not recorded.
-    fn orphans(&self, state: &State) -> Vec<Violation> {
+    /// I2: what exists and is not recorded, unless somebody said that it is no
+    /// longer managed.
+    fn orphans(&self, state: &State, forgotten: &BTreeSet<ObjectName>) -> Vec<Violation> {
         let mut found = Vec::new();
         for provider in self.providers() {
             for existing in provider.existing() {
@@ -116,7 +139,9 @@ impl World {
                                     || open.issued.as_ref() == Some(&object.id))
                         })
                 });
-                if !known {
+                let name =
+                    (provider.name().to_owned(), resource_type.to_owned(), object.id.clone());
+                if !known && !forgotten.contains(&name) {
                     let of = object.mark.as_ref().map(|mark| format!(" of {mark}"));
                     let what = format!(
                         "the {resource_type} `{}`{} in `{}` is not recorded",
@@ -205,8 +230,14 @@ impl World {
                 return Some(format!("{address}: `{}` cannot be read: {error}", credential.place));
             }
         };
-        let owner = managed.properties.get("of").and_then(|of| of.as_text()).unwrap_or_default();
-        if provider.knows(&managed.resource_type, owner, &secret) {
+        // Between its promotion and its record, the new one is that of the
+        // new identity.
+        let next = record.open.as_ref().and_then(|open| open.target.as_ref());
+        let works = [Some(managed), next].into_iter().flatten().any(|managed| {
+            let owner = managed.properties.get("of").and_then(|of| of.as_text());
+            provider.knows(&managed.resource_type, owner.unwrap_or_default(), &secret)
+        });
+        if works {
             return None;
         }
         Some(format!("{address}: the secret at `{}` does not work", credential.place))
@@ -254,6 +285,7 @@ impl World {
 
     fn follow(&self, batch: &Batch, replay: &mut Replay, found: &mut Vec<Violation>) -> Result<()> {
         replay.state.head.clone().follow(batch)?;
+        replay.forgotten.extend(forgotten_by(batch, &replay.state));
         replay.state.absorb(batch)?;
         if self.witness().finds_secret(&canonical(batch)?) {
             let what = format!("batch {} of the ledger holds a secret", batch.header.sequence);

@@ -157,7 +157,8 @@ impl System {
                 let bears = |stored: &&Stored| stored.claim.as_ref() == Some(claim);
                 match store.objects.values().find(bears) {
                     Some(stored) => done(Some(stored), None),
-                    None => Settled::Unknown("no object bears the claim".into()),
+                    // Nothing of the claim is on its way any more.
+                    None => Settled::NotDone,
                 }
             }
             Recovery::NaturalKey => Settled::Unknown("only the object itself can tell".into()),

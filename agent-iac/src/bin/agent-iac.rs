@@ -1,0 +1,104 @@
+//! The stock binary: the whole command line for a fleet that is written as
+//! text, on the embedded systems.
+//!
+//! It knows a file, an environment and a folder, and nothing else; everything
+//! that it does, a deploy binary of your own can do with other systems.
+
+use std::{
+    ffi::{OsStr, OsString},
+    path::PathBuf,
+    process::ExitCode,
+};
+
+use agent_iac::{
+    cli,
+    config::{self, Types},
+    deployment::Deployment,
+};
+
+const OPTIONS: &str = "\
+The fleet:
+      --fleet <FILE>          The text fleet [default: fleet.toml]
+      --environment <NAME>    The environment that it is for [default: production]
+      --folder <FOLDER>       Where ledger, vault and authority are kept [default: .agent-iac]
+
+`schema` prints the JSON Schema of text fleets, for editors.
+
+";
+
+/// What this program takes for itself, before the command line has the rest.
+struct Options {
+    fleet: PathBuf,
+    environment: String,
+    folder: PathBuf,
+    rest: Vec<OsString>,
+}
+
+fn main() -> ExitCode {
+    let options = match options(std::env::args_os()) {
+        Ok(options) => options,
+        Err(message) => {
+            // 2 is the code of every usage error.
+            return print(&mut std::io::stderr(), &format!("error: {message}\n"), 2);
+        }
+    };
+    let first = options.rest.get(1).map(OsString::as_os_str);
+    if first == Some(OsStr::new("schema")) {
+        return print(&mut std::io::stdout(), &config::json_schema(&Types::builtin()), 0);
+    }
+    let help = [None, Some(OsStr::new("--help")), Some(OsStr::new("-h"))];
+    if help.contains(&first) {
+        print(&mut std::io::stderr(), OPTIONS, 0);
+    }
+    let Options { fleet, environment, folder, rest } = options;
+    cli::main_with(rest, || {
+        let fleet = config::load(&fleet, &Types::builtin())?;
+        Deployment::embedded(fleet, environment, folder)
+    })
+}
+
+fn print(stream: &mut dyn std::io::Write, text: &str, code: u8) -> ExitCode {
+    match stream.write_all(text.as_bytes()).and_then(|()| stream.flush()) {
+        Ok(()) => ExitCode::from(code),
+        // Who stopped reading has nothing to be told.
+        Err(_) => ExitCode::FAILURE,
+    }
+}
+
+/// Takes the options out, wherever they stand before a `--`.
+fn options(args: impl IntoIterator<Item = OsString>) -> Result<Options, String> {
+    let mut options = Options {
+        fleet: "fleet.toml".into(),
+        environment: "production".to_owned(),
+        folder: ".agent-iac".into(),
+        rest: Vec::new(),
+    };
+    let mut args = args.into_iter();
+    while let Some(arg) = args.next() {
+        let text = arg.to_str().unwrap_or_default();
+        if text == "--" {
+            options.rest.push(arg);
+            options.rest.extend(args);
+            break;
+        }
+        let (name, inline) = match text.split_once('=') {
+            Some((name, value)) => (name, Some(OsString::from(value))),
+            None => (text, None),
+        };
+        if !matches!(name, "--fleet" | "--environment" | "--folder") {
+            options.rest.push(arg);
+            continue;
+        }
+        let value = inline.or_else(|| args.next()).filter(|value| !value.is_empty());
+        let value = value.ok_or_else(|| format!("`{name}` needs a value"))?;
+        match name {
+            "--fleet" => options.fleet = value.into(),
+            "--folder" => options.folder = value.into(),
+            _ => {
+                let name = value.into_string();
+                options.environment = name.map_err(|_| "the environment is not text")?;
+            }
+        }
+    }
+    Ok(options)
+}
