@@ -15,7 +15,7 @@ use crate::{
     plan::{Action, Part, Reason, Step},
     provider::{
         Capabilities, DynWrite, Issued, Observation, Operation, Origin, Recovery, Reference,
-        Settled, Tried, WriteRequest, Written,
+        Settled, Tried, UNANSWERED, WriteRequest, Written,
     },
     schema::{Kind, ResourceType},
     secret::Secret,
@@ -437,6 +437,7 @@ async fn ask(
                     answers[at] = Some(Answer::Written(issued));
                     continue;
                 }
+                Err(error) if error.message() == UNANSWERED => too_few(provider),
                 Err(error) => withheld(error, begun[at].secret.as_ref(), provider),
             };
             let lost = matches!(error.kind(), ErrorKind::InDoubt | ErrorKind::Timeout);
