@@ -67,6 +67,16 @@ impl Ended {
         }
     }
 
+    /// Asserts that nothing is called clean, and that the result says each of
+    /// `parts`.
+    #[track_caller]
+    fn assert_shown(&self, parts: &[&str]) {
+        assert_eq!(self.code, 3, "{self:#?}");
+        for part in parts {
+            assert!(self.out.contains(part), "`{part}` is not shown: {self:#?}");
+        }
+    }
+
     fn digest(&self) -> &str {
         let (_, after) = self.out.split_once("--digest ").expect("a plan with steps");
         &after[..8]
@@ -95,6 +105,11 @@ impl Office {
 
     fn plan(&self) -> Ended {
         self.run(&["plan"])
+    }
+
+    /// A plan that says with its exit code whether all is well.
+    fn judge(&self) -> Ended {
+        self.run(&["plan", "--detailed-exitcode"])
     }
 
     fn apply(&self) -> Ended {
@@ -129,10 +144,11 @@ fn an_authority_that_is_locked_for_reading_is_named() {
     let before = office.objects();
     let holder = Connection::open(office.path("authority.db")).unwrap();
     holder.execute_batch("BEGIN EXCLUSIVE").unwrap();
-    office.plan().assert(
-        1,
-        &["`.agent-iac/authority.db` is held by another program", "end the program that holds"],
-    );
+    office.judge().assert_shown(&[
+        "`.agent-iac/authority.db` is held by another program",
+        "end the program that holds",
+    ]);
+    office.run(&["apply"]).assert(5, &["4 changes are blocked"]);
     holder.execute_batch("ROLLBACK").unwrap();
     assert_eq!(office.objects(), before);
     office.plan().assert(0, &[]);
@@ -159,14 +175,20 @@ fn an_authority_that_is_locked_for_writing_fails_the_steps_and_leaves_nothing() 
 }
 
 #[test]
-fn an_authority_that_is_missing_is_not_made_anew_beside_its_ledger() {
+fn what_is_missing_is_not_made_anew_beside_its_ledger() {
     for name in ["authority.db", "vault", "keys"] {
         let office = Office::applied();
         let aside = office.0.path().join("aside");
         fs::rename(office.path(name), &aside).unwrap();
-        office
-            .plan()
-            .assert(1, &[&format!("`.agent-iac/{name}` is missing"), "restore it from a backup"]);
+        if name == "authority.db" {
+            office.judge().assert_shown(&["there is no authority at `.agent-iac/authority.db`"]);
+            office.run(&["apply"]).assert(5, &["there is no authority", "check the path"]);
+            // What the ledger knows can still be read.
+            office.run(&["verify"]).assert(0, &[]);
+        } else {
+            let missing = format!("`.agent-iac/{name}` is missing");
+            office.plan().assert(1, &[&missing, "restore it from a backup"]);
+        }
         assert!(!office.path(name).exists(), "{name} was made anew");
         fs::rename(aside, office.path(name)).unwrap();
         assert!(office.plan().out.contains("No changes."));
@@ -177,10 +199,10 @@ fn an_authority_that_is_missing_is_not_made_anew_beside_its_ledger() {
 fn an_authority_of_a_newer_version_is_named() {
     let office = Office::applied();
     office.sql("authority.db", "PRAGMA user_version = 99");
-    office.plan().assert(
-        1,
-        &["`.agent-iac/authority.db` is an authority of version 99", "use a newer version"],
-    );
+    office.judge().assert_shown(&[
+        "`.agent-iac/authority.db` is an authority of version 99",
+        "use a newer version",
+    ]);
 }
 
 #[test]
@@ -188,18 +210,15 @@ fn an_authority_that_is_damaged_is_named_and_not_written() {
     let office = Office::applied();
     let sound = fs::read(office.path("authority.db")).unwrap();
     overwrite(&office.path("authority.db"), 0, 100);
-    office.plan().assert(1, &["`.agent-iac/authority.db` is not an authority"]);
+    office.judge().assert_shown(&["`.agent-iac/authority.db` is not an authority"]);
 
     fs::write(office.path("authority.db"), &sound).unwrap();
     overwrite(&office.path("authority.db"), 4096, usize::MAX);
     let damaged = fs::read(office.path("authority.db")).unwrap();
-    let plan = office.run(&["plan", "--detailed-exitcode"]);
-    assert_eq!(plan.code, 3, "{plan:#?}");
-    for part in ["`.agent-iac/authority.db` is damaged", "restore it from a backup"] {
-        assert!(plan.out.contains(part), "{plan:#?}");
-    }
+    let parts = ["`.agent-iac/authority.db` is damaged", "restore it from a backup"];
+    office.judge().assert_shown(&parts);
     let apply = office.run(&["apply"]);
-    apply.assert(5, &["`.agent-iac/authority.db` is damaged", "restore it from a backup"]);
+    apply.assert(5, &parts);
     assert!(fs::read(office.path("authority.db")).unwrap() == damaged, "it was written to");
 
     fs::write(office.path("authority.db"), &sound).unwrap();
@@ -440,7 +459,7 @@ fn a_vaulted_key_that_somebody_else_wrote_is_told_and_issued_anew_when_it_is_rem
             fs::remove_file(secrets.join(name)).unwrap();
             fs::write(secrets.join(name), &bytes).unwrap();
         }
-        let plan = office.run(&["plan", "--detailed-exitcode"]);
+        let plan = office.judge();
         assert_eq!(plan.code, 4, "{plan:#?}");
         for part in [
             "triage.key",

@@ -12,10 +12,10 @@ use crate::{
     address::Address,
     error::{Error, ErrorKind, Result},
     ledger::{Claim, Entry, Managed, Query, StepEvent},
-    plan::{Action, Part, Step},
+    plan::{Action, Part, Reason, Step},
     provider::{
         Capabilities, DynWrite, Issued, Observation, Operation, Origin, Recovery, Reference,
-        Settled, Tried, WriteRequest, Written,
+        Settled, Tried, UNANSWERED, WriteRequest, Written,
     },
     schema::{Kind, ResourceType},
     secret::Secret,
@@ -97,7 +97,15 @@ impl Job {
         self.step.part == Part::Remove && self.step.action == Action::ReplaceCreateFirst
     }
 
+    /// Whether it makes anew what was recorded and then not found.
+    fn follows_a_loss(&self) -> bool {
+        self.step.reason == Reason::Gone && self.step.action == Action::Create
+    }
+
     fn reference(&self) -> Option<Reference> {
+        if let Some(lost) = self.recorded.as_ref().filter(|_| self.follows_a_loss()) {
+            return Some(Reference::Id(lost.id.clone()));
+        }
         if let Some(id) = &self.step.id {
             return Some(Reference::Id(id.clone()));
         }
@@ -147,11 +155,11 @@ pub(super) async fn run_batch(run: &Run<'_>, jobs: Vec<Job>) -> Vec<Ended> {
         }
     };
     let capabilities = writer.capabilities();
-    let jobs = if capabilities.checks_seen {
-        jobs
-    } else {
-        recheck(run, &*writer, jobs, &mut ended).await
-    };
+    // A creation says nothing of the object that it takes the place of: read
+    // of the past, that may stand after all and would live on unknown.
+    let (unchecked, mut jobs): (Vec<Job>, Vec<Job>) =
+        jobs.into_iter().partition(|job| !capabilities.checks_seen || job.follows_a_loss());
+    jobs.extend(recheck(run, &*writer, unchecked, &mut ended).await);
     let begun = begin(run, jobs, &mut ended).await;
     let begun = stage_own_secrets(run, &capabilities, begun, &mut ended).await;
     if begun.is_empty() {
@@ -214,6 +222,9 @@ async fn recheck(
     let asked: Vec<(usize, Reference)> =
         jobs.iter().enumerate().filter_map(|(at, job)| Some((at, job.reference()?))).collect();
     let references: Vec<Reference> = asked.iter().map(|(_, reference)| reference.clone()).collect();
+    if references.is_empty() {
+        return jobs;
+    }
     let read = match run.engine.persist(|| writer.read(&references)).await {
         Ok(read) if read.len() == references.len() => read,
         Ok(_) => {
@@ -426,6 +437,7 @@ async fn ask(
                     answers[at] = Some(Answer::Written(issued));
                     continue;
                 }
+                Err(error) if error.message() == UNANSWERED => too_few(provider),
                 Err(error) => withheld(error, begun[at].secret.as_ref(), provider),
             };
             let lost = matches!(error.kind(), ErrorKind::InDoubt | ErrorKind::Timeout);

@@ -20,7 +20,7 @@ use super::{
     batch::{Ended, Job, Left, run_batch},
     credential,
     schedule::Schedule,
-    values::{Values, as_adopted, intended, mark, resolve},
+    values::{Values, as_adopted, decided_access, intended, mark, resolve},
 };
 use jiff::Timestamp;
 use tracing::Instrument as _;
@@ -635,6 +635,7 @@ impl<'r, 'a> Execution<'r, 'a> {
             Some(target) => {
                 let properties = resolve(step, target, ty, &self.values)?;
                 let mut intended = intended(step, target, properties.clone());
+                intended.access = decided_access(target, &properties, ty, &self.values);
                 let kept = self.objects.get(&step.address).filter(|_| {
                     matches!(
                         step.action,

@@ -3,12 +3,13 @@
 use std::collections::BTreeMap;
 
 use crate::{
+    access::Access,
     address::Address,
     error::{Error, ErrorKind, Result},
     ledger::{CredentialRecord, Managed, State},
     plan::{Step, Target},
     provider::{Mark, Object},
-    resource::{Lookup, Reading, Unknown},
+    resource::{Lookup, Node, Reading, Unknown},
     schema::ResourceType,
     value::Value,
 };
@@ -95,6 +96,29 @@ fn missing(step: &Step, name: &str, unknown: &Unknown) -> Error {
         .at(&step.address)
 }
 
+/// The access that a target gives once its properties are resolved: what could
+/// not be told when the plan was made can be told now.
+pub(super) fn decided_access(
+    target: &Target,
+    properties: &BTreeMap<String, Value>,
+    ty: &'static ResourceType,
+    lookup: &dyn Lookup,
+) -> Access {
+    let Some(access) = ty.access.filter(|_| !target.access.undecided.is_empty()) else {
+        return target.access.clone();
+    };
+    let nodes = properties.iter().map(|(name, value)| {
+        let links = ty.field(name).is_some_and(|field| field.ty.link().is_some());
+        // Whoever is ours is named by address, not by id.
+        let ours = target
+            .dependencies
+            .iter()
+            .find(|address| links && lookup.id(address).as_deref() == value.as_text());
+        (name.clone(), ours.map_or_else(|| Node::Known(value.clone()), |a| Node::Link(a.clone())))
+    });
+    access(&nodes.collect())
+}
+
 /// What will be recorded once a step is done, as far as that is known before.
 pub(super) fn intended(
     step: &Step,
@@ -156,7 +180,7 @@ pub(super) fn as_written(
 pub(super) fn as_adopted(step: &Step, object: &Object, ty: &'static ResourceType) -> Managed {
     let target = step.target.clone().unwrap_or(Target {
         properties: BTreeMap::new(),
-        access: crate::access::Access::NONE,
+        access: Access::NONE,
         dependencies: std::collections::BTreeSet::new(),
         protect: false,
         credential: None,

@@ -53,15 +53,17 @@ impl Deployment {
         let [authority, vault, keys, ledger] =
             ["authority.db", "vault", "keys", "ledger.db"].map(|name| folder.join(name));
         // The ledger is made last, so where there is one, the others were there
-        // before. An empty one in the place of a lost one would look as if
-        // everything had been deleted, and the next plan would make it anew.
-        if ledger.exists() {
-            [&authority, &vault, &keys]
-                .into_iter()
-                .try_for_each(|path| still_there(path, &ledger))?;
-        }
-        let (clock, entropy) = (Arc::new(SystemClock), Arc::new(SystemEntropy));
-        let provider = AuthorityProvider::create(authority, clock, entropy)?;
+        // before, and are not made anew: empty ones in the place of lost ones
+        // would look as if everything had been deleted. An authority that is
+        // lost or broken shows itself in what is read of it, and keeps nobody
+        // from the history, or from stopping an agent.
+        let provider = if ledger.exists() {
+            still_there(&vault, &ledger)?;
+            still_there(&keys, &ledger)?;
+            AuthorityProvider::new(authority)
+        } else {
+            AuthorityProvider::create(authority, Arc::new(SystemClock), Arc::new(SystemEntropy))?
+        };
         let vault = AgeVault::init(vault, keys)?;
         let options = Options::new(fleet.name(), &environment);
         let ledger = SqliteLedger::create_or_open(ledger, &options)?;

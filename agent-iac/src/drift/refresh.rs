@@ -73,6 +73,7 @@ pub(crate) async fn refresh(
         objects: BTreeMap::new(),
         deposed: BTreeMap::new(),
         undeclared: Vec::new(),
+        unlisted: BTreeMap::new(),
         targets: BTreeMap::new(),
         capabilities: BTreeMap::new(),
         types: BTreeMap::new(),
@@ -376,20 +377,17 @@ async fn find_undeclared(
                 }
             }
             // What could not be enumerated is not clean: each identity that it
-            // concerns says so.
+            // concerns says so. It was read itself, and can be stopped.
             Err(error) => {
+                let why = format!(
+                    "its objects of type `{}` could not be listed: {}",
+                    ty.name,
+                    error.chain()
+                );
                 for ((of, ..), (address, _)) in &ours.identities {
-                    if *of == provider
-                        && wanted(address.instance())
-                        && let Some(observed) = seen.objects.get_mut(*address)
-                        && matches!(observed.object, Observation::Present(_))
-                    {
-                        let why = format!(
-                            "its objects of type `{}` could not be listed: {}",
-                            ty.name,
-                            error.chain()
-                        );
-                        observed.object = Observation::Unread(why);
+                    if *of == provider && wanted(address.instance()) {
+                        let unlisted = seen.unlisted.entry((*address).clone()).or_default();
+                        unlisted.insert(why.clone());
                     }
                 }
             }

@@ -1,6 +1,6 @@
 //! What was read before planning.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
@@ -26,6 +26,8 @@ pub struct Observations {
     /// What was found on our identities, or in a scope that is watched, and
     /// stands in no record.
     pub undeclared: Vec<Undeclared>,
+    /// Identities of ours on which something could not be enumerated, and why.
+    pub unlisted: BTreeMap<Address, BTreeSet<String>>,
     /// The target's own identity, by provider.
     pub targets: BTreeMap<String, String>,
     /// What each provider can do, by provider and type.

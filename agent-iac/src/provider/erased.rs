@@ -162,15 +162,14 @@ impl<R: Resource, P: Manage<R>> DynWrite for ErasedManage<R, P> {
     }
 }
 
+/// What is said of a write without an answer. The caller knows the provider's
+/// name, and says it instead.
+pub(crate) const UNANSWERED: &str = "the provider answered for fewer writes than it was given";
+
 /// The provider's next answer; one that is missing is its fault, and says
 /// nothing of whether the write was carried out.
 fn next_answer<T>(answers: &mut impl Iterator<Item = Result<T>>) -> Result<T> {
-    answers.next().unwrap_or_else(|| {
-        Err(Error::new(
-            ErrorKind::InDoubt,
-            "the provider answered for fewer writes than it was given",
-        ))
-    })
+    answers.next().unwrap_or_else(|| Err(Error::new(ErrorKind::InDoubt, UNANSWERED)))
 }
 
 fn typed_write<R: Resource>(request: WriteRequest) -> Result<Write<R>> {

@@ -9,6 +9,7 @@ mod erased;
 mod principals;
 mod types;
 
+pub(crate) use erased::UNANSWERED;
 pub use erased::{DynObserve, DynProbe, DynWrite};
 pub use principals::{Observers, Probers, Provider, Writers};
 pub use types::{

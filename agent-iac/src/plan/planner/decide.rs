@@ -470,7 +470,7 @@ impl<'a> Planner<'a> {
         let lacking = |name: &str| real.fields.get(name) == Some(&Reading::Unsupported);
         object.protect != desired.protect
             || object.dependencies != desired.dependencies
-            || object.access != desired.access
+            || object.access != self.access_wanted(desired)
             || object.suspended
             || resolved.iter().any(|(name, value)| {
                 !desired.ignore.contains(name)

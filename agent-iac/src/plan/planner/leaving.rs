@@ -360,6 +360,11 @@ impl<'a> Planner<'a> {
             self.block_protected(address);
             return;
         }
+        // What may stand on it unseen would be left behind, or taken along.
+        if let Some(why) = self.observations.unlisted.get(address).and_then(BTreeSet::first) {
+            self.block(address, why, "make it readable, and plan again");
+            return;
+        }
         let step = steps::removal(address, object, reason, seen, &access);
         self.push(step);
     }

@@ -194,6 +194,24 @@ impl<'a> Planner<'a> {
         access(&readings_as_nodes(ty, &object.fields, &owner))
     }
 
+    /// The access that a desired resource gives, with every value filled in
+    /// that is known by now: an output that a declaration names is known once
+    /// the other resource exists.
+    fn access_wanted(&self, desired: &Desired) -> Access {
+        let ty = desired.resource_type;
+        let Some(access) = ty.access.filter(|_| !desired.access.undecided.is_empty()) else {
+            return desired.access.clone();
+        };
+        let resolved = resolve(desired, self);
+        let nodes = desired.properties.iter().map(|(name, node)| {
+            // Who is named by address, on both sides of a comparison.
+            let links = ty.field(name).is_some_and(|field| field.ty.link().is_some());
+            let value = resolved.get(name).and_then(Option::as_ref).filter(|_| !links);
+            (name.clone(), shown(value, node))
+        });
+        access(&nodes.collect())
+    }
+
     fn block(
         &mut self,
         address: &'a Address,
@@ -230,6 +248,11 @@ impl<'a> Planner<'a> {
     /// Decides about what was found and never declared.
     fn undeclared(&mut self) {
         use crate::provider::Reach;
+        for (address, reasons) in &self.observations.unlisted {
+            if self.is_target(address.instance()) {
+                reasons.iter().for_each(|why| self.note_unread(address, why));
+            }
+        }
         for found in &self.observations.undeclared {
             let reach =
                 self.blueprint.providers().get(&found.provider).copied().unwrap_or_default();

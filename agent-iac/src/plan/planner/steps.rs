@@ -186,7 +186,7 @@ impl Planner<'_> {
             }
             Observation::Absent | Observation::Unread(_) => Access::NONE,
         };
-        let access = before.change_to(&desired.access);
+        let access = before.change_to(&self.access_wanted(desired));
         let risk = match action {
             Action::NoChange | Action::Adopt | Action::Move | Action::Forget | Action::Record => {
                 Risk::None
@@ -231,7 +231,7 @@ impl Planner<'_> {
                     (name.clone(), node)
                 })
                 .collect(),
-            access: desired.access.clone(),
+            access: self.access_wanted(desired),
             dependencies: desired.dependencies.clone(),
             protect: desired.protect,
             credential: desired.credential.as_ref().map(|credential| {
@@ -293,7 +293,7 @@ impl Planner<'_> {
         make.action = action;
         make.part = Part::Make;
         make.changes = changes;
-        make.access = before.change_to(&wanted.desired.access);
+        make.access = before.change_to(&self.access_wanted(wanted.desired));
         make.risk = risk_of(&make.access).max(match object.kind {
             Kind::Identity | Kind::Runtime => Risk::Destroys,
             Kind::Credential | Kind::Permission => Risk::Low,

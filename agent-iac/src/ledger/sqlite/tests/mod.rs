@@ -478,11 +478,16 @@ fn each_failure_of_sqlite_has_a_kind_the_path_and_a_repair() {
         (ffi::SQLITE_PERM, ErrorKind::Denied, ErrorKind::InDoubt),
         (ffi::SQLITE_CANTOPEN, ErrorKind::Io, ErrorKind::InDoubt),
         (ffi::SQLITE_IOERR, ErrorKind::Io, ErrorKind::InDoubt),
+        (ffi::SQLITE_IOERR_SHMSIZE, ErrorKind::Io, ErrorKind::InDoubt),
         (ffi::SQLITE_MISUSE, ErrorKind::Ledger, ErrorKind::InDoubt),
     ] {
         let path = Path::new("folder/ledger.db");
         assert_error(&explain(path, failure(code)), kind, "folder/ledger.db");
         assert_error(&explain_commit(path, failure(code)), committing, "folder/ledger.db");
+    }
+    for code in [ffi::SQLITE_FULL, ffi::SQLITE_IOERR_SHMSIZE] {
+        let error = explain(Path::new("ledger.db"), failure(code));
+        assert_error(&error, ErrorKind::Io, "no space is left");
     }
 }
 

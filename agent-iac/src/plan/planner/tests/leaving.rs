@@ -341,3 +341,23 @@ fn an_agent_that_was_killed_is_stopped_whatever_is_protected_and_does_not_end() 
     "#]],
     );
 }
+
+#[test]
+fn an_identity_is_stopped_though_what_stands_on_it_could_not_be_listed() {
+    let mut rig = Rig::applied(fleet(vec![small("a")]));
+    rig.agent("a").grace = crate::agent::Period::ZERO;
+    rig.agent("a").leaving = Some(left(Cause::Killed, "2027-01-09T12:00:00Z"));
+    let why = "its objects of type `sim.key` could not be listed: 503".to_owned();
+    rig.seen.unlisted.entry(address("a.account")).or_default().insert(why);
+    check(
+        &rig,
+        expect![[r#"
+        0 suspend a.account: its agent was killed; narrows
+        1 delete a.key: its agent was killed; narrows; after [0]
+        2 delete a.grant: its agent was killed; narrows; after [0, 1]
+        blocked a.account: its objects of type `sim.key` could not be listed: 503; make it readable, and plan again
+        unread a.account: its objects of type `sim.key` could not be listed: 503
+        unchanged 0
+    "#]],
+    );
+}

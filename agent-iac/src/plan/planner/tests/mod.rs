@@ -158,6 +158,7 @@ impl Rig {
             objects: BTreeMap::new(),
             deposed: BTreeMap::new(),
             undeclared: Vec::new(),
+            unlisted: BTreeMap::new(),
             targets: BTreeMap::from([("sim".to_owned(), "sim:1".to_owned())]),
             capabilities,
             types: types.iter().map(|ty| (ty.name.to_owned(), *ty)).collect(),
