@@ -1,4 +1,5 @@
 //! Every rule of a fleet: its code, its place and its repair; and the digest.
+#![expect(clippy::needless_raw_string_hashes, reason = "expect-test writes them so")]
 
 use std::collections::BTreeMap;
 
@@ -6,7 +7,7 @@ use expect_test::{Expect, expect};
 use proptest::prelude::*;
 
 use crate::{
-    agent::{AgentTerms, Declared, Source, Terms},
+    agent::{AgentTerms, Declared, Source, Terms, Written},
     fleet::{Fleet, FleetAgent, Rules},
     provider::Reach,
     resource::{Node, Resource},
@@ -33,6 +34,7 @@ fn resource<R: Resource>(line: u32, field: &str, properties: &[(&str, Node)]) ->
         properties: properties.iter().map(|(n, v)| ((*n).to_owned(), v.clone())).collect(),
         terms: Terms::default(),
         source: Source::rust("fleet.rs", line, 5),
+        written: Written::default(),
     }
 }
 
@@ -56,14 +58,15 @@ fn agent(at: &str) -> FleetAgent {
     FleetAgent {
         instance: at.parse().unwrap(),
         terms: AgentTerms {
-            name: "unused",
-            owner: "team:a",
-            purpose: "Tests.",
-            expires: "2027-06-30",
+            name: "unused".into(),
+            owner: "team:a".into(),
+            purpose: "Tests.".into(),
+            expires: "2027-06-30".into(),
             grace: None,
             source: Source::rust("fleet.rs", 1, 1),
         },
         resources: vec![account(at), grant(at), key(at)],
+        written: Written::default(),
     }
 }
 
@@ -116,8 +119,9 @@ fn owner_purpose_and_expiry_are_mandatory() {
     check(
         |fleet| {
             let terms = &mut fleet.agents[0].terms;
-            (terms.owner, terms.purpose, terms.expires) = (" ", "", "2027-02-29");
-            terms.grace = Some("seven days");
+            (terms.owner, terms.purpose) = (" ".into(), "".into());
+            terms.expires = "2027-02-29".into();
+            terms.grace = Some("seven days".into());
         },
         expect![[r#"
             fleet.rs:1:1: error[IAC0010]: a: `2027-02-29` is not a day; write the last day as `2027-06-30`
@@ -130,10 +134,10 @@ fn owner_purpose_and_expiry_are_mandatory() {
 #[test]
 fn a_purpose_may_have_lines_and_nothing_that_cannot_be_shown() {
     let mut good = fleet(vec![agent("a")]);
-    good.agents[0].terms.purpose = "Line one.\n\nLine two.";
+    good.agents[0].terms.purpose = "Line one.\n\nLine two.".into();
     assert!(good.blueprint("test").is_ok());
     check(
-        |fleet| fleet.agents[0].terms.purpose = "Tests.\u{1b}[2J",
+        |fleet| fleet.agents[0].terms.purpose = "Tests.\u{1b}[2J".into(),
         expect![
             "fleet.rs:1:1: error[IAC0010]: a: the purpose holds characters that cannot be shown; use visible characters"
         ],
@@ -426,7 +430,7 @@ fn refactorings_fit_what_is_declared() {
 fn all_mistakes_are_reported_at_once_in_the_order_of_the_file() {
     check(
         |fleet| {
-            fleet.agents[1].terms.owner = "";
+            fleet.agents[1].terms.owner = "".into();
             property(fleet, 0, "note", known(7));
             property(fleet, 1, "to", link("c.account"));
             fleet.agents[0].resources[2].terms.deliver("nowhere");
@@ -486,8 +490,8 @@ fn the_digest_changes_with_the_environment_the_rules_and_the_reach_and_not_with_
         &|fleet| {
             fleet.store("other");
         },
-        &|fleet| fleet.agents[0].terms.owner = "team:b",
-        &|fleet| fleet.agents[0].terms.expires = "2027-07-01",
+        &|fleet| fleet.agents[0].terms.owner = "team:b".into(),
+        &|fleet| fleet.agents[0].terms.expires = "2027-07-01".into(),
         &|fleet| fleet.agents[0].resources[0].terms.protect(true),
         &|fleet| fleet.agents[0].resources[0].terms.because("it has a reason"),
         &|fleet| property(fleet, 0, "note", known("other")),

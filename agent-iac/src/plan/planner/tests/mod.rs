@@ -1,5 +1,6 @@
 //! The planner on small hand-made views of a fleet: what is declared, what is
 //! recorded and what was read, each changed by a test in one respect.
+#![expect(clippy::needless_raw_string_hashes, reason = "expect-test writes them so")]
 
 mod desired;
 mod leaving;
@@ -13,7 +14,7 @@ use jiff::Timestamp;
 use super::{Options, plan};
 use crate::{
     address::{Address, Instance},
-    agent::{AgentTerms, Declared, Source, Terms},
+    agent::{AgentTerms, Declared, Source, Terms, Written},
     blueprint::{Blueprint, Desired},
     diff::Compared,
     fleet::{Fleet, FleetAgent},
@@ -67,6 +68,7 @@ fn resource<R: Resource>(field: &str, properties: &[(&str, Node)]) -> Declared {
         properties: properties.iter().map(|(n, v)| ((*n).to_owned(), v.clone())).collect(),
         terms: Terms::default(),
         source: Source::rust("fleet.rs", 7, 5),
+        written: Written::default(),
     }
 }
 
@@ -75,14 +77,15 @@ fn agent(at: &str, resources: Vec<Declared>) -> FleetAgent {
     FleetAgent {
         instance: instance(at),
         terms: AgentTerms {
-            name: "unused",
-            owner: "team:a",
-            purpose: "Tests.",
-            expires: "2027-06-30",
-            grace: Some("7d"),
+            name: "unused".into(),
+            owner: "team:a".into(),
+            purpose: "Tests.".into(),
+            expires: "2027-06-30".into(),
+            grace: Some("7d".into()),
             source: Source::rust("fleet.rs", 1, 1),
         },
         resources,
+        written: Written::default(),
     }
 }
 
