@@ -4,19 +4,19 @@
 use std::{collections::BTreeMap, sync::Arc};
 
 use super::{
-    Outcome, Progress, credential,
-    executor::{Run, stale},
-    values::{as_written, broken_promise, mark},
+    Outcome, Progress,
+    ask::{Answer, ask},
+    begin::stale,
+    credential,
+    run::Run,
+    values::{as_written, broken_promise},
 };
 use crate::{
     address::Address,
-    error::{Error, ErrorKind, Result},
+    error::{Error, ErrorKind},
     ledger::{Claim, Entry, Managed, Query, StepEvent},
     plan::{Action, Part, Reason, Step},
-    provider::{
-        Capabilities, DynWrite, Issued, Observation, Operation, Origin, Recovery, Reference,
-        Settled, Tried, UNANSWERED, WriteRequest, Written,
-    },
+    provider::{Capabilities, DynWrite, Observation, Operation, Origin, Reference, Tried, Written},
     schema::{Kind, ResourceType},
     secret::Secret,
     value::Value,
@@ -83,7 +83,7 @@ pub(super) struct Begun {
     /// The record's version since the `Begun` entry.
     pub(super) version: u64,
     /// The secret, when the engine makes it.
-    secret: Option<Secret>,
+    pub(super) secret: Option<Secret>,
 }
 
 impl Job {
@@ -119,7 +119,7 @@ impl Job {
         (!key.is_empty()).then_some(Reference::Key(key))
     }
 
-    fn operation(&self) -> Operation<BTreeMap<String, Value>> {
+    pub(super) fn operation(&self) -> Operation<BTreeMap<String, Value>> {
         let id = self.step.id.clone().unwrap_or_default();
         if self.removes() {
             return Operation::Delete { id };
@@ -394,134 +394,6 @@ pub(super) async fn give_up(run: &Run<'_>, begun: &Begun, error: Error) -> Ended
     }
 }
 
-/// What the provider answered to one write.
-pub(super) enum Answer {
-    Written(Issued),
-    Failed(Error),
-    InDoubt(Error),
-}
-
-/// Asks the provider, again where its errors allow that.
-async fn ask(
-    run: &Run<'_>,
-    writer: &dyn DynWrite,
-    capabilities: &Capabilities,
-    provider: &str,
-    begun: &[Begun],
-) -> Vec<Answer> {
-    let mut answers: Vec<Option<Answer>> = begun.iter().map(|_| None).collect();
-    let mut open: Vec<usize> = (0..begun.len()).collect();
-    let mut attempt = 0;
-    while !open.is_empty() {
-        run.engine.pace(provider, open.len()).await;
-        // The begin was appended just before the first attempt.
-        let holds = if attempt == 0 { run.still_holds().await } else { run.renew().await };
-        if let Err(error) = holds {
-            // What was asked before may have been carried out all the same.
-            let error = Arc::new(error);
-            for at in open {
-                answers[at] = Some(Answer::InDoubt(not_asked(&error)));
-            }
-            break;
-        }
-        let batch = open.iter().map(|at| request(run, &begun[*at])).collect();
-        let results = writer.write(batch).await;
-        attempt += 1;
-        let mut again = Vec::new();
-        let mut longest = None;
-        let mut results = results.into_iter();
-        for at in std::mem::take(&mut open) {
-            let result = results.next().unwrap_or_else(|| Err(too_few(provider)));
-            let error = match result {
-                Ok(issued) => {
-                    answers[at] = Some(Answer::Written(issued));
-                    continue;
-                }
-                Err(error) if error.message() == UNANSWERED => too_few(provider),
-                Err(error) => withheld(error, begun[at].secret.as_ref(), provider),
-            };
-            let lost = matches!(error.kind(), ErrorKind::InDoubt | ErrorKind::Timeout);
-            let repeatable =
-                !lost || matches!(capabilities.recovery, Recovery::Registry | Recovery::Tagged);
-            match run.engine.pause(&error, attempt).filter(|_| repeatable) {
-                Some(pause) => {
-                    run.tell(&Progress::StepRetried {
-                        address: begun[at].job.step.address.clone(),
-                        attempt,
-                        pause,
-                        error: error.to_string(),
-                    });
-                    longest = longest.max(Some(pause));
-                    again.push(at);
-                }
-                None if lost => answers[at] = Some(settle(writer, &begun[at].claim, error).await),
-                None => answers[at] = Some(Answer::Failed(error)),
-            }
-        }
-        if let Some(pause) = longest {
-            run.engine.clock.sleep(pause).await;
-        }
-        open = again;
-    }
-    answers.into_iter().flatten().collect()
-}
-
-/// The error, unless it holds the secret: a system may repeat what it was
-/// given, and an error is recorded and shown.
-fn withheld(error: Error, secret: Option<&Secret>, provider: &str) -> Error {
-    // What is shown at its most: the causes, and the help.
-    let text = format!("{error:?}");
-    if !secret.is_some_and(|secret| secret.is_in(&text)) {
-        return error;
-    }
-    Error::new(
-        error.kind(),
-        format!("the error of the provider `{provider}` holds the secret, and is withheld"),
-    )
-    .retry_as(error.retry())
-}
-
-fn not_asked(error: &Error) -> Error {
-    Error::new(error.kind(), "the provider was not asked, because the lease may be lost")
-        .help("the next run settles it")
-        .caused_by(error.chain())
-}
-
-fn too_few(provider: &str) -> Error {
-    Error::new(
-        ErrorKind::InDoubt,
-        format!("the provider `{provider}` answered for fewer writes than it was given"),
-    )
-}
-
-fn request(run: &Run<'_>, begun: &Begun) -> WriteRequest {
-    let job = &begun.job;
-    let credential = (job.ty.kind == Kind::Credential && !job.removes()).then(|| {
-        let credential = job.target.as_ref().and_then(|target| target.credential.as_ref());
-        let secret = begun.secret.as_ref().map(Secret::duplicate);
-        (credential.map_or(1, |credential| credential.generation), secret)
-    });
-    WriteRequest {
-        claim: begun.claim.clone(),
-        mark: mark(&run.engine.fleet, &run.engine.environment, &job.step.address),
-        operation: job.operation(),
-        seen: job.seen.clone(),
-        credential,
-    }
-}
-
-/// Asks what became of a write whose answer was lost for good.
-async fn settle(writer: &dyn DynWrite, claim: &Claim, error: Error) -> Answer {
-    match writer.settle(std::slice::from_ref(claim)).await {
-        Ok(settled) => match settled.into_iter().next() {
-            Some(Settled::Done(written)) => Answer::Written(Issued { written, secret: None }),
-            Some(Settled::NotDone) => Answer::Failed(error),
-            Some(Settled::Unknown(_)) | None => Answer::InDoubt(error),
-        },
-        Err(_) => Answer::InDoubt(error),
-    }
-}
-
 /// Records how each step ended; plain ones together, credentials each on its
 /// way through the secret store.
 async fn conclude(run: &Run<'_>, begun: Vec<Begun>, answers: Vec<Answer>) -> Vec<Ended> {
@@ -626,11 +498,6 @@ fn contract(job: &Job, what: &str) -> Error {
     )
     .at(&job.step.address)
     .help("this is a mistake of the provider; what it answered is recorded as it is")
-}
-
-/// Fails with the error of a provider that answered nothing.
-pub(super) fn first<T>(answers: Vec<Result<T>>, provider: &str) -> Result<T> {
-    answers.into_iter().next().unwrap_or_else(|| Err(too_few(provider)))
 }
 
 #[cfg(test)]

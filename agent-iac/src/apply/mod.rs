@@ -4,17 +4,22 @@
 //! steps, acts on nothing but what they saw, and asks no provider for
 //! anything before a `Begun` entry is durable in the ledger.
 
+mod ask;
 mod batch;
+mod begin;
 mod credential;
+mod end;
 mod engine;
 mod executor;
 mod recovery;
 mod report;
+mod run;
 mod schedule;
 mod values;
 
 pub use report::{LeftReport, Outcome, Progress, Report, RunContext, StepReport, Stop, Watch};
 
+pub(crate) use begin::{Authorised, stale};
 pub(crate) use engine::Engine;
-pub(crate) use executor::{Authorised, run, stale};
+pub(crate) use executor::run;
 pub(crate) use recovery::recover;

@@ -18,7 +18,8 @@ use std::{
 use super::{
     Engine, Outcome, Progress, Report, RunContext, StepReport,
     credential::{self, Ending, Fresh, Stray},
-    executor::{LEASE, Run, pin},
+    end::pin,
+    run::{LEASE, Run},
     values::{as_written, broken_promise},
 };
 use crate::{

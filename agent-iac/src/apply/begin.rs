@@ -1,0 +1,228 @@
+//! Whether a plan may run, and the append that begins its run.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use jiff::Timestamp;
+
+use super::{
+    Engine, RunContext,
+    run::{LEASE, Run},
+    values::as_adopted,
+};
+use crate::{
+    address::Instance,
+    error::{Error, ErrorKind, Result},
+    ledger::{
+        Actor, AgentEvent, Append, Authority, Cause, Entry, FORMAT, LedgerEvent, PlanEvent,
+        RecordEvent, RunEvent, RunId, RunPurpose, State, Take,
+    },
+    plan::{Action, AgentChange, Part, Plan, Step},
+    provider::Object,
+};
+
+/// A plan that somebody, or the fleet itself, answers for.
+pub(crate) struct Authorised<'p> {
+    pub(crate) plan: &'p Plan,
+    pub(crate) authority: Authority,
+    /// Who proposed the plan, where somebody did.
+    pub(crate) proposer: Option<Actor>,
+    pub(crate) purpose: RunPurpose,
+    /// Whether leases are taken from whoever holds them.
+    pub(crate) force: bool,
+}
+
+/// Refuses a plan that no planner makes: it was put together by hand.
+pub(super) fn is_sound(plan: &Plan) -> Result<()> {
+    for (index, step) in plan.steps.iter().enumerate() {
+        let mut addresses = vec![&step.address];
+        if let crate::plan::Reason::Moved { from } = &step.reason {
+            addresses.push(from);
+        }
+        let versioned = addresses.iter().all(|address| plan.versions.contains_key(*address));
+        if !versioned || step.after.iter().any(|before| *before >= index) {
+            return Err(Error::new(
+                ErrorKind::Damaged,
+                "the step rests on no version, or waits for one that comes after it",
+            )
+            .at(&step.address)
+            .help("plan again, and apply the new plan"));
+        }
+    }
+    Ok(())
+}
+
+/// Refuses to go on with an agent that was held or killed since the plan was
+/// made: neither need have moved any record.
+pub(super) fn is_let(
+    plan: &Plan,
+    state: &State,
+    purpose: RunPurpose,
+    now: Timestamp,
+) -> Result<()> {
+    let mut instances: BTreeSet<&Instance> =
+        plan.steps.iter().map(|step| step.address.instance()).collect();
+    instances.extend(plan.agents.iter().map(|agent| &agent.instance));
+    instances.extend(plan.steps.iter().filter_map(|step| match &step.reason {
+        crate::plan::Reason::Moved { from } => Some(from.instance()),
+        _ => None,
+    }));
+    for instance in instances {
+        let Some(agent) = state.agents.get(instance) else { continue };
+        if let Some(hold) = agent.hold.as_ref().filter(|hold| hold.until > now)
+            && purpose != RunPurpose::Kill
+        {
+            let message = format!("`{instance}` is held until {}: {}", hold.until, hold.reason);
+            return Err(stale(message));
+        }
+        let killed = agent.leaving.is_some_and(|leaving| leaving.cause == Cause::Killed);
+        let gives = |step: &Step| {
+            step.address.instance() == instance
+                && step.part != Part::Remove
+                && !matches!(
+                    step.action,
+                    Action::Suspend | Action::Delete | Action::Forget | Action::Move
+                )
+        };
+        let returns = plan.agents.iter().any(|agent| {
+            agent.instance == *instance && matches!(agent.change, AgentChange::Returns)
+        });
+        if killed && (returns || plan.steps.iter().any(gives)) {
+            return Err(stale(format!("`{instance}` was killed since the plan was made")));
+        }
+    }
+    Ok(())
+}
+
+/// Refuses a plan that was made on something else than what is recorded now.
+pub(super) fn fits(plan: &Plan, state: &State) -> Result<()> {
+    let named = !state.ledger.is_empty();
+    if named && (plan.ledger != state.ledger) && !plan.ledger.is_empty() {
+        return Err(stale("the plan was made for another ledger".into()));
+    }
+    let moved: Vec<String> = plan
+        .versions
+        .iter()
+        .filter(|(address, version)| state.version(address) != **version)
+        .map(|(address, version)| {
+            format!("{address} from version {version} to {}", state.version(address))
+        })
+        .collect();
+    if moved.is_empty() {
+        return Ok(());
+    }
+    Err(stale(format!("these records moved since the plan was made: {}", moved.join(", "))))
+}
+
+pub(crate) fn stale(message: String) -> Error {
+    Error::new(ErrorKind::StalePlan, message).help("plan again, and apply the new plan")
+}
+
+/// Takes the leases and records the run, what is said of agents, and whatever
+/// changes records only: all in one append.
+pub(super) async fn begin<'a>(
+    engine: &'a Engine,
+    context: &'a RunContext,
+    authorised: &Authorised<'_>,
+    state: &State,
+) -> Result<Run<'a>> {
+    let plan = authorised.plan;
+    let id = RunId::random(&*engine.entropy);
+    let mut instances: BTreeSet<Instance> =
+        plan.steps.iter().map(|step| step.address.instance().clone()).collect();
+    instances.extend(plan.agents.iter().map(|agent| agent.instance.clone()));
+    instances.extend(plan.versions.keys().map(|address| address.instance().clone()));
+    let instances: Vec<Instance> = instances.into_iter().collect();
+
+    let mut entries = Vec::new();
+    if state.ledger.is_empty() {
+        entries.push(genesis(engine));
+    }
+    if let Authority::Acknowledged { digest, actor } = &authorised.authority {
+        if let Some(proposer) = &authorised.proposer {
+            let proposed = PlanEvent::Proposed { digest: *digest, actor: proposer.clone() };
+            entries.push(Entry::new(proposed));
+        }
+        entries.push(Entry::new(PlanEvent::Acknowledged { digest: *digest, actor: actor.clone() }));
+    }
+    entries.push(Entry::new(RunEvent::Begun {
+        purpose: authorised.purpose,
+        actor: context.actor.clone(),
+        authority: authorised.authority.clone(),
+        instances: instances.clone(),
+        revision: context.revision.clone(),
+        engine: env!("CARGO_PKG_VERSION").to_owned(),
+    }));
+    entries.extend(plan.agents.iter().filter_map(agent_entry));
+    let mut expected = BTreeMap::new();
+    for step in plan.steps.iter().filter(|step| !step.action.writes()) {
+        entries.extend(record_entry(engine, step)?);
+        expected.insert(step.address.clone(), plan.versions[&step.address]);
+        if let crate::plan::Reason::Moved { from } = &step.reason {
+            expected.insert(from.clone(), plan.versions[from]);
+        }
+    }
+    let entries = entries.into_iter().map(|entry| entry.in_run(&id)).collect();
+    let take = Take {
+        run: id.clone(),
+        instances,
+        holder: context.holder.clone(),
+        ttl: LEASE,
+        force: authorised.force,
+    };
+    let appended =
+        engine.ledger.append(Append { expected, entries, fence: None, take: Some(take) }).await?;
+    let fence = appended.fence.ok_or_else(|| {
+        Error::new(ErrorKind::Ledger, "the ledger took no lease that it was asked for")
+    })?;
+    Ok(Run::new(engine, context, id, fence))
+}
+
+pub(super) fn genesis(engine: &Engine) -> Entry {
+    Entry::new(LedgerEvent::Opened {
+        id: RunId::random(&*engine.entropy).as_str().to_owned(),
+        fleet: engine.fleet.clone(),
+        environment: engine.environment.clone(),
+        format: FORMAT,
+    })
+}
+
+fn agent_entry(step: &crate::plan::AgentStep) -> Option<Entry> {
+    let event = match &step.change {
+        AgentChange::Declared { owner, purpose, expires, grace, source } => AgentEvent::Declared {
+            owner: owner.clone(),
+            purpose: purpose.clone(),
+            expires: *expires,
+            grace: *grace,
+            source: source.clone(),
+        },
+        AgentChange::Leaves { cause } => AgentEvent::Suspended { cause: *cause },
+        AgentChange::Returns => AgentEvent::Resumed { actor: None },
+        // Recorded at the end, once nothing is left.
+        AgentChange::Ends { .. } => return None,
+    };
+    Some(Entry::about(&step.instance, event))
+}
+
+fn record_entry(engine: &Engine, step: &Step) -> Result<Option<Entry>> {
+    let event = match step.action {
+        Action::Adopt => {
+            let object = seen_object(step)?;
+            let ty = engine.resource_type(&step.resource_type)?;
+            RecordEvent::Adopted { object: as_adopted(step, object, ty), from: object.mark.clone() }
+        }
+        Action::Move => match &step.reason {
+            crate::plan::Reason::Moved { from } => RecordEvent::Moved { from: from.clone() },
+            _ => return Ok(None),
+        },
+        Action::Forget => RecordEvent::Forgotten,
+        // Needs the record as it is; see `Execution::record_only`.
+        _ => return Ok(None),
+    };
+    Ok(Some(Entry::of(&step.address, event)))
+}
+
+fn seen_object(step: &Step) -> Result<&Object> {
+    step.seen.object().ok_or_else(|| {
+        Error::new(ErrorKind::InvalidInput, "a step adopts what was not seen").at(&step.address)
+    })
+}
