@@ -1,4 +1,5 @@
 //! Every rule of a fleet: its code, its place and its repair; and the digest.
+#![expect(clippy::needless_raw_string_hashes, reason = "expect-test writes them so")]
 
 use std::collections::BTreeMap;
 

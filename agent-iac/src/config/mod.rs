@@ -9,7 +9,6 @@
 //! # A whole fleet
 //!
 //! ```
-//! # #[cfg(feature = "authority")] {
 //! # let text = r##"
 //! fleet = "billing"
 //! stores = ["vault"]                    # secret stores, by name
@@ -56,7 +55,7 @@
 //! overlap = "1h"
 //! deliver = "vault:agents/${tenant}/invoice-reader"
 //!
-//! # What was called otherwise before, so that it is not made anew.
+//! ## What was called otherwise before, so that it is not made anew.
 //! [[moved]]
 //! from = 'reader["eu"].account'
 //! to = 'invoice-reader["eu"].account'
@@ -65,7 +64,6 @@
 //!
 //! let fleet = config::parse(text, "fleet.toml", &Types::builtin())?;
 //! assert_eq!(fleet.blueprint("production")?.agents().count(), 3);
-//! # }
 //! # Ok::<(), agent_iac::diagnostic::Diagnostics>(())
 //! ```
 //!

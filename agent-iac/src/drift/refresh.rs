@@ -159,7 +159,7 @@ fn unread_all(
             .map(|object| object.provider.as_str())
             .or_else(|| Some(blueprint.resources().get(address)?.provider.as_str()));
         if of == Some(provider) {
-            observed.object = Observation::Unread(told(&error));
+            observed.object = Observation::Unread(told(error));
         }
     }
 }

@@ -21,6 +21,16 @@ pub struct SavedPlan {
     plan: Plan,
 }
 
+/// A saved plan as it stands in a file. The seal also covers what the plan's
+/// digest leaves out, as the time of its observations: what somebody edits
+/// there is seen, though it changes no effect.
+#[derive(Serialize, Deserialize)]
+struct Sealed {
+    #[serde(flatten)]
+    saved: SavedPlan,
+    seal: Digest,
+}
+
 impl SavedPlan {
     /// Seals a plan with its digest.
     ///
@@ -63,7 +73,7 @@ impl SavedPlan {
     ///
     /// As [`Plan::digest`].
     pub fn to_bytes(&self) -> Result<Vec<u8>> {
-        let mut bytes = canonical(self)?;
+        let mut bytes = canonical(&Sealed { saved: self.clone(), seal: Digest::of(self)? })?;
         bytes.push(b'\n');
         Ok(bytes)
     }
@@ -100,9 +110,9 @@ impl SavedPlan {
             )
             .help("apply it with the version that made it, or plan again"));
         }
-        let saved: Self = serde_json::from_slice(bytes)
+        let Sealed { saved, seal } = serde_json::from_slice(bytes)
             .map_err(|error| damaged("the saved plan cannot be read").caused_by(error))?;
-        if saved.plan.digest()? != saved.digest {
+        if saved.plan.digest()? != saved.digest || Digest::of(&saved)? != seal {
             return Err(damaged(
                 "the plan was edited after it was saved: its content has another digest",
             ));

@@ -87,19 +87,21 @@ fn sample() -> Plan {
 
 #[test]
 fn the_digest_does_not_cover_source_lines_and_times() {
-    let plain = sample().digest().unwrap();
+    let expected = sample().digest().unwrap();
     let mut plan = sample();
     plan.observed_at = "2027-01-11T12:00:00Z".parse().unwrap();
     plan.steps[0].source = None;
     if let AgentChange::Declared { source, .. } = &mut plan.agents[0].change {
         *source = None;
     }
-    assert_eq!(plan.digest().unwrap(), plain);
+    assert_eq!(plan.digest().unwrap(), expected);
 }
+
+type Change = fn(&mut Plan);
 
 #[test]
 fn the_digest_covers_everything_else() {
-    let changes: &[(&str, fn(&mut Plan))] = &[
+    let changes: &[(&str, Change)] = &[
         ("format", |plan| plan.format += 1),
         ("fleet", |plan| plan.fleet.push('x')),
         ("environment", |plan| plan.environment.push('x')),

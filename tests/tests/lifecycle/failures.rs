@@ -65,7 +65,7 @@ fn a_write_that_timed_out_and_took_effect_is_adopted_and_not_doubled() {
             let stage = Stage::with(options);
             let deployment = stage.deploy(readers(&["eu"]));
             let saved = SavedPlan::new(stage.plan(&deployment)).unwrap();
-            stage.world.fault_on(&format!("{what}"), Fault::Timeout);
+            stage.world.fault_on(what, Fault::Timeout);
             let context = operator().acknowledging(saved.digest());
             stage.run(deployment.apply(&saved, &context)).unwrap();
             stage.world.heal();
@@ -160,7 +160,7 @@ struct Odd {
 }
 
 impl Odd {
-    fn new(stage: &Stage, answers: &[Answer]) -> Arc<Handle> {
+    fn answering(stage: &Stage, answers: &[Answer]) -> Arc<Handle> {
         Arc::new(Handle(Arc::new(Self {
             answers: Mutex::new(answers.iter().cloned().collect()),
             objects: Mutex::default(),
@@ -330,7 +330,8 @@ fn error_of(report: &Report, at: &str) -> String {
 #[test]
 fn a_throttled_call_is_repeated_after_the_time_that_the_system_asks_for() {
     let stage = Stage::new();
-    let odd = Odd::new(&stage, &[Answer::Throttled(Duration::from_secs(30)), Answer::Properly]);
+    let odd =
+        Odd::answering(&stage, &[Answer::Throttled(Duration::from_secs(30)), Answer::Properly]);
     let deployment = guests(&stage, &odd, &["a"]);
     let report = stage.try_apply(&deployment);
     assert!(report.is_complete(), "{}", shown(&report));
@@ -342,7 +343,7 @@ fn a_throttled_call_is_repeated_after_the_time_that_the_system_asks_for() {
 #[test]
 fn a_system_that_is_down_is_asked_less_and_less_often_and_then_given_up() {
     let stage = Stage::new();
-    let odd = Odd::new(&stage, &vec![Answer::Down; 20]);
+    let odd = Odd::answering(&stage, &vec![Answer::Down; 20]);
     let report = stage.try_apply(&guests(&stage, &odd, &["a"]));
     assert!(error_of(&report, r#"guest["a"].account"#).contains("it is down"));
     let calls = odd.0.calls.lock().unwrap();
@@ -355,7 +356,7 @@ fn a_system_that_is_down_is_asked_less_and_less_often_and_then_given_up() {
 #[test]
 fn what_was_denied_is_not_asked_again() {
     let stage = Stage::new();
-    let odd = Odd::new(&stage, &[Answer::Denied]);
+    let odd = Odd::answering(&stage, &[Answer::Denied]);
     let report = stage.try_apply(&guests(&stage, &odd, &["a"]));
     assert!(error_of(&report, r#"guest["a"].account"#).starts_with("Denied: "));
     assert_eq!(odd.0.calls.lock().unwrap().len(), 1);
@@ -373,7 +374,7 @@ fn a_provider_that_breaks_its_contract_is_blamed_by_name() {
         (Answer::Nothing, "the provider `odd` answered no object"),
     ] {
         let stage = Stage::new();
-        let odd = Odd::new(&stage, &[answer.clone()]);
+        let odd = Odd::answering(&stage, std::slice::from_ref(&answer));
         let report = stage.try_apply(&guests(&stage, &odd, &["a"]));
         let error = error_of(&report, r#"guest["a"].account"#);
         assert!(error.starts_with("ProviderContract: "), "{answer:?}: {error}");
@@ -384,7 +385,7 @@ fn a_provider_that_breaks_its_contract_is_blamed_by_name() {
 #[test]
 fn a_provider_that_answers_for_too_few_writes_is_blamed_and_the_doubt_is_kept() {
     let stage = Stage::new();
-    let odd = Odd::new(&stage, &vec![Answer::TooFew; 20]);
+    let odd = Odd::answering(&stage, &vec![Answer::TooFew; 20]);
     let report = stage.try_apply(&guests(&stage, &odd, &["a", "b"]));
     assert!(outcome(&report, r#"guest["a"].account"#).is_done(), "{}", shown(&report));
     let error = error_of(&report, r#"guest["b"].account"#);
@@ -394,7 +395,7 @@ fn a_provider_that_answers_for_too_few_writes_is_blamed_and_the_doubt_is_kept() 
 #[test]
 fn a_provider_that_answers_for_too_few_reads_is_blamed_and_nothing_is_written() {
     let stage = Stage::new();
-    let odd = Arc::into_inner(Odd::new(&stage, &[])).unwrap();
+    let odd = Arc::into_inner(Odd::answering(&stage, &[])).unwrap();
     let odd = Arc::into_inner(odd.0).unwrap();
     let odd = Arc::new(Handle(Arc::new(Odd { reads_fewer: true, ..odd })));
     let deployment = guests(&stage, &odd, &["a", "b"]);
@@ -410,7 +411,7 @@ fn a_provider_that_answers_for_too_few_reads_is_blamed_and_nothing_is_written() 
 #[test]
 fn no_more_calls_are_under_way_than_a_system_takes() {
     let stage = Stage::new();
-    let odd = Arc::into_inner(Odd::new(&stage, &[])).unwrap();
+    let odd = Arc::into_inner(Odd::answering(&stage, &[])).unwrap();
     let odd = Arc::into_inner(odd.0).unwrap();
     let odd = Arc::new(Handle(Arc::new(Odd { concurrent: 3, ..odd })));
     let names = ["a", "b", "c", "d", "e", "f", "g", "h"];

@@ -158,12 +158,12 @@ fn a_kill_needs_no_valid_fleet_and_outlasts_the_code() {
     assert!(broken.blueprint().is_err());
     let report = stage.run(broken.kill(&instance(EU), "it leaks", &operator())).unwrap();
     assert!(report.is_complete(), "{}", shown(&report));
-    let state = |name: &str| {
+    let suspended = |name: &str| {
         let id = stage.account(name);
         let accounts = stage.sim().objects("sim.account");
         accounts.iter().find(|account| account.id == id).unwrap().suspended
     };
-    assert!(state("reader-eu") && !state("reader-us"));
+    assert!(suspended("reader-eu") && !suspended("reader-us"));
     assert_eq!(stage.sim().objects("sim.key").len(), 1);
     // Though it is declared, no plan brings it back, also after its grace.
     let plan = stage.plan(&deployment);
@@ -243,9 +243,10 @@ fn an_agent_expires_after_its_last_day_and_comes_back_when_it_is_extended() {
     let now = || stage.plan(&deployment).observed_at;
     let end: jiff::Timestamp = "2027-07-01T00:00:00Z".parse().unwrap();
     let left = end.duration_since(now()).unsigned_abs();
-    stage.world.advance(left - Duration::from_secs(60));
+    let minute = Duration::from_mins(1);
+    stage.world.advance(left.saturating_sub(minute));
     stage.assert_clean(&deployment);
-    stage.world.advance(Duration::from_secs(60));
+    stage.world.advance(minute);
     let report = stage.apply(&deployment);
     assert_eq!(report.left[0].cause, Cause::Expired);
     assert!(stage.sim().existing().is_empty());

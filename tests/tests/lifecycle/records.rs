@@ -73,9 +73,9 @@ fn a_moved_resource_keeps_its_object_and_its_history() {
     stage.apply(&deployment);
     stage.apply(&deployment);
     stage.assert_clean(&deployment);
-    let state = stage.state();
-    assert_eq!(state.object(&address(&format!("{EU}.identity"))).unwrap().id, id);
-    assert!(state.object(&address(&format!("{EU}.account"))).is_none());
+    let recorded = stage.state();
+    assert_eq!(recorded.object(&address(&format!("{EU}.identity"))).unwrap().id, id);
+    assert!(recorded.object(&address(&format!("{EU}.account"))).is_none());
     assert!(stage.secret("readers/eu/key").unwrap().equals(&secret));
     let changed: Vec<_> =
         stage.sim().effects()[effects..].iter().map(|e| (e.operation, e.resource_type)).collect();
@@ -143,8 +143,8 @@ fn generations_only_ever_grow() {
     let deployment = stage.applied(readers(&["eu"]));
     let at = address(&format!("{EU}.key"));
     let generation = |stage: &Stage| {
-        let state = stage.state();
-        let record = &state.records[&at];
+        let recorded = stage.state();
+        let record = &recorded.records[&at];
         (
             record.object.as_ref().unwrap().credential.as_ref().unwrap().generation,
             record.generations,

@@ -112,7 +112,7 @@ fn a_lease_that_another_run_holds_names_it_and_holds_no_other_agent_up() {
             run: RunId::random(&*stage.world.entropy()),
             instances: vec![instance(EU)],
             holder: "ci-7 process 4211".into(),
-            ttl: Duration::from_secs(60),
+            ttl: Duration::from_mins(1),
             force: false,
         }),
         ..Append::default()

@@ -250,7 +250,9 @@ impl<'a> Planner<'a> {
         use crate::provider::Reach;
         for (address, reasons) in &self.observations.unlisted {
             if self.is_target(address.instance()) {
-                reasons.iter().for_each(|why| self.note_unread(address, why));
+                for why in reasons {
+                    self.note_unread(address, why);
+                }
             }
         }
         for found in &self.observations.undeclared {
