@@ -65,7 +65,8 @@
 //! # Features
 //!
 //! With the default, `derive`, agents can be declared, validated and planned
-//! for: no database, no C. `sqlite` brings the ledger in a file with the
+//! for: no database, no C. `config` reads fleets that are written as text. `sqlite`
+//! brings the ledger in a file with the
 //! system's library, and `sqlite-bundled` compiles one in; `age` brings the
 //! secret store of encrypted files; `authority` an identity system for those
 //! who have none; `embedded` is these three. `cli` brings a command line for

@@ -15,8 +15,9 @@ const TARGET: &str = "x86_64-unknown-linux-gnu";
 /// The features with what they may bring, beside our own two crates. A bound
 /// leaves room for a few crates, so that an update passes and a second parser
 /// or runtime does not.
-const BOUNDS: [(&str, usize); 8] = [
+const BOUNDS: [(&str, usize); 9] = [
     ("derive", 35),
+    ("config", 40),
     ("sqlite", 45),
     ("sqlite-bundled", 50),
     ("authority", 50),
@@ -200,8 +201,12 @@ fn the_library_touches_nothing_that_is_global_to_the_process() {
     ];
     let (mut wrong, mut seen) = (Vec::new(), 0);
     for (path, text) in files("agent-iac/src").into_iter().chain(files("agent-iac-macros/src")) {
-        // The command line is a program's; tests are programs too.
-        let is_program = path.contains("/cli/") || path.contains("/tests");
+        // The command line is a program's, and tests are programs too. What
+        // checks a fleet in a build script is there to print.
+        let is_program = path.contains("/cli/")
+            || path.contains("/bin/")
+            || path.contains("/tests")
+            || path == "agent-iac/src/build.rs";
         if is_program || Path::new(&path).extension() != Some("rs".as_ref()) {
             continue;
         }
