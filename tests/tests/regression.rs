@@ -186,12 +186,12 @@ fn a_run_whose_lease_was_taken_asks_the_provider_for_nothing_more() {
     let responder = office.with(readers(&["a"]));
     let hold = async {
         clock.sleep(Duration::from_millis(120)).await;
-        let until = clock.now() + Duration::from_secs(3600);
+        let until = clock.now() + Duration::from_hours(1);
         let actor = operator().actor;
         responder.hold(&reader("a"), "an incident", until, &actor).await
     };
-    let (applied, held) = office.world.run(both(apply(&deployment), hold)).finished();
-    held.expect("the agent can be held");
+    let (applied, kept) = office.world.run(both(apply(&deployment), hold)).finished();
+    kept.expect("the agent can be held");
     let (_, report) = applied.expect("the run began");
     assert_eq!(report.summary.done, 0, "{report:?}");
     assert_eq!(sim.objects("sim.account"), []);
@@ -354,7 +354,7 @@ fn a_plan_from_before_a_hold_is_refused_and_a_kill_is_not() {
     office.run(converge(&office.with(readers(&["a"]))));
     let deployment = office.with(called(Reach::Declared, &["a"], "reader", &["read", "list"]));
     let saved = SavedPlan::new(office.run(deployment.plan(&PlanRequest::default()))).unwrap();
-    let until = office.world.clock().now() + Duration::from_secs(3600);
+    let until = office.world.clock().now() + Duration::from_hours(1);
     office.run(deployment.hold(&reader("a"), "an incident", until, &operator().actor));
     let context = operator().acknowledging(saved.digest());
     let refused = office.world.run(deployment.apply(&saved, &context)).finished();

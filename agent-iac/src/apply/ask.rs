@@ -143,3 +143,25 @@ async fn settle(writer: &dyn DynWrite, claim: &Claim, error: Error) -> Answer {
 pub(super) fn first<T>(answers: Vec<Result<T>>, provider: &str) -> Result<T> {
     answers.into_iter().next().unwrap_or_else(|| Err(too_few(provider)))
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::error::Retry;
+
+    #[test]
+    fn an_error_that_repeats_the_secret_is_withheld_and_keeps_its_kind() {
+        let secret = Secret::from_text("hunter2".into());
+        for error in [
+            Error::new(ErrorKind::Refused, "no password `hunter2`"),
+            Error::new(ErrorKind::Refused, "no").help("choose another than hunter2"),
+            Error::new(ErrorKind::Refused, "no").caused_by("PASSWORD 'hunter2'"),
+        ] {
+            let error = withheld(error.retry_as(Retry::Backoff), Some(&secret), "sim");
+            assert!(!format!("{error:?}").contains("hunter2"), "{error:?}");
+            assert_eq!((error.kind(), error.retry()), (ErrorKind::Refused, Retry::Backoff));
+        }
+        let plain = withheld(Error::new(ErrorKind::Refused, "too short"), Some(&secret), "sim");
+        assert_eq!(plain.message(), "too short");
+    }
+}
