@@ -213,9 +213,10 @@ fn planned(deployment: &Deployment) -> Result<SavedPlan, Box<dyn Error>> {
 fn apply(deployment: &Deployment, plan: &SavedPlan) -> Result<(), Box<dyn Error>> {
     let context = RunContext::new(Actor::asserted("bench", "bench")).acknowledging(plan.digest());
     let report = block_on(deployment.apply(plan, &context))?;
-    match report.is_complete() {
-        true => Ok(()),
-        false => Err(format!("not everything was done: {:?}", report.summary).into()),
+    if report.is_complete() {
+        Ok(())
+    } else {
+        Err(format!("not everything was done: {:?}", report.summary).into())
     }
 }
 

@@ -2,6 +2,11 @@
 //! objects that only their natural key finds again, writes that land after
 //! their sender is dead, slow ways, and revoked secrets that are accepted
 //! for a while.
+#![expect(
+    clippy::disallowed_methods,
+    reason = "the seed and the depth are told by the environment"
+)]
+#![expect(clippy::print_stdout, reason = "the counts of a sweep are its result")]
 
 use std::{sync::Arc, time::Duration};
 
@@ -139,7 +144,7 @@ fn registry_late() -> SimOptions {
 }
 
 fn lingering() -> SimOptions {
-    natural_late().propagation(Duration::from_secs(60))
+    natural_late().propagation(Duration::from_mins(1))
 }
 
 fn seeds() -> Vec<u64> {

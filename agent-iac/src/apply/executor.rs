@@ -6,7 +6,6 @@ use std::{
 };
 
 use futures_util::{FutureExt as _, StreamExt as _, future::BoxFuture, stream::FuturesUnordered};
-use tracing::Instrument as _;
 
 use super::{
     Engine, Outcome, Progress, Report, RunContext, StepReport,
@@ -16,6 +15,7 @@ use super::{
     end::{end, leave},
     run::Run,
     schedule::Schedule,
+    trace,
     values::{Values, as_adopted, decided_access, intended, resolve},
 };
 use crate::{
@@ -59,8 +59,7 @@ pub(crate) async fn run(
     if let Some(because) = &refused {
         execution.start_nothing(because);
     }
-    let span = tracing::info_span!("agent_iac.run", run = %run.id, purpose = ?authorised.purpose);
-    execution.go().instrument(span).await;
+    trace::in_run(&run.id, authorised.purpose, execution.go()).await;
     let mut report = execution.report;
     report.run = Some(run.id.clone());
     report.left = leave(&run, plan).await;
@@ -193,8 +192,8 @@ impl<'r, 'a> Execution<'r, 'a> {
         let future = async move {
             if !jobs.is_empty() {
                 let (ty, steps) = (jobs[0].ty.name, jobs.len());
-                let span = tracing::debug_span!("agent_iac.batch", provider, ty, steps);
-                ended.extend(run_batch(run, jobs).instrument(span).await);
+                let batch = run_batch(run, jobs);
+                ended.extend(trace::in_batch(&provider, ty, steps, batch).await);
             }
             (provider, ended)
         };

@@ -15,6 +15,7 @@ mod recovery;
 mod report;
 mod run;
 mod schedule;
+mod trace;
 mod values;
 
 pub use report::{LeftReport, Outcome, Progress, Report, RunContext, StepReport, Stop, Watch};

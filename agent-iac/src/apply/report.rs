@@ -152,43 +152,6 @@ pub enum Progress {
     },
 }
 
-impl Progress {
-    /// The same as a `tracing` event, for programs that collect those. It holds
-    /// addresses and reasons, and no value of any property.
-    pub(super) fn trace(&self) {
-        match self {
-            Self::RunBegun { run, steps } => tracing::info!(%run, steps, "run begun"),
-            Self::Settling { address, wait } => {
-                tracing::info!(%address, ?wait, "waiting for work of a dead run to land");
-            }
-            Self::StepBegun { address, action } => tracing::debug!(%address, %action, "step begun"),
-            Self::StepRetried { address, attempt, pause, error } => {
-                tracing::warn!(%address, attempt, ?pause, error, "step tried again");
-            }
-            Self::Credential { address, phase } => tracing::debug!(%address, phase, "credential"),
-            Self::StepEnded { step } => {
-                let (address, action) = (&step.address, step.action);
-                match &step.outcome {
-                    Outcome::Done => tracing::info!(%address, %action, "step done"),
-                    Outcome::Unproved(why) => {
-                        tracing::warn!(%address, %action, why, "step done, not proved");
-                    }
-                    Outcome::Skipped { because } => {
-                        tracing::warn!(%address, %action, because, "step skipped");
-                    }
-                    Outcome::Failed(error) => {
-                        tracing::error!(%address, %action, %error, "step failed");
-                    }
-                    Outcome::InDoubt(error) => {
-                        tracing::error!(%address, %action, %error, "step in doubt");
-                    }
-                }
-            }
-            Self::RunEnded { summary } => tracing::info!(?summary, "run ended"),
-        }
-    }
-}
-
 /// How a step ended.
 #[derive(Clone, Debug)]
 pub enum Outcome {

@@ -12,7 +12,7 @@ use std::{
 use futures_util::future::{Either, select};
 use jiff::Timestamp;
 
-use super::{Engine, Progress, RunContext, values::mark};
+use super::{Engine, Progress, RunContext, trace, values::mark};
 use crate::{
     address::Address,
     clock::Clock,
@@ -57,7 +57,7 @@ impl<'a> Run<'a> {
     }
 
     pub(super) fn tell(&self, progress: &Progress) {
-        progress.trace();
+        trace::tell(progress);
         (self.context.watch)(progress);
     }
 

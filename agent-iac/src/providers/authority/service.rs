@@ -242,10 +242,12 @@ impl Authority {
                     )
                     .map_err(|error| super::file::failed(&path, error))
             });
-            if let Err(error) = kept {
-                // Letting the caller in does not depend on it.
-                tracing::debug!(key, error = %error, "the use of an API key was not kept");
+            // Letting the caller in does not depend on it.
+            #[cfg(feature = "tracing")]
+            if let Err(error) = &kept {
+                tracing::debug!(key, %error, "the use of an API key was not kept");
             }
+            drop(kept);
         });
     }
 }

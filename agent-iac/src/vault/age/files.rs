@@ -285,16 +285,9 @@ fn check_owner(owner: u32, owner_of_folder: u32) -> io::Result<()> {
 }
 
 #[cfg_attr(not(unix), expect(dead_code, reason = "there are no owners here"))]
-#[derive(Debug)]
+#[derive(Debug, thiserror::Error)]
+#[error("it belongs to another user than its folder")]
 struct OtherOwner;
-
-impl fmt::Display for OtherOwner {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("it belongs to another user than its folder")
-    }
-}
-
-impl std::error::Error for OtherOwner {}
 
 /// The error of a file operation, with what a person can do about it.
 pub(super) fn failed(verb: &str, path: &Path, error: io::Error) -> Error {
