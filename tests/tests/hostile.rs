@@ -31,9 +31,11 @@ struct Reader {
     #[input]
     note: String,
     #[input]
+    home: String,
+    #[input]
     actions: Vec<String>,
 
-    #[identity(name = format!("reader-{tenant}"), note = note, on_drift = OnDrift::RevertWidening)]
+    #[identity(name = format!("reader-{tenant}"), home = home, note = note, on_drift = OnDrift::RevertWidening)]
     account: sim::Account,
 
     #[permission(
@@ -65,6 +67,7 @@ fn of(tenants: &[&str], note: &str, actions: &[&str]) -> Fleet {
         fleet.add(ReaderInputs {
             tenant: (*tenant).into(),
             note: note.into(),
+            home: "here".into(),
             actions: actions.iter().map(|action| (*action).to_owned()).collect(),
         });
     }
@@ -81,6 +84,20 @@ fn two() -> Fleet {
 
 fn two_changed() -> Fleet {
     of(&["a", "b"], "second", &["read", "list"])
+}
+
+/// Everything of these agents is made anew: their accounts cannot move.
+fn two_elsewhere() -> Fleet {
+    let mut fleet = none();
+    for tenant in ["a", "b"] {
+        fleet.add(ReaderInputs {
+            tenant: tenant.into(),
+            note: "first".into(),
+            home: "elsewhere".into(),
+            actions: vec!["read".into()],
+        });
+    }
+    fleet
 }
 
 /// A move from one fleet to another on a system of certain habits.
@@ -220,6 +237,22 @@ fn leaving_where_the_claim_stands_on_the_object() {
     survives(
         "tagged, leave",
         &Change { habits: tagged_late, slow: SLOW, before: two_changed, after: none },
+    );
+}
+
+#[test]
+fn replacing_with_natural_keys_and_late_writes() {
+    survives(
+        "replace",
+        &Change { habits: natural_late, slow: SLOW, before: two, after: two_elsewhere },
+    );
+}
+
+#[test]
+fn replacing_where_the_claim_stands_on_the_object() {
+    survives(
+        "tagged, replace",
+        &Change { habits: tagged_late, slow: SLOW, before: two, after: two_elsewhere },
     );
 }
 

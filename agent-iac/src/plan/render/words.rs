@@ -82,7 +82,7 @@ pub(super) fn agent(change: &AgentChange, ascii: bool) -> (&'static str, String,
             (either("▶", "|>"), "may act again".into(), Style::Add, Risk::Widens)
         }
         AgentChange::Ends { cause } => {
-            ("-", format!("has left: it was {cause}"), Style::Remove, Risk::Narrows)
+            ("-", format!("ends with this plan: it was {cause}"), Style::Remove, Risk::Narrows)
         }
     }
 }
