@@ -1,7 +1,7 @@
 //! A run that was begun: its names, its leases and its systems.
 
 use std::{
-    collections::BTreeMap,
+    collections::{BTreeMap, BTreeSet},
     sync::{
         Mutex, MutexGuard, PoisonError,
         atomic::{AtomicUsize, Ordering},
@@ -14,7 +14,7 @@ use jiff::Timestamp;
 
 use super::{Engine, Progress, RunContext, trace, values::mark};
 use crate::{
-    address::Address,
+    address::{Address, Instance},
     clock::Clock,
     error::{ErrorKind, Result},
     ledger::{Append, Claim, Entry, Fence, RunId},
@@ -69,10 +69,11 @@ impl<'a> Run<'a> {
         entries: Vec<Entry>,
     ) -> Result<u64> {
         let entries: Vec<Entry> = entries.into_iter().map(|e| e.in_run(&self.id)).collect();
+        let fence = self.fence_of(&entries);
         let append = || Append {
             expected: expected.clone(),
             entries: entries.clone(),
-            fence: Some(self.fence.clone()),
+            fence: Some(fence.clone()),
             take: None,
         };
         let mut attempt = 0;
@@ -80,7 +81,10 @@ impl<'a> Run<'a> {
             let since = self.engine.clock.now();
             let error = match self.engine.ledger.append(append()).await {
                 Ok(appended) => {
-                    self.keeps.checked(since);
+                    // A part of the fence that holds says nothing of the rest.
+                    if fence.instances.len() == self.fence.instances.len() {
+                        self.keeps.checked(since);
+                    }
                     return Ok(appended.head.sequence);
                 }
                 Err(error) => error,
@@ -98,6 +102,22 @@ impl<'a> Run<'a> {
                 None => return Err(error),
             }
         }
+    }
+
+    /// The part of the fence that some entries are about, so that an append
+    /// does not cost as much as the run has agents; all of it when they are
+    /// about no single one.
+    fn fence_of(&self, entries: &[Entry]) -> Fence {
+        let about: BTreeSet<&Instance> = entries
+            .iter()
+            .filter_map(|entry| {
+                entry.address.as_ref().map(Address::instance).or(entry.instance.as_ref())
+            })
+            .collect();
+        if about.is_empty() {
+            return self.fence.clone();
+        }
+        Fence { instances: about.into_iter().cloned().collect(), ..self.fence.clone() }
     }
 
     /// Whether an append whose answer was lost was carried out, and as which

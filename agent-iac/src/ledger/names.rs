@@ -56,8 +56,9 @@ pub struct Fence {
     /// Grows with every take, so that a late writer is told from the present
     /// holder.
     pub token: u64,
-    /// The agents. Every append of a run carries its fence, so a copy must not
-    /// cost as much as the run has agents.
+    /// The agents. An append carries the part of its run's fence that it is
+    /// about, or a copy of all of it, which must not cost as much as the run has
+    /// agents.
     pub instances: Arc<[Instance]>,
 }
 
