@@ -581,10 +581,19 @@ fn no_secret_of_the_command_line_is_shown_by_any_command() {
     assert_eq!(search(&life.canaries, &life.seen), BTreeSet::new());
 
     // The search looks at what commands say: one that is given a key says it.
+    // A short command may have ended before its arguments are looked at, so it
+    // is given the key a few times.
     let mut betrayed = Life { canaries: life.canaries, seen: Vec::new() };
-    deploy(&mut betrayed, &format!("show {key}"));
-    let found = search(&betrayed.canaries, &betrayed.seen);
+    let mut found = BTreeSet::new();
+    for _ in 0..100 {
+        deploy(&mut betrayed, &format!("show {key}"));
+        found = search(&betrayed.canaries, &betrayed.seen);
+        if found.iter().any(|found| found.contains("cmdline")) {
+            break;
+        }
+    }
     assert!(found.iter().any(|found| found.contains("cmdline")), "{found:?}");
+    assert!(found.iter().any(|found| found.contains("standard error")), "{found:?}");
 }
 
 // The search itself.
