@@ -192,6 +192,26 @@ impl Blueprint {
         &self.rules
     }
 
+    /// Some agents with all that they need, by whatever way.
+    pub(crate) fn with_needs<'a>(
+        &'a self,
+        wanted: &'a BTreeSet<Instance>,
+    ) -> BTreeSet<&'a Instance> {
+        let mut needs: BTreeMap<&Instance, BTreeSet<&Instance>> = BTreeMap::new();
+        for (address, desired) in &self.resources {
+            let of = needs.entry(address.instance()).or_default();
+            of.extend(desired.dependencies.iter().map(Address::instance));
+        }
+        let mut closure = BTreeSet::new();
+        let mut open: Vec<&Instance> = wanted.iter().collect();
+        while let Some(next) = open.pop() {
+            if closure.insert(next) {
+                open.extend(needs.get(next).into_iter().flatten());
+            }
+        }
+        closure
+    }
+
     /// The digest of the canonical bytes.
     ///
     /// # Panics

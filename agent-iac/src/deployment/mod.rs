@@ -164,7 +164,7 @@ impl Deployment {
     async fn plan_on(&self, blueprint: &Blueprint, state: &State, request: &PlanRequest) -> Plan {
         let targets = &request.targets;
         let wanted = |instance: &Instance| targets.is_empty() || targets.contains(instance);
-        let closure = with_needs(blueprint, targets);
+        let closure = blueprint.with_needs(targets);
         let wanted_or_needed = |instance: &Instance| wanted(instance) || closure.contains(instance);
         let observations = self.refresh(blueprint, state, &wanted_or_needed).await;
         let mut options = Options::new(self.clock.now());
@@ -393,23 +393,6 @@ impl Deployment {
         }
         Ok(())
     }
-}
-
-/// The agents that the targets need.
-fn with_needs(blueprint: &Blueprint, targets: &BTreeSet<Instance>) -> BTreeSet<Instance> {
-    let mut needs: BTreeMap<&Instance, BTreeSet<&Instance>> = BTreeMap::new();
-    for (address, desired) in blueprint.resources() {
-        let of = needs.entry(address.instance()).or_default();
-        of.extend(desired.dependencies.iter().map(crate::address::Address::instance));
-    }
-    let mut closure = BTreeSet::new();
-    let mut open: Vec<&Instance> = targets.iter().collect();
-    while let Some(next) = open.pop() {
-        if closure.insert(next.clone()) {
-            open.extend(needs.get(next).into_iter().flatten());
-        }
-    }
-    closure
 }
 
 impl fmt::Debug for Deployment {

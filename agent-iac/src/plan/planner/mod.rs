@@ -319,22 +319,7 @@ fn targets<'a>(
     blueprint: &'a Blueprint,
     wanted: &'a BTreeSet<Instance>,
 ) -> Option<BTreeSet<&'a Instance>> {
-    if wanted.is_empty() {
-        return None;
-    }
-    let mut needs: BTreeMap<&Instance, BTreeSet<&Instance>> = BTreeMap::new();
-    for (address, desired) in blueprint.resources() {
-        let of = needs.entry(address.instance()).or_default();
-        of.extend(desired.dependencies.iter().map(Address::instance));
-    }
-    let mut targets: BTreeSet<&Instance> = BTreeSet::new();
-    let mut open: Vec<&Instance> = wanted.iter().collect();
-    while let Some(next) = open.pop() {
-        if targets.insert(next) {
-            open.extend(needs.get(next).into_iter().flatten());
-        }
-    }
-    Some(targets)
+    (!wanted.is_empty()).then(|| blueprint.with_needs(wanted))
 }
 
 fn occupied(state: &State, address: &Address) -> bool {
