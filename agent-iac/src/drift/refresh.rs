@@ -9,7 +9,6 @@ use std::{
 use futures_util::future::{join, join_all};
 
 use crate::{
-    access::Access,
     address::{Address, Instance},
     blueprint::Blueprint,
     clock::Clock,
@@ -470,9 +469,8 @@ impl<'a> Ours<'a> {
         let name_of = |target: &'static str, id: &str| {
             self.identities.get(&(provider, target, id)).map(|(address, _)| (*address).clone())
         };
-        let access = ty.access.map_or(Access::NONE, |access| {
-            access(&readings_as_nodes(ty, &object.fields, &name_of))
-        });
+        // Nobody's identity is called as its system calls it.
+        let access = ty.access_of(&object.id, &readings_as_nodes(ty, &object.fields, &name_of));
         Some(Undeclared {
             instance,
             provider: provider.to_owned(),

@@ -44,6 +44,7 @@ fn sample() -> Plan {
             fields: BTreeMap::from([("note".to_owned(), Reading::Known("x".into()))]),
             suspended: false,
             mark: None,
+            obstacle: None,
         }),
         target: Some(Target {
             properties,

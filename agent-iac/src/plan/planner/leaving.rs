@@ -337,7 +337,7 @@ impl<'a> Planner<'a> {
             self.plan.drift.push(gone(address, object));
         }
         let access = match (seen.object(), self.resource_type(&object.resource_type)) {
-            (Some(real), Some(ty)) => self.access_of(&object.provider, ty, real),
+            (Some(real), Some(ty)) => self.access_of(address, &object.provider, ty, real),
             _ => object.access.clone(),
         };
         let leaving = matches!(reason, Reason::Leaving { .. });

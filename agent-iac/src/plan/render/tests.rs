@@ -236,6 +236,7 @@ fn busy() -> Plan {
             fields: BTreeMap::new(),
             suspended: false,
             mark: None,
+            obstacle: None,
         },
         access: Access::NONE,
     }];
@@ -649,6 +650,7 @@ fn hostile() -> Plan {
             fields: BTreeMap::new(),
             suspended: false,
             mark: None,
+            obstacle: None,
         },
         access: Access::exactly([Tuple::allow(HOSTILE, HOSTILE, HOSTILE)]),
     }];
@@ -802,6 +804,7 @@ fn a_plan_that_is_huge_in_every_way_fits_two_hundred_lines() {
                 fields: BTreeMap::new(),
                 suspended: false,
                 mark: None,
+                obstacle: None,
             },
             access: Access::NONE,
         });
