@@ -13,7 +13,7 @@ use std::{
 ///
 /// When it was not run: a test that needs a server does not pass without one.
 pub(super) fn servers() -> PathBuf {
-    if let Some(named) = env::var_os("AGENT_IAC_SERVERS") {
+    if let Some(named) = env::var_os("AGENT_IAC_SERVERS").filter(|named| !named.is_empty()) {
         return PathBuf::from(named);
     }
     // A test's program lies in `target/debug/deps`, or one deeper with `--target`.
