@@ -83,6 +83,7 @@ fn sample() -> Plan {
         in_doubt: BTreeSet::new(),
         unchanged: 2,
         observed_at: "2027-01-10T12:00:00Z".parse().unwrap(),
+        beside: Vec::new(),
     }
 }
 

@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use super::{
-    Fresh, Planner, Wanted,
+    Fresh, IN_ITS_SYSTEM, Planner, Wanted,
     leaving::gone,
     resolve, shown,
     steps::{self, key_changes, replacing},
@@ -258,7 +258,13 @@ impl<'a> Planner<'a> {
         } else {
             credential
         };
-        if let Some(reason) = reason {
+        let writes = reason.is_some()
+            || !changes.is_empty()
+            || real.suspended && desired.resource_type.kind == Kind::Identity;
+        if let Some(obstacle) = real.obstacle.as_ref().filter(|_| writes) {
+            let reason = format!("it is not as declared, and cannot be changed: {obstacle}");
+            self.block(address, reason, IN_ITS_SYSTEM);
+        } else if let Some(reason) = reason {
             self.replace(&wanted, object, changes, reason, another);
         } else if !changes.is_empty() {
             // An update gives an object all of its properties, and only what is

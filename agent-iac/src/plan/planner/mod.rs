@@ -92,6 +92,13 @@ struct Planner<'a> {
     plan: Plan,
 }
 
+/// Where an obstacle is mended: not by us.
+const IN_ITS_SYSTEM: &str = "see to it in its system, and plan again";
+
+fn cannot_remove(obstacle: &str) -> String {
+    format!("it cannot be removed: {obstacle}")
+}
+
 /// How an address gets another object.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Fresh {
@@ -138,6 +145,7 @@ impl<'a> Planner<'a> {
             in_doubt: BTreeSet::new(),
             unchanged: 0,
             observed_at: observations.at,
+            beside: observations.beside.clone(),
         };
         Self {
             blueprint,
@@ -282,6 +290,19 @@ impl<'a> Planner<'a> {
             let address =
                 Address::undeclared(instance.clone(), &found.resource_type, &found.object.id);
             match (ty, address) {
+                (Some(_), Ok(address))
+                    if free
+                        && (leaving || reach == Reach::Exclusive)
+                        && found.object.obstacle.is_some() =>
+                {
+                    let why = found.object.obstacle.as_deref().unwrap_or_default();
+                    self.plan.blocked.push(Blocked {
+                        address,
+                        reason: cannot_remove(why),
+                        repair: IN_ITS_SYSTEM.to_owned(),
+                    });
+                    self.plan.undeclared.push(found.clone());
+                }
                 (Some(ty), Ok(address)) if free && (leaving || reach == Reach::Exclusive) => {
                     self.rest_on_its_mark(found);
                     self.push(steps::removal_of_undeclared(address, ty, found));

@@ -42,6 +42,7 @@ fn empty() -> Plan {
         in_doubt: BTreeSet::new(),
         unchanged: 214,
         observed_at: "2026-11-24T09:00:00Z".parse().unwrap(),
+        beside: Vec::new(),
     }
 }
 

@@ -163,6 +163,7 @@ impl Rig {
             targets: BTreeMap::from([("sim".to_owned(), "sim:1".to_owned())]),
             capabilities,
             types: types.iter().map(|ty| (ty.name.to_owned(), *ty)).collect(),
+            beside: Vec::new(),
         };
         Self { fleet, state, seen, options: Options::new(at(NOW)) }
     }
