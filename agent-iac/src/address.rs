@@ -216,12 +216,14 @@ impl fmt::Display for Instance {
                 f.write_str(",")?;
             }
             f.write_str("\"")?;
-            for c in part.chars() {
-                if matches!(c, '"' | '\\') {
-                    f.write_str("\\")?;
-                }
-                write!(f, "{c}")?;
+            // Each piece but the first begins with what has to be escaped.
+            let mut from = 0;
+            for (at, _) in part.match_indices(['"', '\\']) {
+                f.write_str(&part[from..at])?;
+                f.write_str("\\")?;
+                from = at;
             }
+            f.write_str(&part[from..])?;
             f.write_str("\"")?;
         }
         f.write_str("]")
