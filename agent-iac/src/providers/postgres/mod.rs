@@ -28,6 +28,9 @@ mod name;
 mod object;
 mod privilege;
 mod resources;
+#[cfg(feature = "postgres")]
+#[doc(hidden)]
+pub mod server;
 
 pub use object::{
     Column, DataType, Database, ForeignServer, ForeignWrapper, Function, Language, LargeObject,
@@ -41,3 +44,5 @@ pub use privilege::{
     },
 };
 pub use resources::*;
+#[cfg(feature = "postgres")]
+pub use server::{Endpoint, Password, Principal};
