@@ -31,6 +31,8 @@ mod resources;
 #[cfg(feature = "postgres")]
 #[doc(hidden)]
 pub mod server;
+#[cfg(feature = "postgres")]
+mod view;
 
 pub use object::{
     Column, DataType, Database, ForeignServer, ForeignWrapper, Function, Language, LargeObject,
