@@ -10,11 +10,12 @@
 //! to its end, whatever becomes of the future that waits for it.
 
 mod attempt;
+mod batch;
 mod connection;
 mod error;
 mod pool;
+pub mod registry;
 mod settings;
-pub mod sql;
 mod thread;
 mod tls;
 mod transaction;
@@ -26,6 +27,7 @@ use std::{
 };
 
 pub use attempt::Prober;
+pub use batch::{Batch, Fault, Slice};
 pub use connection::About;
 use connection::{Connection, Route};
 pub use error::{Said, sqlstate};
@@ -36,6 +38,7 @@ pub use tokio_postgres::types::Type;
 use transaction::Begun;
 pub use transaction::{Options, Parameter, Transaction};
 
+use super::name::ident;
 use crate::error::{Error, ErrorKind, Result};
 
 /// How a server is worked on: by whom, as whom, and how widely.
@@ -273,7 +276,7 @@ impl Server {
                     crate::address::quoted(role),
                 ),
             )
-            .help(format!("GRANT {} TO {}", sql::identifier(role), sql::identifier(self.user())))
+            .help(format!("GRANT {} TO {}", ident(role), ident(self.user())))
             .caused_by(error),
             _ => error,
         }

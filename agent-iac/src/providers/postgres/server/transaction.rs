@@ -17,10 +17,10 @@ use tokio_postgres::{
     types::{ToSql, Type},
 };
 
+use super::super::name::{ident, literal};
 use super::{
     connection::Connection,
     error::{Place, Said, is_lost},
-    sql,
 };
 use crate::error::{Error, ErrorKind, Result};
 
@@ -93,7 +93,7 @@ impl Options {
         };
         let mut text = format!("BEGIN {mode}, NOT DEFERRABLE");
         let mut set = |name: &str, value: &str| {
-            text.push_str(&format!("; SET LOCAL {name} = {}", sql::literal(value)));
+            text.push_str(&format!("; SET LOCAL {name} = {}", literal(value)));
         };
         let milliseconds = |time: Duration| time.as_millis().to_string();
         set("statement_timeout", &milliseconds(self.statement));
@@ -111,7 +111,7 @@ impl Options {
         // the system's. `pg_temp` comes first where it is not named.
         text.push_str("; SET LOCAL search_path = pg_catalog, pg_temp");
         if let Some(role) = role {
-            text.push_str(&format!("; SET LOCAL ROLE {}", sql::identifier(role)));
+            text.push_str(&format!("; SET LOCAL ROLE {}", ident(role)));
         }
         text
     }
