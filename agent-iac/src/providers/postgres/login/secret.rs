@@ -62,11 +62,11 @@ pub(super) fn read(secret: &Secret) -> Result<Delivered> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::testing::world::SeededEntropy;
+    use crate::testing::world::SimEntropy;
 
     #[test]
     fn a_login_is_read_back_as_it_was_made() {
-        let entropy = SeededEntropy::new(1);
+        let entropy = SimEntropy::new(1);
         for user in ["reader__g7", r#"we"ird\__g1"#, "Ünï__g2"] {
             let made = compose(user, &entropy);
             let read = read(&made).unwrap();
@@ -77,7 +77,7 @@ mod tests {
 
     #[test]
     fn two_logins_have_two_passwords() {
-        let entropy = SeededEntropy::new(1);
+        let entropy = SimEntropy::new(1);
         let (one, other) = (compose("a", &entropy), compose("a", &entropy));
         assert!(!one.equals(&other));
     }
