@@ -110,6 +110,7 @@ fn the_names_of_fleet_and_environment_are_checked() {
 struct Role {
     #[resource(key)]
     name: String,
+    /// Where it lives.
     home: Option<String>,
 }
 
@@ -146,7 +147,9 @@ fn what_a_type_checks_is_reported_at_the_property_and_only_what_is_known_is_chec
             fleet.agents[1].resources.push(resource::<Role>(23, "other", &no_text));
         },
         expect![[r#"
-        "#]],
+            fleet.rs:21:5: error[IAC0009]: a.role: `public` is everybody; choose another
+            fleet.rs:23:5: error[IAC0009]: b.other: `home`: expected text, found 7; 
+            fleet.toml:8:3: error[IAC0009]: a.role: a home begins with no dash; drop it"#]],
     );
 }
 

@@ -309,6 +309,15 @@ fn what_a_system_requires_is_printed_to_be_pasted_and_nothing_is_contacted() {
     let ran = typed(&["plan", "--requires"], "", &Env::default(), deployment);
     assert_eq!(ran.code(), 0, "{}", ran.err);
     expect_test::expect![[r#"
+        -- far: what the principal observe needs
+        -- it reads\u{1b}[2J
+        GRANT look TO watcher;
+
+        -- far: what the principal apply needs
+        -- it
+        -- writes
+        CREATE ROLE applier;
+        GRANT keys TO applier;
     "#]]
     .assert_eq(&ran.out);
     let ran = typed(&["plan", "--requires", "--json"], "", &Env::default(), deployment);

@@ -187,6 +187,9 @@ fn what_cannot_be_changed_by_us_is_blocked_with_the_reason_and_drift_is_told() {
     check(
         &rig,
         expect![[r#"
+            blocked a.grant: it is not as declared, and cannot be changed: bob granted it; see to it in its system, and plan again
+            drift a.grant, widens: allow ["list","read"] → ["read","write"]
+            unchanged 2
         "#]],
     );
 }
@@ -208,6 +211,9 @@ fn what_cannot_be_removed_by_us_stays_and_so_does_what_it_stands_on() {
     check(
         &rig,
         expect![[r#"
+            blocked a.grant: it cannot be removed: bob granted it; see to it in its system, and plan again
+            blocked a.key: it cannot be removed: bob granted it; see to it in its system, and plan again
+            unchanged 4
         "#]],
     );
     let mut rig = Rig::applied(fleet(vec![small("a")]));
@@ -223,6 +229,11 @@ fn what_cannot_be_removed_by_us_stays_and_so_does_what_it_stands_on() {
     check(
         &rig,
         expect![[r#"
+            0 delete a.key: its agent was removed from the fleet; narrows
+            blocked a.account: `a.grant` needs it, and stays as it is; see to `a.grant` first
+            blocked a.grant: it cannot be removed: bob granted it; see to it in its system, and plan again
+            drift a.account, keeps: suspended
+            unchanged 0
         "#]],
     );
 }
@@ -239,6 +250,8 @@ fn an_object_that_was_replaced_and_cannot_be_removed_is_blocked() {
     check(
         &rig,
         expect![[r#"
+            blocked a.grant: it cannot be removed: bob granted it; see to it in its system, and plan again
+            unchanged 3
         "#]],
     );
 }
@@ -252,6 +265,12 @@ fn what_was_planted_and_cannot_be_removed_is_reported_and_blocked() {
     let plan = check(
         &rig,
         expect![[r#"
+            blocked a.?sim.grant/id-g: it cannot be removed: bob granted it; see to it in its system, and plan again
+            blocked a.?sim.key/id-k: it cannot be removed: bob granted it; see to it in its system, and plan again
+            undeclared sim.grant id-g of a
+            undeclared sim.key id-k of a
+            undeclared sim.account id-x of nobody
+            unchanged 3
         "#]],
     );
     assert!(!plan.is_clean());
