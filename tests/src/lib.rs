@@ -53,6 +53,8 @@
 //! ```
 
 pub mod embedded;
+#[cfg(feature = "live")]
+pub mod postgres;
 pub mod system;
 
 use agent_iac::{

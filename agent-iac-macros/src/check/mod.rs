@@ -54,10 +54,11 @@ fn the_kind_has_its_link(cx: &Ctxt, resource: &Resource<'_>) {
     };
     let what = kind.name();
     match resource.fields.iter().find(|field| field.name == link) {
-        None => cx.error(
+        None if kind.needs_its_link() => cx.error(
             resource.ident,
             format!("a {what} says whose it is; add a field `{link}: Link<…>`"),
         ),
+        None => {}
         Some(field) if field.declared().is_none() => cx.error(
             field.ident,
             format!("`{link}` says whose {what} this is, so it is declared; remove `output`"),

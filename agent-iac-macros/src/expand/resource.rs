@@ -181,13 +181,18 @@ fn implementation(resource: &Resource<'_>) -> TokenStream {
     let type_name =
         resource.name.as_ref().map_or_else(|| "unknown.unknown".into(), syn::LitStr::value);
     let kind = kind(root, resource.kind.unwrap_or(Kind::Identity));
-    let access = if resource.kind == Some(Kind::Permission) {
-        let root = paths::at(root, ident.span());
-        quote_spanned!(ident.span()=>
-            ::core::option::Option::Some(<#ident as #root::resource::Grants>::grants))
-    } else {
-        quote!(::core::option::Option::None)
+    let function = |wanted: bool, function: TokenStream| {
+        if wanted {
+            quote_spanned!(ident.span()=> ::core::option::Option::Some(#function))
+        } else {
+            quote!(::core::option::Option::None)
+        }
     };
+    let at = paths::at(root, ident.span());
+    let access = quote_spanned!(ident.span()=> <#ident as #at::resource::Grants>::grants);
+    let access = function(resource.access, access);
+    let check = quote_spanned!(ident.span()=> <#ident as #at::resource::Check>::check);
+    let check = function(resource.check, check);
 
     let declared: Vec<_> =
         fields.iter().filter_map(|field| Some((field, field.declared()?))).collect();
@@ -253,6 +258,7 @@ fn implementation(resource: &Resource<'_>) -> TokenStream {
                 fields: &#root::resource::sorted_fields([#(#schemas),*]),
                 outputs: &#root::resource::sorted_outputs([#(#output_schemas),*]),
                 access: #access,
+                check: #check,
                 doc: #doc,
             };
 

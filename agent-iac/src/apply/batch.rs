@@ -161,7 +161,7 @@ pub(super) async fn run_batch(run: &Run<'_>, jobs: Vec<Job>) -> Vec<Ended> {
         jobs.into_iter().partition(|job| !capabilities.checks_seen || job.follows_a_loss());
     jobs.extend(recheck(run, &*writer, unchecked, &mut ended).await);
     let begun = begin(run, jobs, &mut ended).await;
-    let begun = stage_own_secrets(run, &capabilities, begun, &mut ended).await;
+    let begun = stage_own_secrets(run, &*writer, &capabilities, begun, &mut ended).await;
     if begun.is_empty() {
         return ended;
     }
@@ -355,6 +355,7 @@ fn begin_entry(job: &Job, claim: &Claim) -> Entry {
 /// so that a crash goes on with the same value.
 async fn stage_own_secrets(
     run: &Run<'_>,
+    writer: &dyn DynWrite,
     capabilities: &Capabilities,
     begun: Vec<Begun>,
     ended: &mut Vec<Ended>,
@@ -363,13 +364,11 @@ async fn stage_own_secrets(
     if !ours {
         return begun;
     }
-    let mut staged = Vec::new();
-    for mut one in begun {
-        if one.job.removes() {
-            staged.push(one);
-            continue;
-        }
-        match credential::stage_new(run, &one).await {
+    let (mut staged, issuing): (Vec<Begun>, Vec<Begun>) =
+        begun.into_iter().partition(|one| one.job.removes());
+    let secrets = credential::stage_new(run, writer, &issuing).await;
+    for (mut one, secret) in issuing.into_iter().zip(secrets) {
+        match secret {
             Ok(secret) => {
                 one.secret = Some(secret);
                 staged.push(one);

@@ -208,7 +208,8 @@ impl<'r, 'a> Execution<'r, 'a> {
             Some(target) => {
                 let properties = resolve(step, target, ty, &self.values)?;
                 let mut intended = intended(step, target, properties.clone());
-                intended.access = decided_access(target, &properties, ty, &self.values);
+                intended.access =
+                    decided_access(&step.address, target, &properties, ty, &self.values);
                 let kept = self.objects.get(&step.address).filter(|_| {
                     matches!(
                         step.action,

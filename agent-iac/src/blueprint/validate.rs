@@ -4,13 +4,12 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use super::{Blueprint, Desired, DesiredAgent, DesiredCredential, find_cycle};
 use crate::{
-    access::Access,
     address::{Address, Instance, is_printable, quoted},
     agent::{Declared, Period, Source, Written},
     diagnostic::{Code, Diagnostic, Diagnostics, nearest},
     fleet::{Fleet, FleetAgent},
     ledger::FORMAT,
-    resource::Node,
+    resource::{Node, Problem},
     schema::{Kind, ResourceType},
     value::{Digest, Value},
 };
@@ -204,7 +203,7 @@ fn check_resource(
     for node in properties.values() {
         dependencies.extend(node.addresses());
     }
-    let access = ty.access.map_or(Access::NONE, |access| access(&properties));
+    let access = ty.access_of(&address.to_string(), &properties);
     Some((
         address,
         Desired {
@@ -283,6 +282,16 @@ fn check_properties(
             }
         };
         properties.insert(field.name.to_owned(), node);
+    }
+    if let Some(check) = ty.check {
+        for Problem { field, message, help } in check(&properties) {
+            let diagnostic = Diagnostic::error(Code::Property, message);
+            let diagnostic = diagnostic.at(address, declared.place(&field));
+            problems.push(match help {
+                Some(help) => diagnostic.help(help),
+                None => diagnostic,
+            });
+        }
     }
     properties
 }

@@ -27,7 +27,7 @@ use crate::{
     fleet::Fleet,
     ledger::{Append, Authority, Entry, Ledger, PlanEvent, Query, RunPurpose, State},
     plan::{Observations, Options, Plan, SavedPlan, plan},
-    provider::Provider,
+    provider::{Provider, Requirement},
     vault::SecretStore,
 };
 
@@ -130,6 +130,17 @@ impl Deployment {
     /// Every mistake of the fleet.
     pub fn blueprint(&self) -> Result<Blueprint, Diagnostics> {
         self.fleet.blueprint(&self.environment)
+    }
+
+    /// What each provider of a fleet says that its principals need in its
+    /// system, by the provider's name. Nothing is contacted.
+    pub fn requires(&self, blueprint: &Blueprint) -> BTreeMap<String, Vec<Requirement>> {
+        let named = |(name, _): &(&String, _)| blueprint.providers().contains_key(*name);
+        self.providers
+            .iter()
+            .filter(named)
+            .map(|(name, provider)| (name.clone(), provider.requires(blueprint)))
+            .collect()
     }
 
     /// What is recorded now.

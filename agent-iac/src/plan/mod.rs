@@ -17,7 +17,7 @@ mod tests;
 
 pub use action::Action;
 pub use file::SavedPlan;
-pub use observations::{Observations, Observed, Undeclared};
+pub use observations::{Beside, Observations, Observed, Undeclared};
 pub use planner::{Options, plan};
 pub use step::{
     AgentChange, AgentStep, Blocked, CredentialTarget, Drift, FieldDrift, Part, PropertyChange,
@@ -77,11 +77,17 @@ pub struct Plan {
     pub unchanged: u32,
     /// When the oldest observation was made.
     pub observed_at: Timestamp,
+    /// What identities can do beside what is declared; no part of the digest,
+    /// because what others give to everybody must not keep a pipeline from
+    /// planning again to the same one.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub beside: Vec<Beside>,
 }
 
 /// What a plan's digest covers: the effects, the versions and identities that
-/// they rest on, and the rules; not times, the ledger's head or source lines,
-/// so that a pipeline can plan again to the same digest.
+/// they rest on, and the rules; not times, the ledger's head, source lines or
+/// what the systems give beside the fleet, so that a pipeline can plan again to
+/// the same digest.
 #[derive(Serialize)]
 struct Effects<'a> {
     format: u32,
@@ -145,6 +151,18 @@ impl Plan {
             && self.undeclared.is_empty()
             && self.unread.is_empty()
             && self.in_doubt.is_empty()
+            && self.unread_beside() == 0
+    }
+
+    /// What a reviewer must know of the systems, whatever the plan does.
+    pub fn warnings(&self) -> impl Iterator<Item = &str> {
+        self.beside.iter().flat_map(|beside| beside.warnings.iter().map(String::as_str))
+    }
+
+    /// Of how many types of identities it is not known what they can do beside
+    /// what is declared.
+    pub(crate) fn unread_beside(&self) -> usize {
+        self.beside.iter().filter(|beside| beside.unread.is_some()).count()
     }
 
     /// Who gains and who loses which access by the plan as a whole.

@@ -188,7 +188,7 @@ async fn prove(run: &Run<'_>, ending: &Ending<'_>) -> Option<Proof> {
         .map(|object| identity_of(object, ending.ty))
         .unwrap_or_default();
     let prober = engine.prober(ending.provider, ending.ty.name).ok()?;
-    let decoy = prober.decoy(&*engine.entropy);
+    let decoy = prober.decoy(&secret, &*engine.entropy);
     let attempt = |secret| try_once(engine, ending.provider, ending.ty, &identity, secret);
     let random = attempt(&decoy).await;
     let mut revoked = attempt(&secret).await;

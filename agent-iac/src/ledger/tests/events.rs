@@ -163,6 +163,7 @@ fn observation() -> impl Strategy<Value = Observation> {
             fields: fields.into_iter().map(|(name, v)| (name, Reading::Known(v))).collect(),
             suspended,
             mark,
+            obstacle: None,
         },
     );
     prop_oneof![

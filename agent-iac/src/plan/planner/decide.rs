@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use super::{
-    Fresh, Planner, Wanted,
+    Fresh, IN_ITS_SYSTEM, Planner, Wanted,
     leaving::gone,
     resolve, shown,
     steps::{self, key_changes, replacing},
@@ -183,7 +183,8 @@ impl<'a> Planner<'a> {
         step.id = Some(object.id.clone());
         if let Some(target) = &mut step.target {
             // The object stays as it is, and so does what it gives.
-            target.access = self.access_of(&desired.provider, desired.resource_type, object);
+            target.access =
+                self.access_of(address, &desired.provider, desired.resource_type, object);
         }
         self.adopted.insert(address, object);
         self.push(step);
@@ -257,7 +258,13 @@ impl<'a> Planner<'a> {
         } else {
             credential
         };
-        if let Some(reason) = reason {
+        let writes = reason.is_some()
+            || !changes.is_empty()
+            || real.suspended && desired.resource_type.kind == Kind::Identity;
+        if let Some(obstacle) = real.obstacle.as_ref().filter(|_| writes) {
+            let reason = format!("it is not as declared, and cannot be changed: {obstacle}");
+            self.block(address, reason, IN_ITS_SYSTEM);
+        } else if let Some(reason) = reason {
             self.replace(&wanted, object, changes, reason, another);
         } else if !changes.is_empty() {
             // An update gives an object all of its properties, and only what is
@@ -275,7 +282,7 @@ impl<'a> Planner<'a> {
             self.resume_if_suspended(&wanted, object, real);
         } else if real.suspended && desired.resource_type.kind == Kind::Identity {
             self.resume_if_suspended(&wanted, object, real);
-        } else if self.record_is_behind(desired, object, real) {
+        } else if self.record_is_behind(address, desired, object, real) {
             let mut step = self.step(&wanted, Action::Record, Reason::Terms);
             step.access = AccessChange::default();
             self.push(step);
@@ -464,13 +471,19 @@ impl<'a> Planner<'a> {
 
     /// Whether the record says something else than the declaration of what
     /// only the engine reads, or of values that already are as desired.
-    fn record_is_behind(&self, desired: &Desired, object: &Managed, real: &Object) -> bool {
+    fn record_is_behind(
+        &self,
+        address: &Address,
+        desired: &Desired,
+        object: &Managed,
+        real: &Object,
+    ) -> bool {
         let resolved = resolve(desired, self);
         // What the system does not have is not recorded as if it had.
         let lacking = |name: &str| real.fields.get(name) == Some(&Reading::Unsupported);
         object.protect != desired.protect
             || object.dependencies != desired.dependencies
-            || object.access != self.access_wanted(desired)
+            || object.access != self.access_wanted(address, desired)
             || object.suspended
             || resolved.iter().any(|(name, value)| {
                 !desired.ignore.contains(name)
@@ -507,7 +520,7 @@ impl<'a> Planner<'a> {
         if fields.is_empty() && suspended.is_none() {
             return;
         }
-        let access = object.access.change_to(&self.access_of(&object.provider, ty, real));
+        let access = object.access.change_to(&self.access_of(address, &object.provider, ty, real));
         self.plan.drift.push(Drift {
             address: address.clone(),
             fields,

@@ -92,6 +92,13 @@ struct Planner<'a> {
     plan: Plan,
 }
 
+/// Where an obstacle is mended: not by us.
+const IN_ITS_SYSTEM: &str = "see to it in its system, and plan again";
+
+fn cannot_remove(obstacle: &str) -> String {
+    format!("it cannot be removed: {obstacle}")
+}
+
 /// How an address gets another object.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Fresh {
@@ -138,6 +145,7 @@ impl<'a> Planner<'a> {
             in_doubt: BTreeSet::new(),
             unchanged: 0,
             observed_at: observations.at,
+            beside: observations.beside.clone(),
         };
         Self {
             blueprint,
@@ -184,24 +192,32 @@ impl<'a> Planner<'a> {
         self.observations.types.get(name).copied()
     }
 
-    /// The access that a real object of a provider gives, with our addresses
+    /// The access that the real object of an address gives, with our addresses
     /// for ids.
-    fn access_of(&self, provider: &str, ty: &'static ResourceType, object: &Object) -> Access {
-        let Some(access) = ty.access else { return Access::NONE };
+    fn access_of(
+        &self,
+        address: &Address,
+        provider: &str,
+        ty: &'static ResourceType,
+        object: &Object,
+    ) -> Access {
+        if ty.access.is_none() {
+            return Access::NONE;
+        }
         let owner = |target: &'static str, id: &str| {
             self.owners.get(&(provider, target, id)).map(|address| (*address).clone())
         };
-        access(&readings_as_nodes(ty, &object.fields, &owner))
+        ty.access_of(&address.to_string(), &readings_as_nodes(ty, &object.fields, &owner))
     }
 
     /// The access that a desired resource gives, with every value filled in
     /// that is known by now: an output that a declaration names is known once
     /// the other resource exists.
-    fn access_wanted(&self, desired: &Desired) -> Access {
+    fn access_wanted(&self, address: &Address, desired: &Desired) -> Access {
         let ty = desired.resource_type;
-        let Some(access) = ty.access.filter(|_| !desired.access.undecided.is_empty()) else {
+        if ty.access.is_none() || desired.access.undecided.is_empty() {
             return desired.access.clone();
-        };
+        }
         let resolved = resolve(desired, self);
         let nodes = desired.properties.iter().map(|(name, node)| {
             // Who is named by address, on both sides of a comparison.
@@ -209,7 +225,7 @@ impl<'a> Planner<'a> {
             let value = resolved.get(name).and_then(Option::as_ref).filter(|_| !links);
             (name.clone(), shown(value, node))
         });
-        access(&nodes.collect())
+        ty.access_of(&address.to_string(), &nodes.collect())
     }
 
     fn block(
@@ -274,6 +290,19 @@ impl<'a> Planner<'a> {
             let address =
                 Address::undeclared(instance.clone(), &found.resource_type, &found.object.id);
             match (ty, address) {
+                (Some(_), Ok(address))
+                    if free
+                        && (leaving || reach == Reach::Exclusive)
+                        && found.object.obstacle.is_some() =>
+                {
+                    let why = found.object.obstacle.as_deref().unwrap_or_default();
+                    self.plan.blocked.push(Blocked {
+                        address,
+                        reason: cannot_remove(why),
+                        repair: IN_ITS_SYSTEM.to_owned(),
+                    });
+                    self.plan.undeclared.push(found.clone());
+                }
                 (Some(ty), Ok(address)) if free && (leaving || reach == Reach::Exclusive) => {
                     self.rest_on_its_mark(found);
                     self.push(steps::removal_of_undeclared(address, ty, found));

@@ -182,11 +182,11 @@ impl Planner<'_> {
         let Wanted { address, desired, recorded, seen } = wanted;
         let before = match seen {
             Observation::Present(object) => {
-                self.access_of(&desired.provider, desired.resource_type, object)
+                self.access_of(address, &desired.provider, desired.resource_type, object)
             }
             Observation::Absent | Observation::Unread(_) => Access::NONE,
         };
-        let access = before.change_to(&self.access_wanted(desired));
+        let access = before.change_to(&self.access_wanted(address, desired));
         let risk = match action {
             Action::NoChange | Action::Adopt | Action::Move | Action::Forget | Action::Record => {
                 Risk::None
@@ -231,7 +231,7 @@ impl Planner<'_> {
                     (name.clone(), node)
                 })
                 .collect(),
-            access: self.access_wanted(desired),
+            access: self.access_wanted(address, desired),
             dependencies: desired.dependencies.clone(),
             protect: desired.protect,
             credential: desired.credential.as_ref().map(|credential| {
@@ -286,14 +286,16 @@ impl Planner<'_> {
         reason: Reason,
     ) -> [Step; 2] {
         let before = match wanted.seen.object() {
-            Some(real) => self.access_of(&object.provider, wanted.desired.resource_type, real),
+            Some(real) => {
+                self.access_of(wanted.address, &object.provider, wanted.desired.resource_type, real)
+            }
             None => object.access.clone(),
         };
         let mut make = self.creation(wanted, reason.clone());
         make.action = action;
         make.part = Part::Make;
         make.changes = changes;
-        make.access = before.change_to(&self.access_wanted(wanted.desired));
+        make.access = before.change_to(&self.access_wanted(wanted.address, wanted.desired));
         make.risk = risk_of(&make.access).max(match object.kind {
             Kind::Identity | Kind::Runtime => Risk::Destroys,
             Kind::Credential | Kind::Permission => Risk::Low,

@@ -42,6 +42,7 @@ fn empty() -> Plan {
         in_doubt: BTreeSet::new(),
         unchanged: 214,
         observed_at: "2026-11-24T09:00:00Z".parse().unwrap(),
+        beside: Vec::new(),
     }
 }
 
@@ -236,6 +237,7 @@ fn busy() -> Plan {
             fields: BTreeMap::new(),
             suspended: false,
             mark: None,
+            obstacle: None,
         },
         access: Access::NONE,
     }];
@@ -649,6 +651,7 @@ fn hostile() -> Plan {
             fields: BTreeMap::new(),
             suspended: false,
             mark: None,
+            obstacle: None,
         },
         access: Access::exactly([Tuple::allow(HOSTILE, HOSTILE, HOSTILE)]),
     }];
@@ -802,6 +805,7 @@ fn a_plan_that_is_huge_in_every_way_fits_two_hundred_lines() {
                 fields: BTreeMap::new(),
                 suspended: false,
                 mark: None,
+                obstacle: None,
             },
             access: Access::NONE,
         });

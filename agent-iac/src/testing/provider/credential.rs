@@ -226,7 +226,7 @@ impl Credentials<'_> {
 
         self.case.rule("a revoked credential and a random one are refused for the same reason");
         let revoked = self.refusal(&live.secret).await;
-        let random = self.refusal(&self.probe.decoy(&*self.case.suite.entropy)).await;
+        let random = self.refusal(&self.probe.decoy(&live.secret, &*self.case.suite.entropy)).await;
         self.case.holds(revoked == random, &(&revoked, &random));
         if let Some(other) = other {
             self.case.rule("revoking one credential leaves the others");

@@ -354,6 +354,7 @@ async fn deliver(rig: &Rig, store: &dyn SecretStore, secret: &Secret) -> Result<
         fields: BTreeMap::from([("of".to_owned(), Reading::Known(Value::from(owner)))]),
         suspended: false,
         mark: None,
+        obstacle: None,
     });
     assert_eq!(object.kind, Kind::Credential);
     object.credential = Some(CredentialRecord {
