@@ -155,6 +155,13 @@ impl Deployment {
         Ok(state)
     }
 
+    /// Refuses a ledger that is not the one that it should be, without reading
+    /// what it records.
+    async fn identify(&self) -> Result<()> {
+        let state = self.ledger.state(&Query::Agents(Vec::new())).await?;
+        self.check_ledger(&state).await
+    }
+
     /// Makes a plan. It reads, and cannot write: it holds no handle that could.
     ///
     /// # Errors
@@ -202,7 +209,7 @@ impl Deployment {
     /// When the ledger cannot be read or written. What could not be settled
     /// stands in the report.
     pub async fn recover(&self, context: &RunContext) -> Result<Report> {
-        self.state().await?;
+        self.identify().await?;
         apply::recover(&self.engine(), context).await
     }
 
@@ -254,7 +261,7 @@ impl Deployment {
             )
             .help("apply it where it was made"));
         }
-        self.state().await?;
+        self.identify().await?;
         let age = self.clock.now().duration_since(plan.observed_at).as_secs();
         if age.unsigned_abs() > plan.rules.max_age {
             return Err(apply::stale(format!(
