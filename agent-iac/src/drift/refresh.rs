@@ -345,7 +345,7 @@ async fn find_undeclared(
     wanted: &(dyn Fn(&Instance) -> bool + Sync),
     seen: &mut Observations,
 ) {
-    let ours = Ours::of(state);
+    let ours = Ours::of(blueprint, state);
     let mut listings = Vec::new();
     for (provider, observers) in observers {
         let identities: Vec<String> = ours
@@ -407,16 +407,22 @@ async fn find_undeclared(
 struct Ours<'a> {
     /// Identities by provider, type and id.
     identities: BTreeMap<(&'a str, &'a str, &'a str), (&'a Address, &'a Managed)>,
-    /// Every other known object by provider, type and id.
+    /// Every other known object by provider, type and id; what the next plan
+    /// is about to adopt among them, for that is no find.
     known: BTreeSet<(&'a str, &'a str, &'a str)>,
     /// Addresses with a step whose end is not recorded.
     open: BTreeSet<&'a Address>,
 }
 
 impl<'a> Ours<'a> {
-    fn of(state: &'a State) -> Self {
+    fn of(blueprint: &'a Blueprint, state: &'a State) -> Self {
         let mut ours =
             Self { identities: BTreeMap::new(), known: BTreeSet::new(), open: BTreeSet::new() };
+        for (address, id) in blueprint.imports() {
+            if let Some(desired) = blueprint.resources().get(address) {
+                ours.known.insert((&desired.provider, desired.resource_type.name, id));
+            }
+        }
         for (address, record) in &state.records {
             for object in record.object.iter().chain(&record.deposed) {
                 let key =
@@ -452,9 +458,7 @@ impl<'a> Ours<'a> {
                 && mark.environment == blueprint.environment()
                 && self.open.contains(&mark.address)
         });
-        // What the next plan is about to adopt is no find.
-        let imported = blueprint.imports().values().any(|id| *id == object.id);
-        if in_doubt || imported {
+        if in_doubt {
             return None;
         }
         let instance = match ty.owner_field() {
