@@ -335,7 +335,8 @@ pub async fn register(tx: &Transaction, outcomes: &[(Claim, String)]) -> Result<
 
 /// Says what became of the claims of runs that are dead, in the order of the
 /// claims, and closes those that nothing came of. It waits until no transaction
-/// that [`enter`]ed for one of the runs is left, for as long as `patience`.
+/// that [`enter`]ed for one of the runs is left, for as long as `patience`, and
+/// no longer than a statement of this transaction may take.
 ///
 /// # Errors
 ///
@@ -353,14 +354,12 @@ pub async fn settle(
             async move {
                 let limit = patience.as_millis().to_string();
                 tx.batch(&format!("SET LOCAL lock_timeout = {}", literal(&limit))).await?;
-                // The statement may wait for one lock after the other.
-                tx.batch("SET LOCAL statement_timeout = 0").await?;
                 tx.query(sql, &[(&CLASS, Type::INT4), (&keys, Type::INT4_ARRAY)]).await
             }
         })
         .await;
     if let Err(error) = waited {
-        return Err(if sqlstate(&error) == Some("55P03") {
+        return Err(if matches!(sqlstate(&error), Some("55P03" | "57014")) {
             still_at_work(tx, &keys, patience).await?.caused_by(error)
         } else {
             error
