@@ -19,8 +19,8 @@ use tokio::{
     time::timeout,
 };
 use tokio_postgres::{
-    AsyncMessage, Client, Config, Connection as Driver, NoTls, SimpleQueryMessage, error::DbError,
-    tls::TlsStream,
+    AsyncMessage, Client, Config, Connection as Driver, NoTls, SimpleQueryMessage, config::SslMode,
+    error::DbError, tls::TlsStream,
 };
 use tokio_rustls::rustls;
 
@@ -161,7 +161,9 @@ impl Route {
         database: &Arc<str>,
     ) -> Result<Connection, Failure> {
         let mut config = Config::new();
-        config.user(user).dbname(&**database).application_name("agent-iac");
+        // The default goes on in clear where a server says that it has no TLS.
+        let tls = if self.trust.is_some() { SslMode::Require } else { SslMode::Disable };
+        config.user(user).dbname(&**database).application_name("agent-iac").ssl_mode(tls);
         // The copy in `config` is not wiped; the client has no other way.
         password.expose(|password| config.password(password));
         let place = self.place(database);

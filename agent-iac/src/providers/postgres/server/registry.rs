@@ -141,8 +141,11 @@ pub async fn state(tx: &Transaction) -> Result<State> {
         return Ok(State::Missing);
     }
     if !readable {
-        return Err(Error::new(ErrorKind::Denied, format!("{schema} may not be read"))
-            .help("grant USAGE on it and SELECT on its tables to this login"));
+        return Err(Error::new(
+            ErrorKind::Denied,
+            format!("{schema} belongs to {} and may not be read", quoted(&owner)),
+        )
+        .help("grant USAGE on it and SELECT on its tables to this login"));
     }
     if tables < 3 {
         return Err(damaged(&schema).help("restore its tables from a backup"));

@@ -3,6 +3,9 @@
 
 #![expect(clippy::unwrap_used, reason = "all of this file is a test")]
 
+mod registry;
+mod tls;
+
 use std::{sync::Arc, time::Duration};
 
 use agent_iac::{
@@ -43,6 +46,7 @@ on_each_version![
     a_batch_is_repeated_after_what_passes,
     a_batch_whose_commit_is_lost_is_in_doubt_as_a_whole,
     who_is_held_up_to_the_end_fails_alone,
+    a_replica_answers_only_where_that_was_allowed,
 ];
 
 fn endpoint(cluster: &Cluster, database: &str) -> Endpoint {
@@ -422,7 +426,8 @@ async fn codes_become_kinds(cluster: &Cluster) {
     let error = locked.await.unwrap_err();
     assert_eq!((error.retry(), sqlstate(&error)), (Retry::Backoff, Some("55P03")));
 
-    let error = server.read(Some("codes_nothing"), |_| async { Ok(()) }).await.unwrap_err();
+    let nowhere = superuser(cluster, "codes_nothing");
+    let error = nowhere.about().await.unwrap_err();
     assert_eq!((error.kind(), sqlstate(&error)), (ErrorKind::NotFound, Some("3D000")));
     // `server` keeps the one connection that the login has.
     let error = server_of("p").about().await.unwrap_err();
@@ -639,7 +644,8 @@ async fn a_batch_whose_commit_is_lost_is_in_doubt_as_a_whole(cluster: &Cluster) 
 async fn who_is_held_up_to_the_end_fails_alone(cluster: &Cluster) {
     let server = table(cluster, "held").await;
     let admin = cluster.admin_of("held").await;
-    admin.run("INSERT INTO t VALUES (1), (2), (3); BEGIN; UPDATE t SET n = n WHERE n = 2").await;
+    admin.run("INSERT INTO t VALUES (1), (2), (3)").await;
+    admin.run("BEGIN; UPDATE t SET n = n WHERE n = 2").await;
     let answers = Batch::new(&server, None, vec![1, 2, 3])
         .options(Options::writing().lock_timeout(Duration::from_millis(50)))
         .carry_out(
@@ -657,4 +663,35 @@ async fn who_is_held_up_to_the_end_fails_alone(cluster: &Cluster) {
     assert_eq!(*answers[2].as_ref().unwrap(), 3);
     admin.run("ROLLBACK").await;
     assert_eq!(texts(&server, "SELECT n::text FROM public.t").await, ["2"]);
+}
+
+async fn a_replica_answers_only_where_that_was_allowed(cluster: &Cluster) {
+    // Its own, since it is made a replica by crashing it: a server that starts
+    // again looks for the file that says so.
+    let cluster = Cluster::start(cluster.version());
+    let principal = || principal("postgres", cluster.password());
+    let settings = || Settings::new(endpoint(&cluster, "postgres"), principal());
+    let before = server(settings());
+    assert!(!before.about().await.unwrap().in_recovery);
+    let crash = "COPY (SELECT) TO PROGRAM 'touch standby.signal; kill -9 $PPID'";
+    write(&before, crash).await.unwrap_err();
+    let allowed = server(settings().replica(true));
+    let about = loop {
+        match allowed.about().await {
+            Ok(about) => break about,
+            Err(error) => assert_eq!(error.retry(), Retry::Backoff, "{error:?}"),
+        }
+    };
+    assert!(about.in_recovery);
+    assert_eq!(texts(&allowed, "SELECT 'read'").await, ["read"]);
+    let refusals = [
+        write(&allowed, "CREATE TABLE public.t ()").await.unwrap_err(),
+        server(settings()).about().await.unwrap_err(),
+        // It was the primary when it was asked first.
+        write(&before, "CREATE TABLE public.t ()").await.unwrap_err(),
+    ];
+    for error in refusals {
+        assert_eq!(error.kind(), ErrorKind::Refused, "{error:?}");
+        assert!(error.message().ends_with("is a replica, or in recovery"), "{error}");
+    }
 }
