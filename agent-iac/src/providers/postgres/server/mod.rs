@@ -16,6 +16,8 @@ mod error;
 mod pool;
 pub mod registry;
 mod settings;
+#[cfg(test)]
+mod tests;
 mod thread;
 mod tls;
 mod transaction;
