@@ -8,8 +8,9 @@
 //! cargo bench -p agent-iac-benches --bench engine -- 100       another number of them
 //! ```
 //!
-//! Each size runs in a fresh process. Each phase is shown with what it spent
-//! in the ledger and in the system; what is left is the engine's own.
+//! Each size runs in a fresh process. Each phase is shown with the time that
+//! passed, what all threads computed in it, and what it spent waiting for the
+//! ledger and in the system; what is left is the engine's own.
 #![expect(clippy::print_stdout, reason = "a benchmark tells what it measured")]
 
 mod measure;
@@ -35,15 +36,15 @@ use agent_iac::{
     plan::SavedPlan,
     prelude::*,
     provider::{
-        Capabilities, Limits, Listing, Manage, Object, Observation, Observe, Observers, Operation,
-        Probers, Provider, Reach, Recovery, Reference, Settled, Write, Writers, Written,
+        Capabilities, Listing, Manage, Object, Observation, Observe, Observers, Operation, Probers,
+        Provider, Reach, Recovery, Reference, Settled, Write, Writers, Written,
     },
     resource::{Link, Node},
     value::Value,
 };
 use async_trait::async_trait;
 
-use self::measure::{apart, arguments, peak_memory, timed, written_bytes};
+use self::measure::{apart, arguments, computed, peak_memory, timed, written_bytes};
 
 const SIZES: [usize; 2] = [1_000, 10_000];
 
@@ -74,15 +75,14 @@ pub struct Grant {
 }
 
 impl Grants for Grant {
-    fn grants(properties: &BTreeMap<String, Node>) -> Access {
+    fn grants(principal: &str, properties: &BTreeMap<String, Node>) -> Access {
         let known = |name: &str| properties.get(name).and_then(Node::known);
-        let principal = properties.get("to").and_then(Node::principal);
-        match (principal, known("on"), known("allow")) {
-            (Some(to), Some(Value::Text(on)), Some(Value::List(allow))) => Access::exactly(
+        match (known("on"), known("allow")) {
+            (Some(Value::Text(on)), Some(Value::List(allow))) => Access::exactly(
                 allow
                     .iter()
                     .filter_map(Value::as_text)
-                    .map(|action| Tuple::allow(&to, action, &on)),
+                    .map(|action| Tuple::allow(principal, action, &on)),
             ),
             _ => Access::undecided("a property is known only after apply"),
         }
@@ -335,10 +335,6 @@ impl Provider for Whole {
         "memory".into()
     }
 
-    fn limits(&self) -> Limits {
-        Limits { concurrent: 1, ..Limits::default() }
-    }
-
     async fn target(&self) -> Result<String> {
         Ok("memory-of-the-benchmark".into())
     }
@@ -387,15 +383,17 @@ fn measure(agents: usize) -> Result<(), Box<dyn StdError>> {
 
     println!("\n{agents} agents, each with an identity and four permissions\n");
     println!(
-        "{:<28} {:>8} {:>8} {:>14} {:>14} {:>8}",
-        "", "in all", "engine", "ledger reads", "appends", "system"
+        "{:<28} {:>9} {:>9} {:>9} {:>16} {:>16} {:>9}",
+        "", "in all", "computed", "engine", "ledger reads", "appends", "system"
     );
-    let show = |phase: &str, time: Duration| {
-        let spent = meter.take();
+    let mut before = computed()?;
+    let mut show = |phase: &str, time: Duration| -> Result<(), Box<dyn StdError>> {
+        let (spent, now) = (meter.take(), computed()?);
         let elsewhere = spent.reading + spent.appending + spent.leasing + spent.system;
         println!(
-            "{phase:<28} {:>8} {:>8} {:>3} in {:>7} {:>3} in {:>7} {:>8}",
+            "{phase:<28} {:>9} {:>9} {:>9} {:>3} in {:>9} {:>3} in {:>9} {:>9}",
             shown(time),
+            shown(now.saturating_sub(before)),
             shown(time.saturating_sub(elsewhere)),
             spent.reads,
             shown(spent.reading),
@@ -403,36 +401,39 @@ fn measure(agents: usize) -> Result<(), Box<dyn StdError>> {
             shown(spent.appending + spent.leasing),
             shown(spent.system),
         );
+        before = computed()?;
+        Ok(())
     };
-    show("declare", declaring);
+    show("declare", declaring)?;
     let (time, _) = timed(|| deployment.blueprint())?;
-    show("blueprint", time);
+    show("blueprint", time)?;
     let (time, plan) = timed(|| block_on(deployment.plan(&PlanRequest::default())))?;
-    show("plan from nothing", time);
+    show("plan from nothing", time)?;
     let (time, plan) = timed(|| SavedPlan::new(plan))?;
-    show("its digest", time);
+    show("its digest", time)?;
     assert_eq!(plan.plan().steps.len(), agents * 5, "everything is made");
     let (time, ()) = timed(|| apply(&deployment, &plan))?;
-    show("apply from nothing", time);
+    show("apply from nothing", time)?;
     drop(plan);
     let (time, _) = timed(|| block_on(deployment.state()))?;
-    show("state", time);
+    show("state", time)?;
     for again in ["plan without changes", "plan without changes again"] {
         let (time, plan) = timed(|| block_on(deployment.plan(&PlanRequest::default())))?;
-        show(again, time);
+        show(again, time)?;
         assert!(plan.is_clean(), "nothing is left to do: {:?}", plan.totals());
     }
     let deployment = deployment.with_fleet(fleet(agents, true));
-    let plan = SavedPlan::new(block_on(deployment.plan(&PlanRequest::default()))?)?;
+    let (time, plan) = timed(|| block_on(deployment.plan(&PlanRequest::default())))?;
+    show("plan of one change", time)?;
+    let plan = SavedPlan::new(plan)?;
     assert_eq!(plan.plan().steps.len(), 1, "one grant was changed");
     let written = written_bytes()?;
-    meter.take();
     let (time, ()) = timed(|| apply(&deployment, &plan))?;
-    show("apply of one change", time);
     let written = written_bytes()? - written;
+    show("apply of one change", time)?;
     let memory = peak_memory()?;
     let (time, _) = timed(|| block_on(verify(&ledger.ledger, None)))?;
-    show("verify", time);
+    show("verify", time)?;
     let resources = u64::try_from(agents)? * 5;
     println!(
         "\npeak memory {} MB ({} kB for each resource), {} kB written for one change",

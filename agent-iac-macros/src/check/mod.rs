@@ -58,7 +58,6 @@ fn the_kind_has_its_link(cx: &Ctxt, resource: &Resource<'_>) {
             resource.ident,
             format!("a {what} says whose it is; add a field `{link}: Link<…>`"),
         ),
-        None => {}
         Some(field) if field.declared().is_none() => cx.error(
             field.ident,
             format!("`{link}` says whose {what} this is, so it is declared; remove `output`"),
@@ -67,7 +66,7 @@ fn the_kind_has_its_link(cx: &Ctxt, resource: &Resource<'_>) {
             field.ty,
             format!("`{link}` says whose {what} this is; make it a `Link<…>` to an identity"),
         ),
-        Some(_) => {}
+        None | Some(_) => {}
     }
 }
 

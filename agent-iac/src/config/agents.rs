@@ -37,8 +37,12 @@ pub(super) struct Instances {
 impl Instances {
     /// Their keys, when they are those that the text means.
     pub(super) fn keys(&self) -> Option<BTreeSet<Vec<String>>> {
-        self.sound.then(|| self.each.iter().map(|(instance, _)| instance.key().to_vec()).collect())
+        self.sound.then(|| self.each.iter().map(|(instance, _)| owned(instance.key())).collect())
     }
+}
+
+fn owned(key: Vec<&str>) -> Vec<String> {
+    key.into_iter().map(str::to_owned).collect()
 }
 
 impl Reader<'_> {

@@ -27,7 +27,7 @@ use crate::{
     fleet::Fleet,
     ledger::{Append, Authority, Entry, Ledger, PlanEvent, Query, RunPurpose, State},
     plan::{Observations, Options, Plan, SavedPlan, plan},
-    provider::Provider,
+    provider::{Provider, Requirement},
     vault::SecretStore,
 };
 
@@ -132,6 +132,17 @@ impl Deployment {
         self.fleet.blueprint(&self.environment)
     }
 
+    /// What each provider of a fleet says that its principals need in its
+    /// system, by the provider's name. Nothing is contacted.
+    pub fn requires(&self, blueprint: &Blueprint) -> BTreeMap<String, Vec<Requirement>> {
+        let named = |(name, _): &(&String, _)| blueprint.providers().contains_key(*name);
+        self.providers
+            .iter()
+            .filter(named)
+            .map(|(name, provider)| (name.clone(), provider.requires(blueprint)))
+            .collect()
+    }
+
     /// What is recorded now.
     ///
     /// # Errors
@@ -142,6 +153,13 @@ impl Deployment {
         let state = self.ledger.state(&Query::Everything).await?;
         self.check_ledger(&state).await?;
         Ok(state)
+    }
+
+    /// Refuses a ledger that is not the one that it should be, without reading
+    /// what it records.
+    async fn identify(&self) -> Result<()> {
+        let state = self.ledger.state(&Query::Agents(Vec::new())).await?;
+        self.check_ledger(&state).await
     }
 
     /// Makes a plan. It reads, and cannot write: it holds no handle that could.
@@ -191,7 +209,7 @@ impl Deployment {
     /// When the ledger cannot be read or written. What could not be settled
     /// stands in the report.
     pub async fn recover(&self, context: &RunContext) -> Result<Report> {
-        self.state().await?;
+        self.identify().await?;
         apply::recover(&self.engine(), context).await
     }
 
@@ -243,7 +261,7 @@ impl Deployment {
             )
             .help("apply it where it was made"));
         }
-        self.state().await?;
+        self.identify().await?;
         let age = self.clock.now().duration_since(plan.observed_at).as_secs();
         if age.unsigned_abs() > plan.rules.max_age {
             return Err(apply::stale(format!(

@@ -125,6 +125,12 @@ async fn an_ordinary_role_needs_no_more_than_create_on_the_database(cluster: &Cl
     let error = install(&server, None).await.unwrap_err();
     assert_eq!((error.kind(), sqlstate(&error)), (ErrorKind::Denied, None), "{error:?}");
     assert!(error.repair().unwrap().starts_with("GRANT CREATE ON the database"));
+    // The transaction goes on.
+    let goes_on = server.transaction(None, Options::writing(), |tx| async move {
+        registry::install(&tx, None).await.unwrap_err();
+        registry::state(&tx).await
+    });
+    assert_eq!(goes_on.await.unwrap(), State::Missing);
     admin.run("GRANT CREATE ON DATABASE registry_plain TO registry_admins").await;
     install(&server, None).await.unwrap();
     let claims = claims(2);

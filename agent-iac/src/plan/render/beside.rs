@@ -1,6 +1,6 @@
 //! The words for what identities can do beside what is declared.
 
-use super::words::{self, count, name};
+use super::words::{count, name};
 use crate::{
     access::{Effect, Tuple},
     address::Address,
@@ -53,7 +53,7 @@ pub(super) fn reaches(reached: &[&Address], most: usize) -> String {
     let mut first: Vec<String> = reached.iter().take(most).map(ToString::to_string).collect();
     let more = reached.len().saturating_sub(most);
     if more > 0 {
-        first.push(words::count(more, "more", "more"));
+        first.push(count(more, "more", "more"));
     }
     let last = first.pop().unwrap_or_default();
     if first.is_empty() {

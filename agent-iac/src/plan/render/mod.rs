@@ -5,6 +5,7 @@
 //! terminal: [`text`] gives lines of styled pieces, and who shows them chooses
 //! colours.
 
+mod beside;
 mod budget;
 mod json;
 mod markdown;

@@ -14,10 +14,10 @@ use crate::{
     fleet::Rules,
     ledger::Cause,
     plan::{
-        Action, AgentChange, AgentStep, Blocked, CredentialTarget, Drift, FORMAT, FieldDrift, Part,
-        Plan, PropertyChange, Reason, Risk, SavedPlan, Step, Target, Undeclared,
+        Action, AgentChange, AgentStep, Beside, Blocked, CredentialTarget, Drift, FORMAT,
+        FieldDrift, Part, Plan, PropertyChange, Reason, Risk, SavedPlan, Step, Target, Undeclared,
     },
-    provider::{Object, Observation},
+    provider::{Object, Observation, Source as Gives},
     resource::{Node, Reading},
     schema::Kind,
     value::{Digest, Value},
@@ -651,11 +651,23 @@ fn hostile() -> Plan {
             fields: BTreeMap::new(),
             suspended: false,
             mark: None,
-            obstacle: None,
+            obstacle: Some(HOSTILE.into()),
         },
         access: Access::exactly([Tuple::allow(HOSTILE, HOSTILE, HOSTILE)]),
     }];
     plan.unread = BTreeMap::from([(address("a.b"), BTreeSet::from([HOSTILE.into()]))]);
+    plan.beside = vec![Beside {
+        provider: HOSTILE.into(),
+        resource_type: HOSTILE.into(),
+        sources: vec![Gives {
+            name: HOSTILE.into(),
+            access: Access::exactly([Tuple::allow(HOSTILE, HOSTILE, HOSTILE)]),
+            counted: BTreeMap::from([(HOSTILE.into(), 7)]),
+        }],
+        of: BTreeMap::from([(address("a.b"), BTreeSet::from([0]))]),
+        warnings: vec![HOSTILE.into()],
+        unread: Some(HOSTILE.into()),
+    }];
     plan
 }
 

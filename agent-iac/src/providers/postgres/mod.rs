@@ -24,13 +24,19 @@
 //! }
 //! ```
 
+#[cfg(feature = "postgres")]
+mod login;
 mod name;
 mod object;
+#[cfg(feature = "postgres")]
+mod outcome;
 mod privilege;
 mod resources;
 #[cfg(feature = "postgres")]
 #[doc(hidden)]
 pub mod server;
+#[cfg(feature = "postgres")]
+mod view;
 
 pub use object::{
     Column, DataType, Database, ForeignServer, ForeignWrapper, Function, Language, LargeObject,

@@ -180,7 +180,10 @@ pub async fn install(tx: &Transaction, observer: Option<&str>) -> Result<()> {
             lock(tx, SERIAL, "registry").await?;
             match state(tx).await? {
                 State::Missing => {
-                    return tx.batch(&ddl(observer)).await.map_err(|error| not_made(tx, error));
+                    let ddl = ddl(observer);
+                    // Who may not make it can go on, and say what is missing.
+                    let made = tx.savepoint(|tx| async move { tx.batch(&ddl).await }).await;
+                    return made.map_err(|error| not_made(tx, error));
                 }
                 found @ State::Ready { .. } => found,
             }
