@@ -21,7 +21,7 @@ const BOUNDS: [(&str, usize); 11] = [
     ("sqlite", 45),
     ("sqlite-bundled", 50),
     ("authority", 50),
-    ("postgres", 82),
+    ("postgres", 84),
     ("age", 155),
     ("embedded", 175),
     ("cli", 60),

@@ -13,8 +13,8 @@ use agent_iac::{
     error::{Error, Retry},
     provider::Tried,
     providers::postgres::server::{
-        Batch, Endpoint, Fault, Options, Password, Principal, Prober, Server, Settings, Thread,
-        Transaction, Type, sqlstate,
+        Batch, Endpoint, Fault, Options, Password, Principal, Prober, Said, Server, Settings,
+        Thread, Transaction, Type, sqlstate,
     },
     secret::Secret,
 };
@@ -132,7 +132,7 @@ async fn nothing_that_a_role_or_a_database_sets_changes_a_statement(cluster: &Cl
     });
     let (text, notices) = answer.await.unwrap();
     assert_eq!(text, r"A\B 2026-07-01 00:00:00+00 read committed off");
-    assert_eq!(notices.iter().map(|said| said.message()).collect::<Vec<_>>(), ["heard"]);
+    assert_eq!(notices.iter().map(Said::message).collect::<Vec<_>>(), ["heard"]);
     // And nothing of it stays in the session, for a pooler to give to others.
     let left = cluster.connect("set_me", "p", &database).await.unwrap();
     assert_eq!(left.value("SHOW timezone").await, "Asia/Tokyo");

@@ -200,7 +200,7 @@ async fn a_claim_is_written_with_its_work_or_not_at_all(cluster: &Cluster) {
     carry_out(&server, &claims[..1], 0).await.unwrap();
     let one = claims[1].clone();
     let fails = server.transaction(None, Options::writing(), move |tx| async move {
-        registry::enter(&tx, &[one.clone()]).await?;
+        registry::enter(&tx, std::slice::from_ref(&one)).await?;
         registry::register(&tx, &[(one, "{}".into())]).await?;
         tx.batch("SELECT 1 / 0").await
     });
@@ -379,7 +379,7 @@ async fn writers_that_meet_in_the_catalog_try_again(cluster: &Cluster) {
     for answer in batch.await.unwrap() {
         answer.unwrap();
     }
-    let met = met.lock().unwrap();
+    let met = std::mem::take(&mut *met.lock().unwrap());
     assert_eq!(met.len(), 2, "{met:?}");
     assert!(met[0].as_ref().unwrap().contains("changed the same object"), "{met:?}");
     let acl = texts(&server, "SELECT relacl::text FROM pg_class WHERE relname = 't'").await;

@@ -78,7 +78,7 @@ impl About {
 #[derive(Debug)]
 pub(super) enum Failure {
     /// The server itself said so, by a code.
-    Said(DbError),
+    Said(Box<DbError>),
     /// Everything else.
     Other(Error),
 }
@@ -285,7 +285,7 @@ impl Route {
     fn refused(&self, error: &tokio_postgres::Error, place: &Place) -> Failure {
         use std::error::Error as _;
         if let Some(said) = error.as_db_error() {
-            return Failure::Said(said.clone());
+            return Failure::Said(Box::new(said.clone()));
         }
         let mut cause = error.source();
         while let Some(error) = cause {

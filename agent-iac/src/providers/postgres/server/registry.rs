@@ -44,7 +44,14 @@ const SERIAL: i32 = 0x6167_6962;
 ///
 /// `observer` is the role that planning reads as.
 pub fn ddl(observer: Option<&str>) -> String {
-    let mut text = String::from(
+    let observer = observer.map(ident).map_or_else(String::new, |observer| {
+        format!(
+            "GRANT USAGE ON SCHEMA agent_iac TO {observer};
+GRANT SELECT ON ALL TABLES IN SCHEMA agent_iac TO {observer};
+"
+        )
+    });
+    format!(
         "CREATE SCHEMA IF NOT EXISTS agent_iac;
 REVOKE ALL ON SCHEMA agent_iac FROM PUBLIC;
 CREATE TABLE IF NOT EXISTS agent_iac.registry (
@@ -67,22 +74,10 @@ CREATE TABLE IF NOT EXISTS agent_iac.objects (
     PRIMARY KEY (type, id)
 );
 REVOKE ALL ON ALL TABLES IN SCHEMA agent_iac FROM PUBLIC;
-",
-    );
-    if let Some(observer) = observer {
-        let observer = ident(observer);
-        text.push_str(&format!(
-            "GRANT USAGE ON SCHEMA agent_iac TO {observer};
-GRANT SELECT ON ALL TABLES IN SCHEMA agent_iac TO {observer};
-"
-        ));
-    }
-    text.push_str(&format!(
-        "INSERT INTO agent_iac.registry (version)
+{observer}INSERT INTO agent_iac.registry (version)
     SELECT {VERSION} WHERE NOT EXISTS (SELECT FROM agent_iac.registry);
 "
-    ));
-    text
+    )
 }
 
 /// Whether a database has the engine's schema.

@@ -242,13 +242,12 @@ fn work_needs_no_runtime_of_its_callers() {
 fn certificate(oid: &[u8]) -> Vec<u8> {
     fn element(tag: u8, content: &[u8]) -> Vec<u8> {
         let mut der = vec![tag];
-        match u8::try_from(content.len()) {
-            Ok(short @ 0..0x80) => der.push(short),
-            _ => {
-                let length = u16::try_from(content.len()).unwrap();
-                der.push(0x82);
-                der.extend(length.to_be_bytes());
-            }
+        let length = u16::try_from(content.len()).unwrap();
+        if length < 0x80 {
+            der.push(length.to_be_bytes()[1]);
+        } else {
+            der.push(0x82);
+            der.extend(length.to_be_bytes());
         }
         der.extend(content);
         der
