@@ -29,6 +29,10 @@ pub type Settings<'a> = &'a [(&'a str, &'a str)];
 /// The name of every cluster's superuser.
 const SUPERUSER: &str = "postgres";
 
+/// What `initdb` is told. Its default is `trust`: it lets everybody in with any
+/// password, and the test of a refusal would pass for nothing.
+const SCRAM: [&str; 2] = ["-A", "scram-sha-256"];
+
 /// The settings of every cluster. Nothing has to survive a crash of the machine.
 const USUAL: Settings<'static> = &[
     ("listen_addresses", "127.0.0.1"),
@@ -96,10 +100,7 @@ impl Cluster {
     /// When the version is not installed, or its server does not start.
     pub fn start_with(version: u32, settings: Settings<'_>) -> Self {
         Self::begin(version, settings, |account, folder| {
-            let template = template(version, account);
-            let mut copy = account.command("cp", folder);
-            copy.arg("-a").args([template.join("data"), template.join("password")]).arg(folder);
-            succeed(copy);
+            copy(account, &template(version, account), folder);
         })
     }
 
@@ -110,7 +111,35 @@ impl Cluster {
     ///
     /// When the version is not installed, or its server does not start.
     pub fn fresh(version: u32) -> Self {
-        Self::begin(version, &[], |account, folder| initialise(version, account, folder))
+        Self::begin(version, &[], |account, folder| initialise(version, account, folder, &SCRAM))
+    }
+
+    /// The same as `initdb` makes it when it is not told how to let people in:
+    /// everybody who is on this machine, with any password.
+    ///
+    /// # Panics
+    ///
+    /// When the version is not installed, or its server does not start.
+    pub fn trusting(version: u32) -> Self {
+        Self::begin(version, &[], |account, folder| initialise(version, account, folder, &[]))
+    }
+
+    /// Starts a copy of this cluster's files, as a backup that was restored
+    /// elsewhere: same system identifier, same roles and passwords.
+    ///
+    /// Nobody may be writing to the cluster meanwhile, and what has to be in the
+    /// copy has to be on the disk: `CHECKPOINT` before.
+    ///
+    /// # Panics
+    ///
+    /// When the copy does not start.
+    #[must_use]
+    pub fn copy(&self) -> Self {
+        Self::begin(self.version, &[], |account, folder| {
+            copy(account, &self.folder, folder);
+            let of_the_original = folder.join("data/postmaster.pid");
+            fs::remove_file(of_the_original).expect("the original is running");
+        })
     }
 
     /// The cluster of this version that the tests of this program share.
@@ -346,7 +375,7 @@ fn template(version: u32, account: Account) -> PathBuf {
     if !template.exists() {
         let folder = run.join(format!("unfinished-{version}-{}", std::process::id()));
         account.make(&folder);
-        initialise(version, account, &folder);
+        initialise(version, account, &folder, &SCRAM);
         // Another process may have been faster; its template is as good.
         if fs::rename(&folder, &template).is_err() {
             fs::remove_dir_all(&folder).expect("it is this process's own");
@@ -355,18 +384,21 @@ fn template(version: u32, account: Account) -> PathBuf {
     template
 }
 
+fn copy(account: Account, from: &Path, to: &Path) {
+    let mut copy = account.command("cp", to);
+    copy.arg("-a").args([from.join("data"), from.join("password")]).arg(to);
+    succeed(copy);
+}
+
 /// `initdb`, with a password for the superuser that nobody knows before.
-///
-/// The default is `trust`: it lets everybody in with any password, and the test
-/// of a refusal would pass for nothing.
-fn initialise(version: u32, account: Account, folder: &Path) {
+fn initialise(version: u32, account: Account, folder: &Path, access: &[&str]) {
     let password = folder.join("password");
     let mut write = account.command("/bin/sh", folder);
     write.args(["-c", "umask 077; od -An -N24 -tx1 /dev/urandom | tr -d ' \\n' >password"]);
     succeed(write);
     let mut initdb = account.command(programs(version).join("initdb"), folder);
     initdb.arg("-D").arg(folder.join("data")).arg("--pwfile").arg(password);
-    initdb.args(["-U", SUPERUSER, "-A", "scram-sha-256", "-E", "UTF8", "--locale=C"]);
+    initdb.args(["-U", SUPERUSER, "-E", "UTF8", "--locale=C"]).args(access);
     // Each copy has one segment of its log, of 16 MB unless said otherwise.
     initdb.args(["--no-sync", "--wal-segsize=1"]);
     succeed(initdb);

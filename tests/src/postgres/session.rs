@@ -6,6 +6,7 @@ use std::{
     sync::{Arc, Mutex},
 };
 
+use tokio::task::JoinHandle;
 use tokio_postgres::{
     AsyncMessage, Client, Config, Error, NoTls, SimpleQueryMessage, error::DbError,
 };
@@ -36,9 +37,13 @@ pub fn message(error: &Error) -> Message {
 
 /// A connection, with the notices that came over it. It is also the client that
 /// it holds, for whatever has no short form here.
+///
+/// Dropped, it closes the connection without a word, as the kernel does for a
+/// process that was killed: what the server was told before, it goes on with.
 #[derive(Debug)]
 pub struct Session {
     client: Client,
+    connection: JoinHandle<()>,
     notices: Arc<Mutex<Vec<Message>>>,
 }
 
@@ -50,12 +55,18 @@ impl Deref for Session {
     }
 }
 
+impl Drop for Session {
+    fn drop(&mut self) {
+        self.connection.abort();
+    }
+}
+
 impl Session {
     pub(super) async fn open(config: &Config) -> Result<Self, Error> {
         let (client, mut connection) = config.connect(NoTls).await?;
         let notices = Arc::new(Mutex::new(Vec::new()));
         let heard = Arc::clone(&notices);
-        tokio::spawn(async move {
+        let connection = tokio::spawn(async move {
             // A connection that broke fails the next call on its client.
             while let Some(Ok(message)) =
                 std::future::poll_fn(|context| connection.poll_message(context)).await
@@ -65,7 +76,7 @@ impl Session {
                 }
             }
         });
-        Ok(Self { client, notices })
+        Ok(Self { client, connection, notices })
     }
 
     /// Runs statements that succeed.
@@ -136,6 +147,15 @@ impl Session {
             assert_eq!(rows.len(), 1, "{at}: `{sql}` has other than one row: {rows:?}");
             rows.remove(0)
         }
+    }
+
+    /// The number of the server's process for this session.
+    ///
+    /// # Panics
+    ///
+    /// When the connection breaks.
+    pub async fn pid(&self) -> String {
+        self.value("SELECT pg_backend_pid()").await
     }
 
     /// The warnings and notices that came since this was last asked.

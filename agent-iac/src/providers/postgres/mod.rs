@@ -24,8 +24,12 @@
 //! }
 //! ```
 
+#[cfg(feature = "postgres")]
+mod login;
 mod name;
 mod object;
+#[cfg(feature = "postgres")]
+mod outcome;
 mod privilege;
 mod resources;
 #[cfg(feature = "postgres")]
