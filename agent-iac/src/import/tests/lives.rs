@@ -8,7 +8,6 @@ use proptest::prelude::*;
 use super::{MODULE, accountable, deploy, imported, system, system::Museum};
 use crate::{
     apply::{Report, RunContext},
-    clock::block_on,
     config::{self, Types},
     deployment::{Deployment, PlanRequest},
     fleet::Fleet,
@@ -38,28 +37,29 @@ fn read(text: &str) -> Fleet {
     }
 }
 
-fn drafted(deployment: &Deployment) -> (Survey, Draft) {
-    let survey = block_on(deployment.survey(&SurveyRequest::default())).unwrap();
+fn drafted(world: &World, deployment: &Deployment) -> (Survey, Draft) {
+    let survey = world.run(deployment.survey(&SurveyRequest::default())).finished().unwrap();
     let draft = Draft::of(&survey, &accountable()).unwrap();
     (survey, draft)
 }
 
-fn planned(deployment: &Deployment) -> Plan {
-    block_on(deployment.plan(&PlanRequest::default())).unwrap()
+fn planned(world: &World, deployment: &Deployment) -> Plan {
+    world.run(deployment.plan(&PlanRequest::default())).finished().unwrap()
 }
 
-fn applied(deployment: &Deployment, plan: &Plan) -> Report {
+fn applied(world: &World, deployment: &Deployment, plan: &Plan) -> Report {
     let saved = SavedPlan::new(plan.clone()).unwrap();
     let context = RunContext::new(Actor::asserted("test", "importer"));
-    block_on(deployment.apply(&saved, &context.acknowledging(saved.digest()))).unwrap()
+    let context = context.acknowledging(saved.digest());
+    world.run(deployment.apply(&saved, &context)).finished().unwrap()
 }
 
 /// Adopts what the draft declares, and nothing else happens.
 #[track_caller]
-fn adopts(deployment: Deployment, draft: &Draft) -> Deployment {
+fn adopts(world: &World, deployment: Deployment, draft: &Draft) -> Deployment {
     let text = draft.toml();
     let deployment = deployment.with_fleet(read(&text));
-    let plan = planned(&deployment);
+    let plan = planned(world, &deployment);
     let actions: Vec<_> = plan.steps.iter().filter(|s| s.action != Action::Adopt).collect();
     assert!(actions.is_empty(), "{actions:#?}\n{text}");
     assert_eq!(plan.steps.len(), draft.resources());
@@ -69,9 +69,9 @@ fn adopts(deployment: Deployment, draft: &Draft) -> Deployment {
         plan.blocked,
         plan.unread
     );
-    let report = applied(&deployment, &plan);
+    let report = applied(world, &deployment, &plan);
     assert!(report.is_complete(), "{report:?}");
-    let again = planned(&deployment);
+    let again = planned(world, &deployment);
     assert!(again.is_empty(), "{:#?}\n{text}", again.steps);
     assert!(
         again.drift.is_empty() && again.unread.is_empty(),
@@ -101,10 +101,10 @@ fn a_system_that_nobody_can_write_to_is_adopted() {
     let mut fleet = Fleet::new("museum");
     fleet.store("vault");
     let deployment = deploy(&world, &museum, fleet).with_store("vault", world.store("vault"));
-    let (_, draft) = drafted(&deployment);
-    let deployment = adopts(deployment, &draft);
-    let (survey, _) = drafted(&deployment);
-    assert_eq!(survey.managed, draft.resources());
+    let (_, draft) = drafted(&world, &deployment);
+    let deployment = adopts(&world, deployment, &draft);
+    let (survey, _) = drafted(&world, &deployment);
+    assert_eq!(survey.managed, draft.agents());
     let names: Vec<&str> = survey.found.iter().map(|found| found.name.as_str()).collect();
     assert_eq!(names, ["asleep"], "and who was left out is found again");
 }
@@ -162,11 +162,11 @@ fn hostile_texts_come_back_as_they_are_wherever_they_stand() {
             },
         );
         let deployment = deploy(&world, &museum, Fleet::new("museum"));
-        let (_, draft) = drafted(&deployment);
+        let (_, draft) = drafted(&world, &deployment);
         assert_eq!((draft.agents(), draft.aside().count()), (1, 0), "{text:?}");
         let text = draft.rust(MODULE);
         assert!(text.chars().all(|c| c == '\n' || crate::address::is_printable(&c.to_string())));
-        adopts(deployment, &draft);
+        adopts(&world, deployment, &draft);
     }
 }
 
@@ -257,10 +257,10 @@ proptest! {
         )
         .with_clock(world.clock())
         .with_provider("sim", Arc::new(provider.clone()));
-        let (_, draft) = drafted(&deployment);
-        let ledger = block_on(deployment.state()).unwrap();
+        let (_, draft) = drafted(&world, &deployment);
+        let ledger = world.run(deployment.state()).finished().unwrap();
         prop_assert_eq!(ledger.records.len(), 0, "looking records nothing");
-        adopts(deployment, &draft);
+        adopts(&world, deployment, &draft);
         prop_assert_eq!(provider.existing(), before);
         prop_assert_eq!(provider.effects(), effects);
     }

@@ -176,6 +176,10 @@ impl<'a> Planner<'a> {
         object: &'a Object,
         reason: Reason,
     ) {
+        // What points to it is told by this address from now on, as it is once
+        // the record says so.
+        let key = (desired.provider.as_str(), desired.resource_type.name, object.id.as_str());
+        self.owners.insert(key, address);
         let wanted =
             Wanted { address, desired, recorded: None, seen: Observation::Present(object.clone()) };
         let mut step = self.step(&wanted, Action::Adopt, reason);
