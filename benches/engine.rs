@@ -36,8 +36,8 @@ use agent_iac::{
     plan::SavedPlan,
     prelude::*,
     provider::{
-        Capabilities, Limits, Listing, Manage, Object, Observation, Observe, Observers, Operation,
-        Probers, Provider, Reach, Recovery, Reference, Settled, Write, Writers, Written,
+        Capabilities, Listing, Manage, Object, Observation, Observe, Observers, Operation, Probers,
+        Provider, Reach, Recovery, Reference, Settled, Write, Writers, Written,
     },
     resource::{Link, Node},
     value::Value,
@@ -75,15 +75,14 @@ pub struct Grant {
 }
 
 impl Grants for Grant {
-    fn grants(properties: &BTreeMap<String, Node>) -> Access {
+    fn grants(principal: &str, properties: &BTreeMap<String, Node>) -> Access {
         let known = |name: &str| properties.get(name).and_then(Node::known);
-        let principal = properties.get("to").and_then(Node::principal);
-        match (principal, known("on"), known("allow")) {
-            (Some(to), Some(Value::Text(on)), Some(Value::List(allow))) => Access::exactly(
+        match (known("on"), known("allow")) {
+            (Some(Value::Text(on)), Some(Value::List(allow))) => Access::exactly(
                 allow
                     .iter()
                     .filter_map(Value::as_text)
-                    .map(|action| Tuple::allow(&to, action, &on)),
+                    .map(|action| Tuple::allow(principal, action, &on)),
             ),
             _ => Access::undecided("a property is known only after apply"),
         }
@@ -334,10 +333,6 @@ struct Whole(Arc<Memory>);
 impl Provider for Whole {
     fn description(&self) -> String {
         "memory".into()
-    }
-
-    fn limits(&self) -> Limits {
-        Limits { concurrent: 1, ..Limits::default() }
     }
 
     async fn target(&self) -> Result<String> {

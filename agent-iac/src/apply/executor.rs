@@ -19,7 +19,7 @@ use super::{
     values::{Values, as_adopted, decided_access, intended, resolve},
 };
 use crate::{
-    address::Address,
+    address::{Address, Instance},
     error::Result,
     ledger::{Managed, Query, State},
     plan::{Action, Part, Plan, Step},
@@ -40,8 +40,9 @@ pub(crate) async fn run(
     if plan.is_empty() {
         return Ok(Report::default());
     }
-    let state = engine.persist(|| engine.ledger.state(&Query::Everything)).await?;
     is_sound(plan)?;
+    let query = Query::Agents(concerned(plan));
+    let state = engine.persist(|| engine.ledger.state(&query)).await?;
     fits(plan, &state)?;
     is_let(plan, &state, authorised.purpose, engine.clock.now())?;
     let controls = credential::controls(engine, &state, &plan.steps).await;
@@ -65,6 +66,18 @@ pub(crate) async fn run(
     report.left = leave(&run, plan).await;
     report.unfinished = end(&run, &report).await.err().map(Arc::new);
     Ok(report)
+}
+
+/// The agents whose records a plan rests on, and those that its values come
+/// from: what is read does not depend on the size of the fleet.
+fn concerned(plan: &Plan) -> Vec<Instance> {
+    let needed = plan.steps.iter().filter_map(|step| step.target.as_ref());
+    let needed = needed.flat_map(|target| &target.dependencies);
+    let steps = plan.steps.iter().map(|step| &step.address);
+    let addresses = steps.chain(needed).chain(plan.versions.keys()).map(Address::instance);
+    let agents = plan.agents.iter().map(|agent| &agent.instance);
+    let concerned: BTreeSet<&Instance> = addresses.chain(agents).collect();
+    concerned.into_iter().cloned().collect()
 }
 
 /// A plan on its way.

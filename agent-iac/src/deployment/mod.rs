@@ -25,6 +25,7 @@ use crate::{
     drift::{self, Reader},
     error::{Error, ErrorKind, Result},
     fleet::Fleet,
+    import::{self, Survey, SurveyRequest},
     ledger::{Append, Authority, Entry, Ledger, PlanEvent, Query, RunPurpose, State},
     plan::{Observations, Options, Plan, SavedPlan, plan},
     provider::{Provider, Requirement},
@@ -155,6 +156,13 @@ impl Deployment {
         Ok(state)
     }
 
+    /// Refuses a ledger that is not the one that it should be, without reading
+    /// what it records.
+    async fn identify(&self) -> Result<()> {
+        let state = self.ledger.state(&Query::Agents(Vec::new())).await?;
+        self.check_ledger(&state).await
+    }
+
     /// Makes a plan. It reads, and cannot write: it holds no handle that could.
     ///
     /// # Errors
@@ -165,6 +173,23 @@ impl Deployment {
     pub async fn plan(&self, request: &PlanRequest) -> Result<Plan> {
         let blueprint = self.blueprint()?;
         self.plan_for(&blueprint, request).await
+    }
+
+    /// Looks at what stands in a system and is nobody's yet, so that a fleet
+    /// can be written that adopts it (see [`import`](crate::import)). It reads
+    /// through handles that can only observe, and asks for no secret.
+    ///
+    /// # Errors
+    ///
+    /// When there is no such provider, its identities cannot be listed, or the
+    /// ledger cannot be read or is not the one that it should be. Another type
+    /// that cannot be listed stands in the survey.
+    pub async fn survey(&self, request: &SurveyRequest) -> Result<Survey> {
+        let (name, provider) = import::chosen(&self.providers, request.provider.as_deref())?;
+        let state = self.state().await?;
+        let mine = import::Mine::of(name, &self.fleet, &state);
+        let system = import::System { name, provider, only: &request.only, at: self.clock.now() };
+        import::survey(system, &self.fleet, &self.environment, mine).await
     }
 
     async fn plan_for(&self, blueprint: &Blueprint, request: &PlanRequest) -> Result<Plan> {
@@ -202,7 +227,7 @@ impl Deployment {
     /// When the ledger cannot be read or written. What could not be settled
     /// stands in the report.
     pub async fn recover(&self, context: &RunContext) -> Result<Report> {
-        self.state().await?;
+        self.identify().await?;
         apply::recover(&self.engine(), context).await
     }
 
@@ -254,7 +279,7 @@ impl Deployment {
             )
             .help("apply it where it was made"));
         }
-        self.state().await?;
+        self.identify().await?;
         let age = self.clock.now().duration_since(plan.observed_at).as_secs();
         if age.unsigned_abs() > plan.rules.max_age {
             return Err(apply::stale(format!(

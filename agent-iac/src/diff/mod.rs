@@ -40,6 +40,8 @@ pub fn compare(field: &Field, read: Option<&Reading>, wanted: Option<&Value>) ->
         // which is how an optional property that is not set reads.
         None if wanted.is_null() => Compared::Matched,
         None => Compared::Differs(Value::Null),
+        // Nearly all that is read is as it is wanted, and in its normal form.
+        Some(Reading::Known(value)) if value == wanted => Compared::Matched,
         Some(Reading::Known(value)) => {
             let value = field.ty.normalise(value.clone());
             if value == *wanted { Compared::Matched } else { Compared::Differs(value) }

@@ -348,7 +348,7 @@ async fn find_undeclared(
     observers: &BTreeMap<&str, Observers>,
     wanted: &(dyn Fn(&Instance) -> bool + Sync),
 ) -> (Vec<Undeclared>, BTreeMap<Address, BTreeSet<String>>) {
-    let ours = Ours::of(state);
+    let ours = Ours::of(blueprint, state);
     let mut undeclared = Vec::new();
     let mut unlisted: BTreeMap<Address, BTreeSet<String>> = BTreeMap::new();
     let mut listings = Vec::new();
@@ -356,8 +356,8 @@ async fn find_undeclared(
         let identities: Vec<String> = ours
             .identities
             .iter()
-            .filter(|((of, ..), (address, _))| of == provider && wanted(address.instance()))
-            .map(|((.., id), _)| (*id).to_owned())
+            .filter(|((.., of), (address, _))| of == provider && wanted(address.instance()))
+            .map(|((id, ..), _)| (*id).to_owned())
             .collect();
         let reach = blueprint.providers().get(*provider).copied().unwrap_or_default();
         for ty in observers.types() {
@@ -392,7 +392,7 @@ async fn find_undeclared(
                     ty.name,
                     error.chain()
                 );
-                for ((of, ..), (address, _)) in &ours.identities {
+                for ((.., of), (address, _)) in &ours.identities {
                     if *of == provider && wanted(address.instance()) {
                         unlisted.entry((*address).clone()).or_default().insert(why.clone());
                     }
@@ -413,22 +413,29 @@ async fn find_undeclared(
 
 /// What this ledger knows of real objects.
 struct Ours<'a> {
-    /// Identities by provider, type and id.
+    /// Identities by id, type and provider: the id nearly always decides a
+    /// comparison.
     identities: BTreeMap<(&'a str, &'a str, &'a str), (&'a Address, &'a Managed)>,
-    /// Every other known object by provider, type and id.
+    /// Every known object, by the same; what the next plan is about to adopt
+    /// among them, for that is no find.
     known: BTreeSet<(&'a str, &'a str, &'a str)>,
     /// Addresses with a step whose end is not recorded.
     open: BTreeSet<&'a Address>,
 }
 
 impl<'a> Ours<'a> {
-    fn of(state: &'a State) -> Self {
+    fn of(blueprint: &'a Blueprint, state: &'a State) -> Self {
         let mut ours =
             Self { identities: BTreeMap::new(), known: BTreeSet::new(), open: BTreeSet::new() };
+        for (address, id) in blueprint.imports() {
+            if let Some(desired) = blueprint.resources().get(address) {
+                ours.known.insert((id, desired.resource_type.name, &desired.provider));
+            }
+        }
         for (address, record) in &state.records {
             for object in record.object.iter().chain(&record.deposed) {
                 let key =
-                    (object.provider.as_str(), object.resource_type.as_str(), object.id.as_str());
+                    (object.id.as_str(), object.resource_type.as_str(), object.provider.as_str());
                 ours.known.insert(key);
                 if object.kind == Kind::Identity {
                     ours.identities.insert(key, (address, object));
@@ -437,7 +444,7 @@ impl<'a> Ours<'a> {
             if let Some(open) = &record.open {
                 ours.open.insert(address);
                 for id in open.id.iter().chain(&open.issued) {
-                    ours.known.insert((&open.provider, &open.resource_type, id));
+                    ours.known.insert((id, &open.resource_type, &open.provider));
                 }
             }
         }
@@ -451,7 +458,7 @@ impl<'a> Ours<'a> {
         ty: &'static ResourceType,
         object: Object,
     ) -> Option<Undeclared> {
-        if self.known.contains(&(provider, ty.name, object.id.as_str())) {
+        if self.known.contains(&(object.id.as_str(), ty.name, provider)) {
             return None;
         }
         // An object that a step in doubt may have made is settled, not judged.
@@ -460,9 +467,7 @@ impl<'a> Ours<'a> {
                 && mark.environment == blueprint.environment()
                 && self.open.contains(&mark.address)
         });
-        // What the next plan is about to adopt is no find.
-        let imported = blueprint.imports().values().any(|id| *id == object.id);
-        if in_doubt || imported {
+        if in_doubt {
             return None;
         }
         let instance = match ty.owner_field() {
@@ -471,12 +476,12 @@ impl<'a> Ours<'a> {
                 let link = ty.field(field)?.ty.link()?;
                 let Some(Reading::Known(owner)) = object.fields.get(field) else { return None };
                 let id = owner.as_text()?;
-                let (address, _) = self.identities.get(&(provider, link, id))?;
+                let (address, _) = self.identities.get(&(id, link, provider))?;
                 Some(address.instance().clone())
             }
         };
         let name_of = |target: &'static str, id: &str| {
-            self.identities.get(&(provider, target, id)).map(|(address, _)| (*address).clone())
+            self.identities.get(&(id, target, provider)).map(|(address, _)| (*address).clone())
         };
         // Nobody's identity is called as its system calls it.
         let access = ty.access_of(&object.id, &readings_as_nodes(ty, &object.fields, &name_of));

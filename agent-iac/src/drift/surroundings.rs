@@ -37,7 +37,7 @@ pub(super) async fn surroundings(
     objects: &BTreeMap<Address, Observed>,
 ) -> Vec<Beside> {
     let recorded = Recorded { state, blueprint };
-    let permissions = permissions(blueprint, &recorded);
+    let mut permissions = permissions(blueprint, &recorded);
     let mut asked: BTreeMap<(&str, &str), Asked<'_>> = BTreeMap::new();
     for (address, desired) in blueprint.resources() {
         if desired.resource_type.kind != Kind::Identity || !wanted(address.instance()) {
@@ -47,7 +47,7 @@ pub(super) async fn surroundings(
         of.addresses.push(address);
         of.of.push(Surrounded {
             identity: identity(address, blueprint, &recorded, objects),
-            permissions: permissions.get(address).cloned().unwrap_or_default(),
+            permissions: permissions.remove(address).unwrap_or_default(),
         });
     }
     let answers = asked.into_iter().filter_map(|((provider, ty), asked)| {
@@ -106,7 +106,10 @@ fn known(
         match node.resolve(recorded) {
             Ok(value) => {
                 let field = desired.resource_type.field(name);
-                let value = field.map_or(value.clone(), |field| field.ty.normalise(value));
+                let value = match field {
+                    Some(field) => field.ty.normalise(value),
+                    None => value,
+                };
                 known.insert(name.clone(), value);
             }
             Err(_) if name == owner => {}

@@ -32,6 +32,7 @@ use serde::{Deserialize, Serialize};
 use crate::{
     access::{AccessChange, Verdict},
     address::Address,
+    agent::Source,
     error::Result,
     fleet::Rules,
     value::Digest,
@@ -98,8 +99,8 @@ struct Effects<'a> {
     targets: &'a BTreeMap<String, String>,
     rules: &'a Rules,
     versions: &'a BTreeMap<Address, u64>,
-    agents: Vec<AgentStep>,
-    steps: Vec<Step>,
+    agents: &'a [AgentStep],
+    steps: &'a [Step],
     blocked: &'a [Blocked],
     drift: &'a [Drift],
     undeclared: &'a [Undeclared],
@@ -116,7 +117,28 @@ impl Plan {
     /// Never for a plan that [`plan`] made; a hand-made one may hold a number
     /// that JSON cannot carry.
     pub fn digest(&self) -> Result<Digest> {
-        let without_source = |step: &Step| Step { source: None, ..step.clone() };
+        self.clone().own_digest()
+    }
+
+    /// As [`Plan::digest`], without a copy: the sources are out of the way
+    /// while the digest is taken.
+    fn own_digest(&mut self) -> Result<Digest> {
+        let sources: Vec<Option<Source>> = self.sources().map(Option::take).collect();
+        let digest = self.digest_with_sources();
+        self.sources().zip(sources).for_each(|(place, source)| *place = source);
+        digest
+    }
+
+    /// Where the steps were declared.
+    fn sources(&mut self) -> impl Iterator<Item = &mut Option<Source>> {
+        let of_agents = self.agents.iter_mut().filter_map(|agent| match &mut agent.change {
+            AgentChange::Declared { source, .. } => Some(source),
+            _ => None,
+        });
+        of_agents.chain(self.steps.iter_mut().map(|step| &mut step.source))
+    }
+
+    fn digest_with_sources(&self) -> Result<Digest> {
         Digest::of(&Effects {
             format: self.format,
             fleet: &self.fleet,
@@ -126,8 +148,8 @@ impl Plan {
             targets: &self.targets,
             rules: &self.rules,
             versions: &self.versions,
-            agents: self.agents.iter().map(AgentStep::without_source).collect(),
-            steps: self.steps.iter().map(without_source).collect(),
+            agents: &self.agents,
+            steps: &self.steps,
             blocked: &self.blocked,
             drift: &self.drift,
             undeclared: &self.undeclared,

@@ -79,10 +79,21 @@ struct Member {
     bytes: Range<usize>,
 }
 
-/// RFC 8785, 3.2.3: members are sorted by their UTF-16 code units. For ASCII
-/// those are the bytes.
+/// RFC 8785, 3.2.3: members are sorted by their UTF-16 code units. Those sort
+/// as the bytes of UTF-8 do, but that what takes two units (its first byte is
+/// 0xf0 or more) goes before U+E000 and what follows it (0xee and 0xef).
 fn by_utf16(a: &str, b: &str) -> Ordering {
-    if a.is_ascii() && b.is_ascii() { a.cmp(b) } else { a.encode_utf16().cmp(b.encode_utf16()) }
+    let rank = |byte: u8| if matches!(byte, 0xee | 0xef) { byte + 0x10 } else { byte };
+    let (a, b) = (a.as_bytes(), b.as_bytes());
+    match a.iter().zip(b).find(|(a, b)| a != b) {
+        Some((a, b)) => rank(*a).cmp(&rank(*b)),
+        None => a.len().cmp(&b.len()),
+    }
+}
+
+/// Whether a byte of text does not stand for itself between quotes.
+const fn is_escaped(byte: u8) -> bool {
+    byte < 0x20 || byte == b'"' || byte == b'\\'
 }
 
 impl Writer {
@@ -110,8 +121,13 @@ impl Writer {
         self.out.push(b'"');
     }
 
-    /// Text without its quotes. What is not escaped is copied as a whole.
+    /// Text without its quotes.
     fn inside(&mut self, text: &str) {
+        // Without a way out of the loop it is one over many bytes at once.
+        if !text.bytes().fold(false, |any, byte| any | is_escaped(byte)) {
+            self.out.extend_from_slice(text.as_bytes());
+            return;
+        }
         let mut copied = 0;
         for (at, byte) in text.bytes().enumerate() {
             let short: &[u8] = match byte {
@@ -122,7 +138,7 @@ impl Writer {
                 b'\n' => br"\n",
                 0xc => br"\f",
                 b'\r' => br"\r",
-                0..0x20 => b"",
+                byte if is_escaped(byte) => b"",
                 _ => continue,
             };
             self.out.extend_from_slice(&text.as_bytes()[copied..at]);
@@ -567,6 +583,8 @@ impl Serializer for Name<'_> {
 mod tests {
     use std::collections::BTreeMap;
 
+    use proptest::prelude::*;
+
     use super::*;
 
     #[derive(Serialize)]
@@ -641,6 +659,18 @@ mod tests {
             &json,
             "{\"a\":{\"e\":2,\"é\":1,\"😀\":3,\"\u{e000}\":4},\"b\":{\"x\":{},\"y\":[{\"c\":2,\"d\":1}]}}",
         );
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig { failure_persistence: None, ..ProptestConfig::default() })]
+
+        #[test]
+        fn bytes_sort_as_the_units_of_utf_16(
+            a in "[a\u{e0}\u{ffff}\u{e000}\u{d7ff}\u{10000}\u{10ffff}]{0,3}",
+            b in "[a\u{e0}\u{ffff}\u{e000}\u{d7ff}\u{10000}\u{10ffff}]{0,3}",
+        ) {
+            prop_assert_eq!(by_utf16(&a, &b), a.encode_utf16().cmp(b.encode_utf16()));
+        }
     }
 
     #[test]
