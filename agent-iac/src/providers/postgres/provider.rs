@@ -1,11 +1,13 @@
 //! PostgreSQL as the engine manages it.
 
-use std::{collections::BTreeSet, fmt, sync::Arc};
+use std::{fmt, sync::Arc};
 
 use async_trait::async_trait;
 
 use super::{
-    server::{About, Endpoint, Principal, Prober as Door, Server, Settings, Thread},
+    Login, catalog,
+    login::Prober,
+    server::{self, Endpoint, Principal, Server, Settings, Thread},
     view::{Layout, View},
 };
 use crate::{
@@ -45,8 +47,6 @@ pub struct PostgresProvider {
     observe: Option<Principal>,
     apply: Option<Principal>,
     layout: Layout,
-    /// The thread that all connections of this provider live on.
-    thread: Thread,
 }
 
 impl PostgresProvider {
@@ -54,7 +54,7 @@ impl PostgresProvider {
     /// objects in it are declared without their database.
     pub fn new(endpoint: Endpoint) -> Self {
         let layout = Layout { own: endpoint.database().to_owned(), ..Layout::default() };
-        Self { endpoint, observe: None, apply: None, layout, thread: Thread::new() }
+        Self { endpoint, observe: None, apply: None, layout }
     }
 
     /// The login that planning and drift use. It needs no right to write, and
@@ -90,5 +90,91 @@ impl PostgresProvider {
             self.layout.others.insert(name);
         }
         self
+    }
+}
+
+impl PostgresProvider {
+    fn view(&self, settings: Settings) -> Result<View> {
+        let server = Server::new(&Thread::start()?, settings)?;
+        Ok(View { server, layout: Arc::new(self.layout.clone()) })
+    }
+
+    /// The cluster as planning sees it.
+    fn observing(&self) -> Result<View> {
+        let principal = named(self.observe.as_ref(), "observe")?;
+        self.view(Settings::new(self.endpoint.clone(), principal).connections(READERS))
+    }
+
+    /// The cluster as applying works on it.
+    fn applying(&self) -> Result<View> {
+        let principal = named(self.apply.as_ref(), "apply")?;
+        let mut settings = Settings::new(self.endpoint.clone(), principal).connections(WRITERS);
+        if let Some(role) = &self.layout.administrators {
+            settings = settings.role(role);
+        }
+        self.view(settings)
+    }
+}
+
+fn named(principal: Option<&Principal>, which: &str) -> Result<Principal> {
+    principal.cloned().ok_or_else(|| {
+        Error::new(
+            ErrorKind::InvalidInput,
+            format!("the PostgreSQL provider has no login to {which} with"),
+        )
+        .help(format!("give it one by `.{which}(…)`"))
+    })
+}
+
+impl fmt::Debug for PostgresProvider {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("PostgresProvider")
+            .field("endpoint", &self.endpoint)
+            .field("layout", &self.layout)
+            .finish_non_exhaustive()
+    }
+}
+
+#[async_trait]
+impl Provider for PostgresProvider {
+    fn description(&self) -> String {
+        format!("PostgreSQL {}", self.endpoint)
+    }
+
+    fn limits(&self) -> Limits {
+        // One writer at a time keeps the others waiting for its locks anyway.
+        Limits { concurrent: WRITERS, writes_per_second: None }
+    }
+
+    /// What a copy of the server does not share: where it is reached, beside
+    /// the number that `initdb` drew and the database's own. A copy of the
+    /// server's files has the same numbers, so the numbers alone would let a
+    /// plan for production be applied to what was restored from it.
+    async fn target(&self) -> Result<String> {
+        let about = self.observing()?.server.about().await?;
+        Ok(format!(
+            "postgresql {} system {} database {} ({})",
+            self.endpoint.server(),
+            about.system.as_deref().unwrap_or("unknown"),
+            quoted(&about.database),
+            about.database_oid,
+        ))
+    }
+
+    fn observers(&self) -> Result<Observers> {
+        Ok(catalog::observers(self.observing()?))
+    }
+
+    fn writers(&self) -> Result<Writers> {
+        Ok(super::write::writers(self.applying()?, self.observe.as_ref().map(Principal::user)))
+    }
+
+    fn probers(&self) -> Result<Probers> {
+        let door = server::Prober::new(&Thread::start()?, self.endpoint.clone())?;
+        Ok(Probers::new().with::<Login, _>(&Arc::new(Prober { door })))
+    }
+
+    fn requires(&self, blueprint: &Blueprint) -> Vec<Requirement> {
+        super::requires::requires(self.observe.as_ref(), self.apply.as_ref(), &self.layout, blueprint)
     }
 }

@@ -1,6 +1,9 @@
-//! Logins: made, tried and ended.
+//! Logins: composed, made, tried and ended.
 //!
 //! Owns what a login is called, what is delivered of it, and how it ends. It
 //! knows nothing of grants.
 
+mod probe;
 mod secret;
+
+pub(super) use probe::Prober;
