@@ -5,7 +5,7 @@
 
 use std::{cmp::Ordering, fmt, marker::PhantomData, str::FromStr, sync::Arc};
 
-use serde::{Deserialize, Deserializer, Serialize, Serializer, de};
+use serde::{Deserialize, Deserializer, Serialize, Serializer, de, ser::Error as _};
 
 use crate::error::{Error, ErrorKind, Result};
 
@@ -228,8 +228,10 @@ pub fn quoted(text: &str) -> String {
     format!("`{shown}`")
 }
 
-impl fmt::Display for Instance {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+impl Instance {
+    /// Writes the text form. Names are written so often that the way over a
+    /// formatter would be seen.
+    fn put(&self, f: &mut impl fmt::Write) -> fmt::Result {
         let mut parts = self.parts();
         f.write_str(parts.next().unwrap_or_default())?;
         let mut before = "[\"";
@@ -250,9 +252,11 @@ impl fmt::Display for Instance {
     }
 }
 
-impl fmt::Display for Address {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}.{}", self.instance, self.resource)
+impl Address {
+    fn put(&self, f: &mut impl fmt::Write) -> fmt::Result {
+        self.instance.put(f)?;
+        f.write_str(".")?;
+        f.write_str(&self.resource)
     }
 }
 
@@ -330,6 +334,12 @@ impl<T: FromStr<Err = Error>> de::Visitor<'_> for Text<T> {
 
 macro_rules! as_text {
     ($($name:ty),*) => {$(
+        impl fmt::Display for $name {
+            fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                self.put(f)
+            }
+        }
+
         impl fmt::Debug for $name {
             fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
                 fmt::Display::fmt(self, f)
@@ -338,7 +348,9 @@ macro_rules! as_text {
 
         impl Serialize for $name {
             fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-                serializer.collect_str(self)
+                let mut text = String::with_capacity(64);
+                self.put(&mut text).map_err(S::Error::custom)?;
+                serializer.serialize_str(&text)
             }
         }
 
