@@ -2,8 +2,8 @@
 //! embedded systems: the local authority, the SQLite ledger, the age vault.
 //!
 //! ```text
-//! cargo bench -p agent-iac-benches                  100, 1,000 and 10,000 resources
-//! cargo bench -p agent-iac-benches -- 100 1000      other sizes
+//! cargo bench -p agent-iac-benches --bench fleet                  100, 1,000 and 10,000 resources
+//! cargo bench -p agent-iac-benches --bench fleet -- 100 1000      other sizes
 //! ```
 //!
 //! Each size runs in a fresh process, so that its peak memory is its own.
@@ -19,7 +19,9 @@
 //! | written | bytes that the process wrote to any file for the one change |
 #![expect(clippy::print_stdout, reason = "a benchmark tells what it measured")]
 
-use std::{collections::BTreeSet, error::Error, fs, path::Path, process::Command, time::Duration};
+mod measure;
+
+use std::{collections::BTreeSet, error::Error, fs, path::Path, time::Duration};
 
 use agent_iac::{
     apply::RunContext,
@@ -32,6 +34,8 @@ use agent_iac::{
     provider::Reach,
     providers::authority as auth,
 };
+
+use self::measure::{apart, arguments, peak_memory, timed, written_bytes};
 
 const SIZES: [usize; 3] = [100, 1_000, 10_000];
 
@@ -104,9 +108,7 @@ struct Measured {
 }
 
 fn main() -> Result<(), Box<dyn Error>> {
-    // Cargo adds `--bench`.
-    let arguments: Vec<String> =
-        std::env::args().skip(1).filter(|argument| argument != "--bench").collect();
+    let arguments = arguments();
     if let [child, keys, resources] = &arguments[..]
         && child == "measure"
     {
@@ -130,8 +132,7 @@ fn table(title: &str, variant: &str, sizes: &[usize]) -> Result<(), Box<dyn Erro
     );
     let mut last: Option<Measured> = None;
     for size in sizes {
-        let mut child = Command::new(std::env::current_exe()?);
-        let line = String::from_utf8(output(child.args(["measure", variant, &size.to_string()]))?)?;
+        let line = apart(&["measure", variant, &size.to_string()])?;
         let now = Measured::from_line(&line).ok_or("a measuring process answered no figures")?;
         let rate =
             |time: Duration| format!("{} ({:.0}/s)", shown(time), per_second(now.resources, time));
@@ -167,14 +168,6 @@ fn table(title: &str, variant: &str, sizes: &[usize]) -> Result<(), Box<dyn Erro
     Ok(())
 }
 
-fn output(command: &mut Command) -> Result<Vec<u8>, Box<dyn Error>> {
-    let output = command.output()?;
-    if !output.status.success() {
-        return Err(String::from_utf8_lossy(&output.stderr).into());
-    }
-    Ok(output.stdout)
-}
-
 fn measure(keys: bool, resources: usize) -> Result<Measured, Box<dyn Error>> {
     let folder = tempfile::tempdir()?;
     let deployment = Deployment::embedded(fleet(keys, resources, false), "bench", folder.path())?;
@@ -200,7 +193,7 @@ fn measure(keys: bool, resources: usize) -> Result<Measured, Box<dyn Error>> {
         apply: apply_time,
         refresh,
         change,
-        memory: field("/proc/self/status", "VmHWM:")?,
+        memory: peak_memory()?,
         ledger,
         written: written_bytes()? - written,
     })
@@ -220,13 +213,6 @@ fn apply(deployment: &Deployment, plan: &SavedPlan) -> Result<(), Box<dyn Error>
     }
 }
 
-#[expect(clippy::disallowed_methods, reason = "a benchmark measures the time that passes")]
-fn timed<T, E>(call: impl FnOnce() -> Result<T, E>) -> Result<(Duration, T), E> {
-    let begun = std::time::Instant::now();
-    let answer = call()?;
-    Ok((begun.elapsed(), answer))
-}
-
 /// The size of the ledger's files, its log of writes included.
 fn ledger_bytes(folder: &Path) -> Result<u64, Box<dyn Error>> {
     let mut bytes = 0;
@@ -237,18 +223,6 @@ fn ledger_bytes(folder: &Path) -> Result<u64, Box<dyn Error>> {
         }
     }
     Ok(bytes)
-}
-
-/// What this process has written so far, to whatever file.
-fn written_bytes() -> Result<u64, Box<dyn Error>> {
-    field("/proc/self/io", "wchar:")
-}
-
-fn field(file: &str, name: &str) -> Result<u64, Box<dyn Error>> {
-    let text = fs::read_to_string(file)?;
-    let line = text.lines().find_map(|line| line.strip_prefix(name));
-    let number = line.and_then(|line| line.split_whitespace().next());
-    Ok(number.ok_or_else(|| format!("{file} has no {name}"))?.parse()?)
 }
 
 impl Measured {

@@ -70,15 +70,14 @@ pub struct Role {
 impl Grants for Role {
     // Pure, so that a plan can show who gains and who loses what before
     // anything is written. What is not known yet is said to be so.
-    fn grants(properties: &BTreeMap<String, Node>) -> Access {
+    fn grants(member: &str, properties: &BTreeMap<String, Node>) -> Access {
         let known = |name: &str| properties.get(name).and_then(Node::known);
-        let principal = properties.get("to").and_then(Node::principal);
-        match (principal, known("on"), known("allow")) {
-            (Some(to), Some(Value::Text(on)), Some(Value::List(allow))) => Access::exactly(
+        match (known("on"), known("allow")) {
+            (Some(Value::Text(on)), Some(Value::List(allow))) => Access::exactly(
                 allow
                     .iter()
                     .filter_map(Value::as_text)
-                    .map(|action| Tuple::allow(&to, action, &on)),
+                    .map(|action| Tuple::allow(member, action, &on)),
             ),
             _ => Access::undecided("a property is known only after apply"),
         }

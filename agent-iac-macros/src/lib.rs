@@ -41,7 +41,7 @@ use crate::{
 /// #     #[resource(type = "postgres.grant", kind = "permission")]
 /// #     pub struct Grant { to: Link<Role>, on: String, allow: BTreeSet<Privilege> }
 /// #     impl Grants for Grant {
-/// #         fn grants(_: &BTreeMap<String, Node>) -> Access { Access::NONE }
+/// #         fn grants(_: &str, _: &BTreeMap<String, Node>) -> Access { Access::NONE }
 /// #     }
 /// #     #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Property)]
 /// #     pub enum Privilege { Select, Insert }
@@ -205,12 +205,14 @@ pub fn derive_agent(input: proc_macro::TokenStream) -> proc_macro::TokenStream {
 /// | --- | --- | --- |
 /// | `type = "provider.type"` | its name in plans, records and text fleets | mandatory |
 /// | `kind = "identity"` | `identity`, `permission`, `credential` or `runtime` | mandatory |
+/// | `check` | the type implements `Check`, which finds mistakes that no shape shows | not |
+/// | `access` | the type implements `Grants`: what it is counts as access, as a role's attributes do | not, but for permissions |
 /// | `crate = "path"` | where the core crate is found | `::agent_iac` |
 ///
-/// A `permission` has a field `to: Link<…>` and implements `Grants`; a
-/// `credential` has a field `of: Link<…>`, and the engine gives it the outputs
-/// `place: String` and `generation: u32`, which the struct may declare to
-/// receive them.
+/// A `permission` implements `Grants`, and its field `to: Link<…>` says whose it
+/// is; without that field it is about what everybody has. A `credential` has a
+/// field `of: Link<…>`, and the engine gives it the outputs `place: String` and
+/// `generation: u32`, which the struct may declare to receive them.
 ///
 /// # On a field: `#[resource(…)]`
 ///

@@ -30,13 +30,15 @@ pub(crate) const OUTPUT: &str = "output";
 pub(crate) const RENAME: &str = "rename";
 pub(crate) const OF: &str = "of";
 pub(crate) const TO: &str = "to";
+pub(crate) const CHECK: &str = "check";
+pub(crate) const ACCESS: &str = "access";
 
 /// What `#[agent(…)]` takes.
 pub(crate) const AGENT_KEYS: &[&str] = &[OWNER, EXPIRES, NAME, GRACE, CRATE];
 /// What `#[input(…)]` takes.
 pub(crate) const INPUT_KEYS: &[&str] = &[KEY];
 /// What `#[resource(…)]` on a struct takes.
-pub(crate) const RESOURCE_KEYS: &[&str] = &[TYPE, KIND, CRATE];
+pub(crate) const RESOURCE_KEYS: &[&str] = &[TYPE, KIND, CHECK, ACCESS, CRATE];
 /// What `#[resource(…)]` on a field takes.
 pub(crate) const RESOURCE_FIELD_KEYS: &[&str] = &[KEY, REPLACE, UPDATE, DEFAULT, OUTPUT];
 /// What `#[property(…)]` on a type takes.

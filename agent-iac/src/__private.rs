@@ -116,6 +116,7 @@ pub const NO_RESOURCE: ResourceType = ResourceType {
     fields: &[],
     outputs: &[],
     access: None,
+    check: None,
     doc: "",
 };
 

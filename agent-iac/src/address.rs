@@ -3,9 +3,9 @@
 //! Owns the text form of every name and what may stand in one. An address is
 //! ours: providers never see it as an identity, only as a mark.
 
-use std::{fmt, str::FromStr};
+use std::{cmp::Ordering, fmt, marker::PhantomData, str::FromStr, sync::Arc};
 
-use serde::{Deserialize, Deserializer, Serialize, Serializer, de};
+use serde::{Deserialize, Deserializer, Serialize, Serializer, de, ser::Error as _};
 
 use crate::error::{Error, ErrorKind, Result};
 
@@ -27,11 +27,15 @@ pub const MAX_KEY: usize = 256;
 /// assert_eq!(instance.key(), ["eu"]);
 /// # Ok::<(), agent_iac::Error>(())
 /// ```
-#[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct Instance {
-    name: String,
-    key: Vec<String>,
-}
+// The name and each key, with what stands in none of them between. Names are
+// keys of every map here, are compared and handed on all the time: so one text
+// is compared at once, and a copy shares it. It sorts as its parts would.
+#[derive(Clone, PartialEq, Eq, Hash)]
+pub struct Instance(Arc<str>);
+
+/// Stands before each key; no name and no key holds it, for it is not
+/// printable, and it sorts before all that does.
+const BETWEEN: char = '\0';
 
 impl Instance {
     /// Makes an instance without a key.
@@ -41,7 +45,7 @@ impl Instance {
     /// When the name is not a lower-case word with dashes of at most
     /// [`MAX_NAME`] bytes.
     pub fn new(name: impl Into<String>) -> Result<Self> {
-        Self::keyed(name, Vec::new())
+        Self::keyed(name, std::iter::empty::<&str>())
     }
 
     /// Makes an instance with the values of its key inputs, in their order.
@@ -50,30 +54,41 @@ impl Instance {
     ///
     /// As [`Instance::new`], and when a key is empty, longer than [`MAX_KEY`]
     /// bytes, or holds what cannot be shown (see [`is_printable`]).
-    pub fn keyed(name: impl Into<String>, key: Vec<String>) -> Result<Self> {
-        let name = name.into();
-        if !is_agent_name(&name) {
-            return Err(invalid(format!("{} is not an agent's name", quoted(&name))).help(
+    pub fn keyed(
+        name: impl Into<String>,
+        key: impl IntoIterator<Item: AsRef<str>>,
+    ) -> Result<Self> {
+        let mut text = name.into();
+        if !is_agent_name(&text) {
+            return Err(invalid(format!("{} is not an agent's name", quoted(&text))).help(
                 format!("use a-z, 0-9 and dashes, a letter first, at most {MAX_NAME} bytes"),
             ));
         }
-        for part in &key {
+        for part in key {
+            let part = part.as_ref();
             if part.is_empty() || part.len() > MAX_KEY || !is_printable(part) {
+                let name = text.split(BETWEEN).next().unwrap_or_default();
                 return Err(invalid(format!("{} is not a key of `{name}`", quoted(part)))
                     .help(format!("use visible characters, at most {MAX_KEY} bytes")));
             }
+            text.push(BETWEEN);
+            text.push_str(part);
         }
-        Ok(Self { name, key })
+        Ok(Self(text.into()))
     }
 
     /// The agent's name.
     pub fn name(&self) -> &str {
-        &self.name
+        self.parts().next().unwrap_or_default()
     }
 
     /// The values of its key inputs, in their order; empty where it has none.
-    pub fn key(&self) -> &[String] {
-        &self.key
+    pub fn key(&self) -> Vec<&str> {
+        self.parts().skip(1).collect()
+    }
+
+    fn parts(&self) -> impl Iterator<Item = &str> {
+        self.0.split(BETWEEN)
     }
 
     /// The address of one of its resources.
@@ -81,7 +96,7 @@ impl Instance {
     /// # Errors
     ///
     /// When `resource` is not a field name.
-    pub fn resource(&self, resource: impl Into<String>) -> Result<Address> {
+    pub fn resource(&self, resource: impl AsRef<str>) -> Result<Address> {
         Address::new(self.clone(), resource)
     }
 }
@@ -99,7 +114,20 @@ impl Instance {
 #[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Address {
     instance: Instance,
-    resource: String,
+    resource: Arc<str>,
+}
+
+impl Ord for Instance {
+    fn cmp(&self, other: &Self) -> Ordering {
+        // Most that are compared are copies of each other.
+        if Arc::ptr_eq(&self.0, &other.0) { Ordering::Equal } else { self.0.cmp(&other.0) }
+    }
+}
+
+impl PartialOrd for Instance {
+    fn partial_cmp(&self, other: &Self) -> Option<Ordering> {
+        Some(self.cmp(other))
+    }
 }
 
 impl Address {
@@ -109,13 +137,13 @@ impl Address {
     ///
     /// When `resource` is not a field name: a-z, 0-9 and underscores, not a
     /// digit first.
-    pub fn new(instance: Instance, resource: impl Into<String>) -> Result<Self> {
-        let resource = resource.into();
-        if !is_field_name(&resource) && !is_undeclared(&resource) {
-            return Err(invalid(format!("{} is not a resource's name", quoted(&resource)))
+    pub fn new(instance: Instance, resource: impl AsRef<str>) -> Result<Self> {
+        let resource = resource.as_ref();
+        if !is_field_name(resource) && !is_undeclared(resource) {
+            return Err(invalid(format!("{} is not a resource's name", quoted(resource)))
                 .help(format!("use a-z, 0-9 and underscores, at most {MAX_NAME} bytes")));
         }
-        Ok(Self { instance, resource })
+        Ok(Self { instance, resource: resource.into() })
     }
 
     /// The address of something that was found on an agent's identity without
@@ -204,33 +232,35 @@ pub fn quoted(text: &str) -> String {
     format!("`{shown}`")
 }
 
-impl fmt::Display for Instance {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&self.name)?;
-        if self.key.is_empty() {
-            return Ok(());
-        }
-        f.write_str("[")?;
-        for (index, part) in self.key.iter().enumerate() {
-            if index > 0 {
-                f.write_str(",")?;
+impl Instance {
+    /// Writes the text form. Names are written so often that the way over a
+    /// formatter would be seen.
+    fn put(&self, f: &mut impl fmt::Write) -> fmt::Result {
+        let mut parts = self.parts();
+        f.write_str(parts.next().unwrap_or_default())?;
+        let mut before = "[\"";
+        for part in parts {
+            f.write_str(before)?;
+            // Each piece but the first begins with what has to be escaped.
+            let mut from = 0;
+            for (at, _) in part.match_indices(['"', '\\']) {
+                f.write_str(&part[from..at])?;
+                f.write_str("\\")?;
+                from = at;
             }
-            f.write_str("\"")?;
-            for c in part.chars() {
-                if matches!(c, '"' | '\\') {
-                    f.write_str("\\")?;
-                }
-                write!(f, "{c}")?;
-            }
-            f.write_str("\"")?;
+            f.write_str(&part[from..])?;
+            before = "\",\"";
         }
-        f.write_str("]")
+        // With a key, the last of it is still open.
+        f.write_str(if before.starts_with('[') { "" } else { "\"]" })
     }
 }
 
-impl fmt::Display for Address {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}.{}", self.instance, self.resource)
+impl Address {
+    fn put(&self, f: &mut impl fmt::Write) -> fmt::Result {
+        self.instance.put(f)?;
+        f.write_str(".")?;
+        f.write_str(&self.resource)
     }
 }
 
@@ -291,8 +321,29 @@ impl FromStr for Address {
     }
 }
 
+/// Reads a name from text without a copy of the text.
+struct Text<T>(PhantomData<T>);
+
+impl<T: FromStr<Err = Error>> de::Visitor<'_> for Text<T> {
+    type Value = T;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("the name of an agent or a resource")
+    }
+
+    fn visit_str<E: de::Error>(self, text: &str) -> Result<T, E> {
+        text.parse().map_err(E::custom)
+    }
+}
+
 macro_rules! as_text {
     ($($name:ty),*) => {$(
+        impl fmt::Display for $name {
+            fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                self.put(f)
+            }
+        }
+
         impl fmt::Debug for $name {
             fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
                 fmt::Display::fmt(self, f)
@@ -301,13 +352,15 @@ macro_rules! as_text {
 
         impl Serialize for $name {
             fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-                serializer.collect_str(self)
+                let mut text = String::with_capacity(64);
+                self.put(&mut text).map_err(S::Error::custom)?;
+                serializer.serialize_str(&text)
             }
         }
 
         impl<'de> Deserialize<'de> for $name {
             fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-                String::deserialize(deserializer)?.parse().map_err(de::Error::custom)
+                deserializer.deserialize_str(Text(PhantomData))
             }
         }
 
@@ -361,7 +414,7 @@ mod tests {
             "\u{f1ac0}a.b#c\u{f1ac1}",
         ];
         for key in hostile.into_iter().chain([""]) {
-            let error = Instance::keyed("a", vec!["fine".into(), key.into()]).unwrap_err();
+            let error = Instance::keyed("a", ["fine", key]).unwrap_err();
             assert!(is_printable(error.message()), "{key:?} in {:?}", error.message());
             assert!(
                 Address::undeclared(Instance::new("a").unwrap(), "t", key).is_ok()
@@ -369,8 +422,8 @@ mod tests {
             );
         }
         let long = "k".repeat(MAX_KEY);
-        assert!(Instance::keyed("a", vec![long.clone()]).is_ok());
-        assert!(Instance::keyed("a", vec![long + "k"]).is_err());
+        assert!(Instance::keyed("a", [&long]).is_ok());
+        assert!(Instance::keyed("a", [long + "k"]).is_err());
     }
 
     #[test]
@@ -438,6 +491,21 @@ mod tests {
         fn two_addresses_of_one_text_are_one(a in keys(), b in keys()) {
             let (a, b) = (Instance::keyed("x", a).unwrap(), Instance::keyed("x", b).unwrap());
             prop_assert_eq!(a == b, a.to_string() == b.to_string());
+        }
+
+        #[test]
+        fn agents_sort_by_name_and_then_by_each_key(
+            a in "[a-c]{1,3}(-[a-c])?", b in "[a-c]{1,3}(-[a-c])?", mut k in keys(), l in keys(), same in any::<bool>()
+        ) {
+            if same {
+                k.extend(l.iter().take(1).cloned());
+            }
+            let agent = |name: &str, key: &[String]| Instance::keyed(name, key).unwrap();
+            for (name, key) in [(&b, &l), (&a, &l), (&b, &k)] {
+                prop_assert_eq!(agent(&a, &k).cmp(&agent(name, key)), (&a, &k).cmp(&(name, key)));
+            }
+            let whole = agent(&a, &k);
+            prop_assert_eq!((whole.name(), whole.key()), (&*a, k.iter().map(|k| &**k).collect()));
         }
 
         #[test]

@@ -9,7 +9,11 @@ use std::{collections::BTreeMap, fmt};
 
 use serde::{Deserialize, Serialize};
 
-use crate::{access::Access, resource::Node, value::Value};
+use crate::{
+    access::Access,
+    resource::{Node, Problem},
+    value::Value,
+};
 
 /// What a resource is to its agent.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
@@ -189,9 +193,13 @@ pub struct Output {
     pub doc: &'static str,
 }
 
-/// Computes the access that a permission gives, from its properties, as far as
-/// they are known.
-pub type AccessOf = fn(&BTreeMap<String, Node>) -> Access;
+/// Computes the access that a resource gives to a principal, from its
+/// properties, as far as they are known: [`Grants::grants`](crate::resource::Grants::grants).
+pub type AccessOf = fn(&str, &BTreeMap<String, Node>) -> Access;
+
+/// Finds the mistakes in properties that no shape can see:
+/// [`Check::check`](crate::resource::Check::check).
+pub type CheckOf = fn(&BTreeMap<String, Node>) -> Vec<Problem>;
 
 /// A resource type: the constant that `derive(Resource)` makes.
 ///
@@ -213,8 +221,12 @@ pub struct ResourceType {
     pub fields: &'static [Field],
     /// What is known only once it exists, sorted by name.
     pub outputs: &'static [Output],
-    /// The access that it gives, for permissions.
+    /// The access that it gives: of every permission, and of what else says
+    /// that it counts as access.
     pub access: Option<AccessOf>,
+    /// What is wrong with its properties beyond their shapes, where the type
+    /// checks that.
+    pub check: Option<CheckOf>,
     /// Its documentation, shown by tools.
     pub doc: &'static str,
 }
@@ -237,12 +249,28 @@ impl ResourceType {
     }
 
     /// The field that names the identity which this resource belongs to: `to`
-    /// of a permission, `of` of a credential.
+    /// of a permission, `of` of a credential. A permission without one is
+    /// about what everybody has, and belongs to its agent alone.
     pub fn owner_field(&self) -> Option<&'static str> {
-        match self.kind {
-            Kind::Permission => Some("to"),
-            Kind::Credential => Some("of"),
-            Kind::Identity | Kind::Runtime => None,
+        let name = match self.kind {
+            Kind::Permission => "to",
+            Kind::Credential => "of",
+            Kind::Identity | Kind::Runtime => return None,
+        };
+        self.field(name).map(|field| field.name)
+    }
+
+    /// The access that one resource of this type gives. `own` is how the
+    /// resource itself is named in tuples: its address, or the system's name
+    /// for what is nobody's.
+    pub fn access_of(&self, own: &str, properties: &BTreeMap<String, Node>) -> Access {
+        let Some(access) = self.access else { return Access::NONE };
+        match self.owner_field() {
+            None => access(own, properties),
+            Some(field) => match properties.get(field).and_then(Node::principal) {
+                Some(principal) => access(&principal, properties),
+                None => Access::undecided(format!("`{field}` of {own} is not known yet")),
+            },
         }
     }
 

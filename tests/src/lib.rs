@@ -34,6 +34,29 @@
 //! }
 //! ```
 //!
+//! And so does whatever is marked with `access`; what is marked with `check`
+//! says what it checks:
+//!
+//! ```compile_fail,E0277
+//! use agent_iac::prelude::*;
+//!
+//! #[derive(Debug, Resource)]
+//! #[resource(type = "test.role", kind = "identity", access)]
+//! struct Role {
+//!     name: String,
+//! }
+//! ```
+//!
+//! ```compile_fail,E0277
+//! use agent_iac::prelude::*;
+//!
+//! #[derive(Debug, Resource)]
+//! #[resource(type = "test.role", kind = "identity", check)]
+//! struct Role {
+//!     name: String,
+//! }
+//! ```
+//!
 //! What may be left out for its default has one:
 //!
 //! ```compile_fail,E0277
@@ -53,6 +76,8 @@
 //! ```
 
 pub mod embedded;
+#[cfg(feature = "live")]
+pub mod postgres;
 pub mod system;
 
 use agent_iac::{

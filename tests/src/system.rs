@@ -74,17 +74,15 @@ pub struct Permit {
 }
 
 impl Grants for Permit {
-    fn grants(properties: &BTreeMap<String, Node>) -> Access {
+    fn grants(member: &str, properties: &BTreeMap<String, Node>) -> Access {
         let known = |name: &str| properties.get(name).and_then(Node::known);
-        let (Some(to), Some(on), Some(Value::List(actions))) = (
-            properties.get("to").and_then(Node::principal),
-            known("on").as_ref().and_then(Table::from_value),
-            known("allow"),
-        ) else {
+        let (Some(on), Some(Value::List(actions))) =
+            (known("on").as_ref().and_then(Table::from_value), known("allow"))
+        else {
             return Access::undecided("a property is not known yet");
         };
         let actions = actions.iter().filter_map(Value::as_text);
-        Access::exactly(actions.map(|action| Tuple::allow(&to, action, on.path())))
+        Access::exactly(actions.map(|action| Tuple::allow(member, action, on.path())))
     }
 }
 

@@ -114,7 +114,7 @@ fn keys_become_properties_and_terms() {
     let invoices = &declared["invoices"];
     assert_eq!(invoices.resource_type, sys::Permit::RESOURCE);
     assert_eq!(invoices.properties["to"], Node::Link(address("account")));
-    let access = (invoices.resource_type.access.expect("a permission"))(&invoices.properties);
+    let access = invoices.resource_type.access_of("unused", &invoices.properties);
     let tuples: Vec<String> = access.tuples.iter().map(ToString::to_string).collect();
     assert_eq!(tuples, [r#"invoice-reader["eu"].account may select eu.invoices"#]);
 

@@ -65,7 +65,7 @@ struct Grant {
 }
 
 impl Grants for Grant {
-    fn grants(_: &BTreeMap<String, Node>) -> Access {
+    fn grants(_: &str, _: &BTreeMap<String, Node>) -> Access {
         Access::undecided("a test")
     }
 }
@@ -116,7 +116,7 @@ fn the_description_is_sorted_and_complete() {
 #[test]
 fn a_permission_says_what_it_grants() {
     let access = Grant::RESOURCE.access.unwrap();
-    assert_eq!(access(&BTreeMap::new()), Access::undecided("a test"));
+    assert_eq!(access("a.b", &BTreeMap::new()), Access::undecided("a test"));
     let to = Grant::RESOURCE.field("to").unwrap();
     assert_eq!(
         (to.key, to.mutability, to.ty),

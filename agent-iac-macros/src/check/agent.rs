@@ -114,9 +114,10 @@ fn the_kind_takes_the_key(cx: &Ctxt, resource: &Declaration<'_>) {
     }
 }
 
-/// Without it nobody can tell whose access or whose secret this is.
+/// Without it nobody can tell whose secret this is. Whether a permission has
+/// one is known to its type alone, which asks for it as for any other key.
 fn the_link_is_given(cx: &Ctxt, resource: &Declaration<'_>) {
-    if let Some(link) = resource.kind.link()
+    if let Some(link) = resource.kind.link().filter(|_| resource.kind.needs_its_link())
         && resource.pair(link).is_none()
     {
         let kind = resource.kind.name();

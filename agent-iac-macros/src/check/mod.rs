@@ -54,7 +54,7 @@ fn the_kind_has_its_link(cx: &Ctxt, resource: &Resource<'_>) {
     };
     let what = kind.name();
     match resource.fields.iter().find(|field| field.name == link) {
-        None => cx.error(
+        None if kind.needs_its_link() => cx.error(
             resource.ident,
             format!("a {what} says whose it is; add a field `{link}: Link<…>`"),
         ),
@@ -66,7 +66,7 @@ fn the_kind_has_its_link(cx: &Ctxt, resource: &Resource<'_>) {
             field.ty,
             format!("`{link}` says whose {what} this is; make it a `Link<…>` to an identity"),
         ),
-        Some(_) => {}
+        None | Some(_) => {}
     }
 }
 

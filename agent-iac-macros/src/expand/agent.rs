@@ -129,7 +129,7 @@ fn check(root: &Path, resource: &Declaration<'_>) -> TokenStream {
         .filter(|key| !symbol::ENGINE_KEYS.contains(&key.as_str()))
         .collect();
     // That the link is missing was said already.
-    if let Some(link) = kind.link()
+    if let Some(link) = kind.link().filter(|_| kind.needs_its_link())
         && resource.pair(link).is_none()
     {
         given.push(link.to_owned());

@@ -181,13 +181,7 @@ fn implementation(resource: &Resource<'_>) -> TokenStream {
     let type_name =
         resource.name.as_ref().map_or_else(|| "unknown.unknown".into(), syn::LitStr::value);
     let kind = kind(root, resource.kind.unwrap_or(Kind::Identity));
-    let access = if resource.kind == Some(Kind::Permission) {
-        let root = paths::at(root, ident.span());
-        quote_spanned!(ident.span()=>
-            ::core::option::Option::Some(<#ident as #root::resource::Grants>::grants))
-    } else {
-        quote!(::core::option::Option::None)
-    };
+    let [access, check] = functions(resource);
 
     let declared: Vec<_> =
         fields.iter().filter_map(|field| Some((field, field.declared()?))).collect();
@@ -253,6 +247,7 @@ fn implementation(resource: &Resource<'_>) -> TokenStream {
                 fields: &#root::resource::sorted_fields([#(#schemas),*]),
                 outputs: &#root::resource::sorted_outputs([#(#output_schemas),*]),
                 access: #access,
+                check: #check,
                 doc: #doc,
             };
 
@@ -280,6 +275,23 @@ fn implementation(resource: &Resource<'_>) -> TokenStream {
             }
         }
     }
+}
+
+/// The functions of the traits that the type says it implements: which access
+/// it gives, and what it checks. They stand at the struct's name, where rustc
+/// says that one is missing.
+fn functions(resource: &Resource<'_>) -> [TokenStream; 2] {
+    let Resource { ident, root, .. } = resource;
+    let root = paths::at(root, ident.span());
+    let access = quote_spanned!(ident.span()=> <#ident as #root::resource::Grants>::grants);
+    let check = quote_spanned!(ident.span()=> <#ident as #root::resource::Check>::check);
+    [(resource.access, access), (resource.check, check)].map(|(wanted, function)| {
+        if wanted {
+            quote_spanned!(ident.span()=> ::core::option::Option::Some(#function))
+        } else {
+            quote!(::core::option::Option::None)
+        }
+    })
 }
 
 /// `<T as Property>` at the type's own place, so that rustc underlines it. Every

@@ -18,6 +18,10 @@ pub(crate) struct Resource<'a> {
     /// `provider.type`.
     pub(crate) name: Option<LitStr>,
     pub(crate) kind: Option<Kind>,
+    /// Whether the type finds mistakes in its properties itself.
+    pub(crate) check: bool,
+    /// Whether the type says which access it gives.
+    pub(crate) access: bool,
     pub(crate) fields: Vec<ResourceField<'a>>,
 }
 
@@ -85,13 +89,19 @@ impl Kind {
         }
     }
 
-    /// The link that resources of this kind must have.
+    /// The link that says whose a resource of this kind is.
     pub(crate) fn link(self) -> Option<&'static str> {
         match self {
             Self::Permission => Some(symbol::TO),
             Self::Credential => Some(symbol::OF),
             Self::Identity | Self::Runtime => None,
         }
+    }
+
+    /// Whether a resource of this kind must have its link: a permission may be
+    /// about what everybody has.
+    pub(crate) fn needs_its_link(self) -> bool {
+        self == Self::Credential
     }
 }
 
@@ -112,13 +122,33 @@ impl<'a> Resource<'a> {
         let text = |key: &str| pair(key).and_then(|pair| attr::text(cx, pair));
         let name = text(symbol::TYPE).filter(|name| is_type_name(cx, name));
         let kind = text(symbol::KIND).and_then(|word| kind_of(cx, &word));
+        for key in [symbol::CHECK, symbol::ACCESS] {
+            if let Some(pair) = pair(key) {
+                attr::flag(cx, pair);
+            }
+        }
+        if let (Some(access), Some(Kind::Permission)) = (pair(symbol::ACCESS), kind) {
+            cx.error(&access.key, "a permission gives access as it is; remove `access`");
+        }
+        let check = pair(symbol::CHECK).is_some();
+        let access = pair(symbol::ACCESS).is_some() || kind == Some(Kind::Permission);
 
         let fields = named_fields(cx, input, "a resource")?
             .into_iter()
             .filter_map(|field| ResourceField::from_field(cx, field))
             .collect();
         let doc = attr::doc(&input.attrs);
-        Some(Self { ident: &input.ident, vis: &input.vis, root, doc, name, kind, fields })
+        Some(Self {
+            ident: &input.ident,
+            vis: &input.vis,
+            root,
+            doc,
+            name,
+            kind,
+            check,
+            access,
+            fields,
+        })
     }
 }
 

@@ -33,7 +33,7 @@ impl Written {
     }
 
     /// Says where the value of a key stands.
-    #[cfg(feature = "config")]
+    #[cfg(any(test, feature = "config"))]
     pub(crate) fn put(&mut self, key: impl Into<String>, place: Source) {
         self.places.insert(key.into(), place);
     }

@@ -1,6 +1,9 @@
 //! Whether a plan may run, and the append that begins its run.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    sync::Arc,
+};
 
 use jiff::Timestamp;
 
@@ -75,22 +78,29 @@ pub(super) fn is_let(
             return Err(stale(message));
         }
         let killed = agent.leaving.is_some_and(|leaving| leaving.cause == Cause::Killed);
-        let gives = |step: &Step| {
-            step.address.instance() == instance
-                && step.part != Part::Remove
-                && !matches!(
-                    step.action,
-                    Action::Suspend | Action::Delete | Action::Forget | Action::Move
-                )
-        };
-        let returns = plan.agents.iter().any(|agent| {
-            agent.instance == *instance && matches!(agent.change, AgentChange::Returns)
-        });
-        if killed && (returns || plan.steps.iter().any(gives)) {
+        // Few were, so that only for them is all of the plan looked at.
+        if killed && gives(plan, instance) {
             return Err(stale(format!("`{instance}` was killed since the plan was made")));
         }
     }
     Ok(())
+}
+
+/// Whether a plan lets an agent act again, or leaves it more than it has.
+fn gives(plan: &Plan, instance: &Instance) -> bool {
+    let returns = plan
+        .agents
+        .iter()
+        .any(|agent| agent.instance == *instance && matches!(agent.change, AgentChange::Returns));
+    let gives = |step: &Step| {
+        step.address.instance() == instance
+            && step.part != Part::Remove
+            && !matches!(
+                step.action,
+                Action::Suspend | Action::Delete | Action::Forget | Action::Move
+            )
+    };
+    returns || plan.steps.iter().any(gives)
 }
 
 /// Refuses a plan that was made on something else than what is recorded now.
@@ -208,7 +218,8 @@ fn record_entry(engine: &Engine, step: &Step) -> Result<Option<Entry>> {
         Action::Adopt => {
             let object = seen_object(step)?;
             let ty = engine.resource_type(&step.resource_type)?;
-            RecordEvent::Adopted { object: as_adopted(step, object, ty), from: object.mark.clone() }
+            let adopted = Arc::new(as_adopted(step, object, ty));
+            RecordEvent::Adopted { object: adopted, from: object.mark.clone() }
         }
         Action::Move => match &step.reason {
             crate::plan::Reason::Moved { from } => RecordEvent::Moved { from: from.clone() },

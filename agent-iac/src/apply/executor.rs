@@ -19,7 +19,7 @@ use super::{
     values::{Values, as_adopted, decided_access, intended, resolve},
 };
 use crate::{
-    address::Address,
+    address::{Address, Instance},
     error::Result,
     ledger::{Managed, Query, State},
     plan::{Action, Part, Plan, Step},
@@ -40,8 +40,9 @@ pub(crate) async fn run(
     if plan.is_empty() {
         return Ok(Report::default());
     }
-    let state = engine.persist(|| engine.ledger.state(&Query::Everything)).await?;
     is_sound(plan)?;
+    let query = Query::Agents(concerned(plan));
+    let state = engine.persist(|| engine.ledger.state(&query)).await?;
     fits(plan, &state)?;
     is_let(plan, &state, authorised.purpose, engine.clock.now())?;
     let controls = credential::controls(engine, &state, &plan.steps).await;
@@ -67,6 +68,18 @@ pub(crate) async fn run(
     Ok(report)
 }
 
+/// The agents whose records a plan rests on, and those that its values come
+/// from: what is read does not depend on the size of the fleet.
+fn concerned(plan: &Plan) -> Vec<Instance> {
+    let needed = plan.steps.iter().filter_map(|step| step.target.as_ref());
+    let needed = needed.flat_map(|target| &target.dependencies);
+    let steps = plan.steps.iter().map(|step| &step.address);
+    let addresses = steps.chain(needed).chain(plan.versions.keys()).map(Address::instance);
+    let agents = plan.agents.iter().map(|agent| &agent.instance);
+    let concerned: BTreeSet<&Instance> = addresses.chain(agents).collect();
+    concerned.into_iter().cloned().collect()
+}
+
 /// A plan on its way.
 struct Execution<'r, 'a> {
     run: &'r Run<'a>,
@@ -78,7 +91,7 @@ struct Execution<'r, 'a> {
     /// acts on it, and no longer on what the plan saw.
     latest: BTreeMap<Address, Observation>,
     /// The records as they are, for steps that keep most of one.
-    objects: BTreeMap<Address, Managed>,
+    objects: BTreeMap<Address, Arc<Managed>>,
     controls: Arc<BTreeMap<Address, Tried>>,
     ended: BTreeSet<usize>,
     report: Report,
@@ -95,8 +108,8 @@ impl<'r, 'a> Execution<'r, 'a> {
             .steps
             .iter()
             .filter_map(|step| {
-                let object = state.object(&step.address)?;
-                Some((step.address.clone(), object.clone()))
+                let object = state.records.get(&step.address)?.object.clone()?;
+                Some((step.address.clone(), object))
             })
             .collect();
         Self {
@@ -200,15 +213,17 @@ impl<'r, 'a> Execution<'r, 'a> {
         Some(future.boxed())
     }
 
-    fn job(&self, index: usize) -> Result<Job> {
-        let step = &self.plan.steps[index];
+    fn job(&self, index: usize) -> Result<Job<'r>> {
+        let plan: &'r Plan = self.plan;
+        let step = &plan.steps[index];
         let ty = self.run.engine.resource_type(&step.resource_type)?;
         let (properties, target) = match &step.target {
             None => (BTreeMap::new(), None),
             Some(target) => {
                 let properties = resolve(step, target, ty, &self.values)?;
                 let mut intended = intended(step, target, properties.clone());
-                intended.access = decided_access(target, &properties, ty, &self.values);
+                intended.access =
+                    decided_access(&step.address, target, &properties, ty, &self.values);
                 let kept = self.objects.get(&step.address).filter(|_| {
                     matches!(
                         step.action,
@@ -221,12 +236,12 @@ impl<'r, 'a> Execution<'r, 'a> {
                     intended.suspended = kept.suspended;
                     intended.credential.clone_from(&kept.credential);
                 }
-                (properties, Some(intended))
+                (properties, Some(Arc::new(intended)))
             }
         };
         Ok(Job {
             index,
-            step: step.clone(),
+            step,
             ty,
             properties,
             target,
@@ -262,7 +277,7 @@ impl<'r, 'a> Execution<'r, 'a> {
             }
             Left::Object(object) => {
                 self.values.set(&step.address, Some(&object));
-                self.objects.insert(step.address.clone(), *object);
+                self.objects.insert(step.address.clone(), object);
             }
         }
         if let Some(seen) = ended.seen.filter(|_| !removes_deposed(step)) {

@@ -99,14 +99,15 @@ fn missing(step: &Step, name: &str, unknown: &Unknown) -> Error {
 /// The access that a target gives once its properties are resolved: what could
 /// not be told when the plan was made can be told now.
 pub(super) fn decided_access(
+    address: &Address,
     target: &Target,
     properties: &BTreeMap<String, Value>,
     ty: &'static ResourceType,
     lookup: &dyn Lookup,
 ) -> Access {
-    let Some(access) = ty.access.filter(|_| !target.access.undecided.is_empty()) else {
+    if ty.access.is_none() || target.access.undecided.is_empty() {
         return target.access.clone();
-    };
+    }
     let nodes = properties.iter().map(|(name, value)| {
         let links = ty.field(name).is_some_and(|field| field.ty.link().is_some());
         // Whoever is ours is named by address, not by id.
@@ -116,7 +117,7 @@ pub(super) fn decided_access(
             .find(|address| links && lookup.id(address).as_deref() == value.as_text());
         (name.clone(), ours.map_or_else(|| Node::Known(value.clone()), |a| Node::Link(a.clone())))
     });
-    access(&nodes.collect())
+    ty.access_of(&address.to_string(), &nodes.collect())
 }
 
 /// What will be recorded once a step is done, as far as that is known before.

@@ -2,6 +2,38 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+/// Things, each after all that it needs; the smallest of those that are ready
+/// comes first. What is part of a cycle, or needs what is, is left out.
+pub(super) fn in_order_of_need<'a, K: Ord, V>(
+    things: &'a BTreeMap<K, V>,
+    needs: impl Fn(&'a V) -> &'a BTreeSet<K>,
+) -> Vec<(&'a K, &'a V)> {
+    let sorted: Vec<(&K, &V)> = things.iter().collect();
+    let mut waiting = vec![0; sorted.len()];
+    let mut followers = vec![Vec::new(); sorted.len()];
+    for (index, (_, thing)) in sorted.iter().enumerate() {
+        for needed in needs(thing) {
+            if let Ok(needed) = sorted.binary_search_by(|(key, _)| (*key).cmp(needed)) {
+                followers[needed].push(index);
+                waiting[index] += 1;
+            }
+        }
+    }
+    let mut ready: BTreeSet<usize> =
+        (0..sorted.len()).filter(|index| waiting[*index] == 0).collect();
+    let mut order = Vec::with_capacity(sorted.len());
+    while let Some(index) = ready.pop_first() {
+        order.push(sorted[index]);
+        for follower in &followers[index] {
+            waiting[*follower] -= 1;
+            if waiting[*follower] == 0 {
+                ready.insert(*follower);
+            }
+        }
+    }
+    order
+}
+
 /// Finds one cycle among things that need others, as the list of its members
 /// in order; the last needs the first.
 ///
@@ -75,6 +107,18 @@ mod tests {
         check("a>a", Some("a"));
         check("a>b b>c c>d d>b", Some("b c d"));
         check("", None);
+    }
+
+    #[test]
+    fn what_is_needed_comes_first_and_a_cycle_never() {
+        let order = |edges: &str| {
+            let graph = graph(edges);
+            let order = in_order_of_need(&graph, |needs| needs);
+            order.into_iter().map(|(key, _)| key.clone()).collect::<Vec<_>>().join(" ")
+        };
+        assert_eq!(order("a>b a>c b>d c>d e>c"), "d b c a e");
+        assert_eq!(order("a>b b>a c>a d>e"), "e d");
+        assert_eq!(order(""), "");
     }
 
     #[test]

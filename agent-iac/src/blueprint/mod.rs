@@ -197,6 +197,9 @@ impl Blueprint {
         &'a self,
         wanted: &'a BTreeSet<Instance>,
     ) -> BTreeSet<&'a Instance> {
+        if wanted.is_empty() {
+            return BTreeSet::new();
+        }
         let mut needs: BTreeMap<&Instance, BTreeSet<&Instance>> = BTreeMap::new();
         for (address, desired) in &self.resources {
             let of = needs.entry(address.instance()).or_default();
@@ -210,6 +213,23 @@ impl Blueprint {
             }
         }
         closure
+    }
+
+    /// The desired resources, each after all that it needs.
+    pub(crate) fn in_order_of_need(&self) -> Vec<(&Address, &Desired)> {
+        // A validated blueprint has no cycle, so that every one is reached.
+        graph::in_order_of_need(&self.resources, |desired| &desired.dependencies)
+    }
+
+    /// What needs each desired resource.
+    pub(crate) fn dependents(&self) -> BTreeMap<&Address, Vec<&Address>> {
+        let mut dependents: BTreeMap<&Address, Vec<&Address>> = BTreeMap::new();
+        for (address, desired) in &self.resources {
+            for needed in &desired.dependencies {
+                dependents.entry(needed).or_default().push(address);
+            }
+        }
+        dependents
     }
 
     /// The digest of the canonical bytes.

@@ -10,7 +10,7 @@ use crate::{
     agent::{AgentTerms, Declared, Source, Terms, Written},
     fleet::{Fleet, FleetAgent, Rules},
     provider::Reach,
-    resource::{Node, Resource},
+    resource::{Check, Node, Problem, Resource},
     testing::world::{Account, Grant, Job, Key},
     value::Value,
 };
@@ -102,6 +102,55 @@ fn the_names_of_fleet_and_environment_are_checked() {
     );
     let problems = Fleet::new("billing").blueprint("").unwrap_err();
     assert_eq!(problems.iter().count(), 1);
+}
+
+/// A role that is checked, and whose name others may give.
+#[derive(Debug, crate::Resource)]
+#[resource(type = "sim.role", kind = "identity", check)]
+struct Role {
+    #[resource(key)]
+    name: String,
+    /// Where it lives.
+    home: Option<String>,
+}
+
+impl Check for Role {
+    fn check(properties: &BTreeMap<String, Node>) -> Vec<Problem> {
+        let text = |name: &str| match properties.get(name).and_then(Node::known) {
+            Some(Value::Text(text)) => text,
+            _ => String::new(),
+        };
+        let mut problems = Vec::new();
+        if text("name") == "public" {
+            problems.push(Problem::new("name", "`public` is everybody").help("choose another"));
+        }
+        if text("home").starts_with('-') {
+            problems.push(Problem::new("home", "a home begins with no dash").help("drop it"));
+        }
+        problems
+    }
+}
+
+#[test]
+fn what_a_type_checks_is_reported_at_the_property_and_only_what_is_known_is_checked() {
+    check(
+        |fleet| {
+            let mut role =
+                resource::<Role>(21, "role", &[("name", known("public")), ("home", known("-x"))]);
+            // As a text fleet says it: each property has a place of its own.
+            role.written.put("home", Source { file: "fleet.toml".into(), line: 8, column: 3 });
+            fleet.agents[0].resources.push(role);
+            let named_by_another = [("name", output("a.account", "id"))];
+            fleet.agents[1].resources.push(resource::<Role>(22, "role", &named_by_another));
+            // A mistake of shape is one mistake.
+            let no_text = [("name", known("fine")), ("home", known(7))];
+            fleet.agents[1].resources.push(resource::<Role>(23, "other", &no_text));
+        },
+        expect![[r#"
+            fleet.rs:21:5: error[IAC0009]: a.role: `public` is everybody; choose another
+            fleet.rs:23:5: error[IAC0009]: b.other: `home`: expected text, found 7; Where it lives.
+            fleet.toml:8:3: error[IAC0009]: a.role: a home begins with no dash; drop it"#]],
+    );
 }
 
 #[test]

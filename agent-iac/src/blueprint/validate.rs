@@ -1,16 +1,17 @@
 //! The rules of a fleet, one function each.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, BTreeSet, btree_map::Entry};
 
-use super::{Blueprint, Desired, DesiredAgent, DesiredCredential, find_cycle};
+use super::{
+    Blueprint, Desired, DesiredAgent, DesiredCredential, find_cycle, graph::in_order_of_need,
+};
 use crate::{
-    access::Access,
     address::{Address, Instance, is_printable, quoted},
     agent::{Declared, Period, Source, Written},
     diagnostic::{Code, Diagnostic, Diagnostics, nearest},
     fleet::{Fleet, FleetAgent},
     ledger::FORMAT,
-    resource::Node,
+    resource::{Node, Problem},
     schema::{Kind, ResourceType},
     value::{Digest, Value},
 };
@@ -204,7 +205,7 @@ fn check_resource(
     for node in properties.values() {
         dependencies.extend(node.addresses());
     }
-    let access = ty.access.map_or(Access::NONE, |access| access(&properties));
+    let access = ty.access_of(&address.to_string(), &properties);
     Some((
         address,
         Desired {
@@ -283,6 +284,16 @@ fn check_properties(
             }
         };
         properties.insert(field.name.to_owned(), node);
+    }
+    if let Some(check) = ty.check {
+        for Problem { field, message, help } in check(&properties) {
+            let diagnostic = Diagnostic::error(Code::Property, message);
+            let diagnostic = diagnostic.at(address, declared.place(&field));
+            problems.push(match help {
+                Some(help) => diagnostic.help(help),
+                None => diagnostic,
+            });
+        }
     }
     properties
 }
@@ -504,6 +515,9 @@ fn check_references(
 
 /// A cycle is printed whole, as the chain that closes it.
 fn check_cycles(resources: &BTreeMap<Address, Desired>, problems: &mut Diagnostics) {
+    if in_order_of_need(resources, |desired| &desired.dependencies).len() == resources.len() {
+        return;
+    }
     let mut needs: BTreeMap<Address, BTreeSet<Address>> =
         resources.iter().map(|(a, d)| (a.clone(), d.dependencies.clone())).collect();
     // Each cycle is cut where it was found, so that all are reported.
@@ -562,23 +576,27 @@ fn check_shared_objects(resources: &BTreeMap<Address, Desired>, problems: &mut D
         if key.is_empty() || !key.iter().all(comparable) {
             continue;
         }
-        let object = (&desired.provider, desired.resource_type.name, key);
-        if let Some(first) = claimed.insert(object.clone(), address) {
-            let shown: Vec<String> = object.2.iter().map(|node| node.shown()).collect();
-            problems.push(
-                Diagnostic::error(
-                    Code::SharedObject,
-                    format!(
-                        "`{first}` claims the same {} {} of provider `{}`",
-                        object.1,
-                        shown.join(", "),
-                        object.0
-                    ),
-                )
-                .at(address, &desired.source)
-                .help("give it another name, or refer to the other agent's resource"),
-            );
-        }
+        // The key first, for it nearly always decides a comparison.
+        let object = (key, desired.resource_type.name, &desired.provider);
+        let mut taken = match claimed.entry(object) {
+            Entry::Occupied(taken) => taken,
+            Entry::Vacant(free) => {
+                free.insert(address);
+                continue;
+            }
+        };
+        let first = taken.insert(address);
+        let (key, ty, provider) = taken.key();
+        let shown: Vec<String> = key.iter().map(|node| node.shown()).collect();
+        let shown = shown.join(", ");
+        problems.push(
+            Diagnostic::error(
+                Code::SharedObject,
+                format!("`{first}` claims the same {ty} {shown} of provider `{provider}`"),
+            )
+            .at(address, &desired.source)
+            .help("give it another name, or refer to the other agent's resource"),
+        );
     }
 }
 

@@ -216,6 +216,12 @@ pub(super) struct Plan {
     /// Exit with 3 when there are changes, with 4 when not all could be checked.
     #[arg(long)]
     pub(super) detailed_exitcode: bool,
+    /// Print what planning, applying and probing need in each system, to be
+    /// pasted there by an administrator. Nothing is contacted.
+    #[arg(long, conflicts_with_all = [
+        "out", "format", "max_bytes", "detailed_exitcode", "target", "allow_leaving", "summary", "full",
+    ])]
+    pub(super) requires: bool,
 }
 
 #[derive(Debug, Args)]

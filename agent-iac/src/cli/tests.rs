@@ -11,10 +11,15 @@ use serde_json::Value as Json;
 
 use super::{CODES, Env, Outcome, Streams, code, conclude, run, ui::Ui};
 use crate::{
+    blueprint::Blueprint,
+    clock::SystemClock,
     deployment::Deployment,
     diagnostic::{Code, Diagnostic, Diagnostics},
     error::{Error, ErrorKind, Result, Retry},
-    ledger::Summary,
+    fleet::Fleet,
+    ledger::{MemoryLedger, Summary},
+    provider::{Observers, Principal, Probers, Provider, Reach, Requirement, Writers},
+    testing::world::SimEntropy,
 };
 
 /// A stream whose text can be looked at.
@@ -251,6 +256,77 @@ fn completions_need_no_deployment() {
         assert_eq!(ran.code(), 0);
         assert!(ran.out.contains("deploy") && ran.out.contains("inventory"), "{shell}");
     }
+}
+
+/// A system that says what it needs, and cannot be reached.
+struct Far;
+
+#[async_trait::async_trait]
+impl Provider for Far {
+    fn description(&self) -> String {
+        "far".into()
+    }
+
+    fn requires(&self, _: &Blueprint) -> Vec<Requirement> {
+        let of = |principal, statement: &str, why: &str| Requirement {
+            principal,
+            statement: statement.into(),
+            why: why.into(),
+        };
+        vec![
+            of(Principal::Apply, "CREATE ROLE applier;\nGRANT keys TO applier;", "it\nwrites"),
+            of(Principal::Observe, "GRANT look TO watcher;", "it reads\u{1b}[2J"),
+        ]
+    }
+
+    async fn target(&self) -> Result<String> {
+        panic!("it was contacted")
+    }
+
+    fn observers(&self) -> Result<Observers> {
+        panic!("it was contacted")
+    }
+
+    fn writers(&self) -> Result<Writers> {
+        panic!("it was contacted")
+    }
+
+    fn probers(&self) -> Result<Probers> {
+        panic!("it was contacted")
+    }
+}
+
+#[test]
+fn what_a_system_requires_is_printed_to_be_pasted_and_nothing_is_contacted() {
+    let deployment = || {
+        let mut fleet = Fleet::new("office");
+        fleet.provider("far", Reach::Declared).provider("other", Reach::Declared);
+        let ledger = MemoryLedger::new(Arc::new(SystemClock));
+        let deployment =
+            Deployment::new(fleet, "test", Arc::new(ledger), Arc::new(SimEntropy::new(1)));
+        Ok(deployment.with_provider("far", Arc::new(Far)))
+    };
+    let ran = typed(&["plan", "--requires"], "", &Env::default(), deployment);
+    assert_eq!(ran.code(), 0, "{}", ran.err);
+    expect_test::expect![[r#"
+        -- far: what the principal observe needs
+        -- it reads\u{1b}[2J
+        GRANT look TO watcher;
+
+        -- far: what the principal apply needs
+        -- it
+        -- writes
+        CREATE ROLE applier;
+        GRANT keys TO applier;
+    "#]]
+    .assert_eq(&ran.out);
+    let ran = typed(&["plan", "--requires", "--json"], "", &Env::default(), deployment);
+    let objects = ran.objects();
+    let told: Vec<_> = objects.iter().filter(|object| object["type"] == "requires").collect();
+    assert_eq!(told.len(), 2);
+    assert_eq!(told[1]["requirement"]["principal"], "observe");
+    let ran = typed(&["plan", "--requires", "--out", "p"], "", &Env::default(), deployment);
+    assert_eq!(ran.code(), 2, "it is no plan");
 }
 
 #[test]

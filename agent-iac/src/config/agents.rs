@@ -37,8 +37,12 @@ pub(super) struct Instances {
 impl Instances {
     /// Their keys, when they are those that the text means.
     pub(super) fn keys(&self) -> Option<BTreeSet<Vec<String>>> {
-        self.sound.then(|| self.each.iter().map(|(instance, _)| instance.key().to_vec()).collect())
+        self.sound.then(|| self.each.iter().map(|(instance, _)| owned(instance.key())).collect())
     }
+}
+
+fn owned(key: Vec<&str>) -> Vec<String> {
+    key.into_iter().map(str::to_owned).collect()
 }
 
 impl Reader<'_> {
@@ -86,7 +90,7 @@ impl Reader<'_> {
             each.truncate(1);
         }
         let each = each.into_iter().filter_map(|inputs| {
-            let key = inputs.iter().map(|(_, value)| value.clone()).collect();
+            let key = inputs.iter().map(|(_, value)| value);
             Some((Instance::keyed(bare.name(), key).ok()?, inputs))
         });
         Instances { each: each.collect(), sound }
@@ -157,7 +161,7 @@ impl Reader<'_> {
                 *sound = false;
                 continue;
             };
-            if let Err(error) = Instance::keyed(agent.name(), vec![value.clone()]) {
+            if let Err(error) = Instance::keyed(agent.name(), [&value]) {
                 let help = error.repair().unwrap_or_default().to_owned();
                 self.error(Code::Name, item.span(), error.message().to_owned(), help);
                 *sound = false;

@@ -1,11 +1,12 @@
 //! Stopping, holding and releasing single agents.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 use jiff::Timestamp;
 
 use super::{Deployment, PlanRequest};
 use crate::{
+    access::Verdict,
     address::Instance,
     apply::{self, Authorised, Engine, Report, RunContext},
     blueprint::Blueprint,
@@ -14,8 +15,38 @@ use crate::{
         Actor, AgentEvent, AgentRecord, Append, Authority, Cause, Entry, Query, RunEvent, RunId,
         RunPurpose, Summary, Take,
     },
-    plan::Plan,
+    plan::{AgentChange, Blocked, Plan, Step},
+    schema::Kind,
 };
+
+/// A plan without the removals that give access to others: what hardens a
+/// system for everybody is no access of the agent that is stopped, and goes
+/// with a plan that somebody reads.
+fn without_widening(plan: Plan) -> Plan {
+    let widens =
+        |step: &Step| step.kind == Kind::Permission && step.access.verdict() == Verdict::Widens;
+    let (stays, steps): (Vec<_>, Vec<_>) =
+        plan.steps.into_iter().enumerate().partition(|(_, step)| widens(step));
+    let position: BTreeMap<usize, usize> =
+        steps.iter().enumerate().map(|(new, (old, _))| (*old, new)).collect();
+    let steps = steps.into_iter().map(|(_, step)| {
+        let after = step.after.iter().filter_map(|before| position.get(before).copied()).collect();
+        Step { after, ..step }
+    });
+    let steps = steps.collect();
+    let mut blocked = plan.blocked;
+    blocked.extend(stays.iter().map(|(_, step)| Blocked {
+        address: step.address.clone(),
+        reason: "its removal gives access to others, so it stays for a plan".into(),
+        repair: "plan, and acknowledge what it says".into(),
+    }));
+    let mut agents = plan.agents;
+    agents.retain(|agent| {
+        let keeps = stays.iter().any(|(_, step)| *step.address.instance() == agent.instance);
+        !(keeps && matches!(agent.change, AgentChange::Ends { .. }))
+    });
+    Plan { agents, steps, blocked, ..plan }
+}
 
 impl Deployment {
     /// Stops an agent at once: suspends its identities, revokes its
@@ -109,7 +140,7 @@ impl Deployment {
             targets: BTreeSet::from([instance.clone()]),
             max_leaving: Some(u32::MAX),
         };
-        let plan = self.plan_on(&blueprint, &state, &request).await;
+        let plan = without_widening(self.plan_on(&blueprint, &state, &request).await);
         let authorised = Authorised {
             plan: &plan,
             authority: authority.clone(),

@@ -15,6 +15,8 @@ use std::{
     sync::Arc,
 };
 
+use futures_util::future::join;
+
 use crate::{
     address::Instance,
     agent::{Agent, Handle, Live},
@@ -28,7 +30,7 @@ use crate::{
     import::{self, Survey, SurveyRequest},
     ledger::{Append, Authority, Entry, Ledger, PlanEvent, Query, RunPurpose, State},
     plan::{Observations, Options, Plan, SavedPlan, plan},
-    provider::Provider,
+    provider::{Provider, Requirement},
     vault::SecretStore,
 };
 
@@ -133,6 +135,17 @@ impl Deployment {
         self.fleet.blueprint(&self.environment)
     }
 
+    /// What each provider of a fleet says that its principals need in its
+    /// system, by the provider's name. Nothing is contacted.
+    pub fn requires(&self, blueprint: &Blueprint) -> BTreeMap<String, Vec<Requirement>> {
+        let named = |(name, _): &(&String, _)| blueprint.providers().contains_key(*name);
+        self.providers
+            .iter()
+            .filter(named)
+            .map(|(name, provider)| (name.clone(), provider.requires(blueprint)))
+            .collect()
+    }
+
     /// What is recorded now.
     ///
     /// # Errors
@@ -145,6 +158,13 @@ impl Deployment {
         Ok(state)
     }
 
+    /// Refuses a ledger that is not the one that it should be, without reading
+    /// what it records.
+    async fn identify(&self) -> Result<()> {
+        let state = self.ledger.state(&Query::Agents(Vec::new())).await?;
+        self.check_ledger(&state).await
+    }
+
     /// Makes a plan. It reads, and cannot write: it holds no handle that could.
     ///
     /// # Errors
@@ -153,8 +173,8 @@ impl Deployment {
     /// one that it should be. What cannot be read of the real systems stands
     /// in the plan.
     pub async fn plan(&self, request: &PlanRequest) -> Result<Plan> {
-        let blueprint = self.blueprint()?;
-        self.plan_for(&blueprint, request).await
+        let (blueprint, state) = self.desired_and_recorded().await?;
+        Ok(self.plan_on(&blueprint, &state, request).await)
     }
 
     /// Looks at what stands in a system and is nobody's yet, so that a fleet
@@ -174,9 +194,11 @@ impl Deployment {
         import::survey(system, &self.fleet, &self.environment, mine).await
     }
 
-    async fn plan_for(&self, blueprint: &Blueprint, request: &PlanRequest) -> Result<Plan> {
-        let state = self.state().await?;
-        Ok(self.plan_on(blueprint, &state, request).await)
+    /// Validates the fleet while the ledger is being read. A mistake of the
+    /// fleet is told first.
+    async fn desired_and_recorded(&self) -> Result<(Blueprint, State)> {
+        let (state, blueprint) = join(self.state(), async { self.blueprint() }).await;
+        Ok((blueprint?, state?))
     }
 
     async fn plan_on(&self, blueprint: &Blueprint, state: &State, request: &PlanRequest) -> Plan {
@@ -209,7 +231,7 @@ impl Deployment {
     /// When the ledger cannot be read or written. What could not be settled
     /// stands in the report.
     pub async fn recover(&self, context: &RunContext) -> Result<Report> {
-        self.state().await?;
+        self.identify().await?;
         apply::recover(&self.engine(), context).await
     }
 
@@ -261,7 +283,7 @@ impl Deployment {
             )
             .help("apply it where it was made"));
         }
-        self.state().await?;
+        self.identify().await?;
         let age = self.clock.now().duration_since(plan.observed_at).as_secs();
         if age.unsigned_abs() > plan.rules.max_age {
             return Err(apply::stale(format!(
@@ -315,8 +337,8 @@ impl Deployment {
     ///
     /// As [`Deployment::plan`], and when the run could not begin.
     pub async fn revert_drift(&self, context: &RunContext) -> Result<Report> {
-        let blueprint = self.blueprint()?;
-        let whole = self.plan_for(&blueprint, &PlanRequest::default()).await?;
+        let (blueprint, state) = self.desired_and_recorded().await?;
+        let whole = self.plan_on(&blueprint, &state, &PlanRequest::default()).await;
         let plan = drift::narrowing_only(&whole, &blueprint);
         let authorised = Authorised {
             plan: &plan,

@@ -5,6 +5,7 @@
 
 mod refresh;
 mod revert;
+mod surroundings;
 
 pub(crate) use refresh::{Reader, refresh};
 pub(crate) use revert::narrowing_only;

@@ -8,8 +8,8 @@ use std::{
 
 use futures_util::future::{join, join_all};
 
+use super::surroundings::surroundings;
 use crate::{
-    access::Access,
     address::{Address, Instance},
     blueprint::Blueprint,
     clock::Clock,
@@ -77,6 +77,7 @@ pub(crate) async fn refresh(
         targets: BTreeMap::new(),
         capabilities: BTreeMap::new(),
         types: BTreeMap::new(),
+        beside: Vec::new(),
     };
     for (name, observers) in &observers {
         for ty in observers.types() {
@@ -142,8 +143,10 @@ pub(crate) async fn refresh(
         }
     }
     read_labels(reader, state, wanted, &mut seen).await;
-    find_undeclared(blueprint, state, &observers, wanted, &mut seen).await;
-    seen
+    let undeclared = find_undeclared(blueprint, state, &observers, wanted);
+    let beside = surroundings(blueprint, state, &observers, wanted, &seen.objects);
+    let ((undeclared, unlisted), beside) = join(undeclared, beside).await;
+    Observations { undeclared, unlisted, beside, ..seen }
 }
 
 fn unread_all(
@@ -251,9 +254,9 @@ fn natural_key(
     (!key.is_empty()).then_some(Reference::Key(key))
 }
 
-struct Recorded<'a> {
-    state: &'a State,
-    blueprint: &'a Blueprint,
+pub(super) struct Recorded<'a> {
+    pub(super) state: &'a State,
+    pub(super) blueprint: &'a Blueprint,
 }
 
 impl Recorded<'_> {
@@ -311,7 +314,7 @@ async fn read_labels(
 }
 
 /// What is wrong, and how to mend it: a plan shows it where the error is gone.
-fn told(error: &Error) -> String {
+pub(super) fn told(error: &Error) -> String {
     match error.repair() {
         Some(repair) => format!("{error} ({repair})"),
         None => error.chain(),
@@ -337,26 +340,33 @@ async fn labels(reader: &Reader<'_>, store: &str, paths: &[String]) -> Result<Ve
 }
 
 /// Finds grants and keys on our identities, and identities in a watched scope,
-/// that stand in no record.
+/// that stand in no record; and what could not be listed, by the identity that
+/// it concerns.
 async fn find_undeclared(
     blueprint: &Blueprint,
     state: &State,
     observers: &BTreeMap<&str, Observers>,
     wanted: &(dyn Fn(&Instance) -> bool + Sync),
-    seen: &mut Observations,
-) {
+) -> (Vec<Undeclared>, BTreeMap<Address, BTreeSet<String>>) {
     let ours = Ours::of(blueprint, state);
+    let mut undeclared = Vec::new();
+    let mut unlisted: BTreeMap<Address, BTreeSet<String>> = BTreeMap::new();
     let mut listings = Vec::new();
     for (provider, observers) in observers {
         let identities: Vec<String> = ours
             .identities
             .iter()
-            .filter(|((of, ..), (address, _))| of == provider && wanted(address.instance()))
-            .map(|((.., id), _)| (*id).to_owned())
+            .filter(|((.., of), (address, _))| of == provider && wanted(address.instance()))
+            .map(|((id, ..), _)| (*id).to_owned())
             .collect();
         let reach = blueprint.providers().get(*provider).copied().unwrap_or_default();
         for ty in observers.types() {
             let listing = match ty.kind {
+                // What is about everybody is nobody's, and seen where all is.
+                Kind::Permission if ty.owner_field().is_none() && reach == Reach::Declared => {
+                    continue;
+                }
+                Kind::Permission if ty.owner_field().is_none() => Listing::All,
                 Kind::Permission | Kind::Credential if !identities.is_empty() => {
                     Listing::Of(identities.clone())
                 }
@@ -371,9 +381,7 @@ async fn find_undeclared(
         match listed {
             Ok(objects) => {
                 for object in objects {
-                    if let Some(found) = ours.undeclared(blueprint, provider, ty, object) {
-                        seen.undeclared.push(found);
-                    }
+                    undeclared.extend(ours.undeclared(blueprint, provider, ty, object));
                 }
             }
             // What could not be enumerated is not clean: each identity that it
@@ -384,16 +392,15 @@ async fn find_undeclared(
                     ty.name,
                     error.chain()
                 );
-                for ((of, ..), (address, _)) in &ours.identities {
+                for ((.., of), (address, _)) in &ours.identities {
                     if *of == provider && wanted(address.instance()) {
-                        let unlisted = seen.unlisted.entry((*address).clone()).or_default();
-                        unlisted.insert(why.clone());
+                        unlisted.entry((*address).clone()).or_default().insert(why.clone());
                     }
                 }
             }
         }
     }
-    seen.undeclared.sort_by(|a, b| {
+    undeclared.sort_by(|a, b| {
         (&a.instance, &a.provider, &a.resource_type, &a.object.id).cmp(&(
             &b.instance,
             &b.provider,
@@ -401,14 +408,16 @@ async fn find_undeclared(
             &b.object.id,
         ))
     });
+    (undeclared, unlisted)
 }
 
 /// What this ledger knows of real objects.
 struct Ours<'a> {
-    /// Identities by provider, type and id.
+    /// Identities by id, type and provider: the id nearly always decides a
+    /// comparison.
     identities: BTreeMap<(&'a str, &'a str, &'a str), (&'a Address, &'a Managed)>,
-    /// Every other known object by provider, type and id; what the next plan
-    /// is about to adopt among them, for that is no find.
+    /// Every known object, by the same; what the next plan is about to adopt
+    /// among them, for that is no find.
     known: BTreeSet<(&'a str, &'a str, &'a str)>,
     /// Addresses with a step whose end is not recorded.
     open: BTreeSet<&'a Address>,
@@ -420,13 +429,13 @@ impl<'a> Ours<'a> {
             Self { identities: BTreeMap::new(), known: BTreeSet::new(), open: BTreeSet::new() };
         for (address, id) in blueprint.imports() {
             if let Some(desired) = blueprint.resources().get(address) {
-                ours.known.insert((&desired.provider, desired.resource_type.name, id));
+                ours.known.insert((id, desired.resource_type.name, &desired.provider));
             }
         }
         for (address, record) in &state.records {
             for object in record.object.iter().chain(&record.deposed) {
                 let key =
-                    (object.provider.as_str(), object.resource_type.as_str(), object.id.as_str());
+                    (object.id.as_str(), object.resource_type.as_str(), object.provider.as_str());
                 ours.known.insert(key);
                 if object.kind == Kind::Identity {
                     ours.identities.insert(key, (address, object));
@@ -435,7 +444,7 @@ impl<'a> Ours<'a> {
             if let Some(open) = &record.open {
                 ours.open.insert(address);
                 for id in open.id.iter().chain(&open.issued) {
-                    ours.known.insert((&open.provider, &open.resource_type, id));
+                    ours.known.insert((id, &open.resource_type, &open.provider));
                 }
             }
         }
@@ -449,7 +458,7 @@ impl<'a> Ours<'a> {
         ty: &'static ResourceType,
         object: Object,
     ) -> Option<Undeclared> {
-        if self.known.contains(&(provider, ty.name, object.id.as_str())) {
+        if self.known.contains(&(object.id.as_str(), ty.name, provider)) {
             return None;
         }
         // An object that a step in doubt may have made is settled, not judged.
@@ -467,16 +476,15 @@ impl<'a> Ours<'a> {
                 let link = ty.field(field)?.ty.link()?;
                 let Some(Reading::Known(owner)) = object.fields.get(field) else { return None };
                 let id = owner.as_text()?;
-                let (address, _) = self.identities.get(&(provider, link, id))?;
+                let (address, _) = self.identities.get(&(id, link, provider))?;
                 Some(address.instance().clone())
             }
         };
         let name_of = |target: &'static str, id: &str| {
-            self.identities.get(&(provider, target, id)).map(|(address, _)| (*address).clone())
+            self.identities.get(&(id, target, provider)).map(|(address, _)| (*address).clone())
         };
-        let access = ty.access.map_or(Access::NONE, |access| {
-            access(&readings_as_nodes(ty, &object.fields, &name_of))
-        });
+        // Nobody's identity is called as its system calls it.
+        let access = ty.access_of(&object.id, &readings_as_nodes(ty, &object.fields, &name_of));
         Some(Undeclared {
             instance,
             provider: provider.to_owned(),

@@ -37,8 +37,8 @@ impl SavedPlan {
     /// # Errors
     ///
     /// As [`Plan::digest`].
-    pub fn new(plan: Plan) -> Result<Self> {
-        Ok(Self { digest: plan.digest()?, proposed_by: None, plan })
+    pub fn new(mut plan: Plan) -> Result<Self> {
+        Ok(Self { digest: plan.own_digest()?, proposed_by: None, plan })
     }
 
     /// Says who proposes it; the ledger records that when it is applied.
@@ -110,9 +110,9 @@ impl SavedPlan {
             )
             .help("apply it with the version that made it, or plan again"));
         }
-        let Sealed { saved, seal } = serde_json::from_slice(bytes)
+        let Sealed { mut saved, seal } = serde_json::from_slice(bytes)
             .map_err(|error| damaged("the saved plan cannot be read").caused_by(error))?;
-        if saved.plan.digest()? != saved.digest || Digest::of(&saved)? != seal {
+        if saved.plan.own_digest()? != saved.digest || Digest::of(&saved)? != seal {
             return Err(damaged(
                 "the plan was edited after it was saved: its content has another digest",
             ));

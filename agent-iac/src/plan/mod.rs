@@ -17,7 +17,7 @@ mod tests;
 
 pub use action::Action;
 pub use file::SavedPlan;
-pub use observations::{Observations, Observed, Undeclared};
+pub use observations::{Beside, Observations, Observed, Undeclared};
 pub use planner::{Options, plan};
 pub use step::{
     AgentChange, AgentStep, Blocked, CredentialTarget, Drift, FieldDrift, Part, PropertyChange,
@@ -32,6 +32,7 @@ use serde::{Deserialize, Serialize};
 use crate::{
     access::{AccessChange, Verdict},
     address::Address,
+    agent::Source,
     error::Result,
     fleet::Rules,
     value::Digest,
@@ -77,11 +78,17 @@ pub struct Plan {
     pub unchanged: u32,
     /// When the oldest observation was made.
     pub observed_at: Timestamp,
+    /// What identities can do beside what is declared; no part of the digest,
+    /// because what others give to everybody must not keep a pipeline from
+    /// planning again to the same one.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub beside: Vec<Beside>,
 }
 
 /// What a plan's digest covers: the effects, the versions and identities that
-/// they rest on, and the rules; not times, the ledger's head or source lines,
-/// so that a pipeline can plan again to the same digest.
+/// they rest on, and the rules; not times, the ledger's head, source lines or
+/// what the systems give beside the fleet, so that a pipeline can plan again to
+/// the same digest.
 #[derive(Serialize)]
 struct Effects<'a> {
     format: u32,
@@ -92,8 +99,8 @@ struct Effects<'a> {
     targets: &'a BTreeMap<String, String>,
     rules: &'a Rules,
     versions: &'a BTreeMap<Address, u64>,
-    agents: Vec<AgentStep>,
-    steps: Vec<Step>,
+    agents: &'a [AgentStep],
+    steps: &'a [Step],
     blocked: &'a [Blocked],
     drift: &'a [Drift],
     undeclared: &'a [Undeclared],
@@ -110,7 +117,28 @@ impl Plan {
     /// Never for a plan that [`plan`] made; a hand-made one may hold a number
     /// that JSON cannot carry.
     pub fn digest(&self) -> Result<Digest> {
-        let without_source = |step: &Step| Step { source: None, ..step.clone() };
+        self.clone().own_digest()
+    }
+
+    /// As [`Plan::digest`], without a copy: the sources are out of the way
+    /// while the digest is taken.
+    fn own_digest(&mut self) -> Result<Digest> {
+        let sources: Vec<Option<Source>> = self.sources().map(Option::take).collect();
+        let digest = self.digest_with_sources();
+        self.sources().zip(sources).for_each(|(place, source)| *place = source);
+        digest
+    }
+
+    /// Where the steps were declared.
+    fn sources(&mut self) -> impl Iterator<Item = &mut Option<Source>> {
+        let of_agents = self.agents.iter_mut().filter_map(|agent| match &mut agent.change {
+            AgentChange::Declared { source, .. } => Some(source),
+            _ => None,
+        });
+        of_agents.chain(self.steps.iter_mut().map(|step| &mut step.source))
+    }
+
+    fn digest_with_sources(&self) -> Result<Digest> {
         Digest::of(&Effects {
             format: self.format,
             fleet: &self.fleet,
@@ -120,8 +148,8 @@ impl Plan {
             targets: &self.targets,
             rules: &self.rules,
             versions: &self.versions,
-            agents: self.agents.iter().map(AgentStep::without_source).collect(),
-            steps: self.steps.iter().map(without_source).collect(),
+            agents: &self.agents,
+            steps: &self.steps,
             blocked: &self.blocked,
             drift: &self.drift,
             undeclared: &self.undeclared,
@@ -145,6 +173,18 @@ impl Plan {
             && self.undeclared.is_empty()
             && self.unread.is_empty()
             && self.in_doubt.is_empty()
+            && self.unread_beside() == 0
+    }
+
+    /// What a reviewer must know of the systems, whatever the plan does.
+    pub fn warnings(&self) -> impl Iterator<Item = &str> {
+        self.beside.iter().flat_map(|beside| beside.warnings.iter().map(String::as_str))
+    }
+
+    /// Of how many types of identities it is not known what they can do beside
+    /// what is declared.
+    pub(crate) fn unread_beside(&self) -> usize {
+        self.beside.iter().filter(|beside| beside.unread.is_some()).count()
     }
 
     /// Who gains and who loses which access by the plan as a whole.

@@ -8,7 +8,7 @@ use serde::{Deserialize, Serialize};
 use crate::{
     access::Access,
     address::{Address, Instance},
-    provider::{Capabilities, Object, Observation},
+    provider::{Capabilities, Object, Observation, Source},
     schema::ResourceType,
     vault::Versions,
 };
@@ -34,6 +34,8 @@ pub struct Observations {
     pub capabilities: BTreeMap<(String, String), Capabilities>,
     /// The description of each type that is recorded, by name.
     pub types: BTreeMap<String, &'static ResourceType>,
+    /// What declared identities can do beside what is declared for them.
+    pub beside: Vec<Beside>,
 }
 
 /// What was found for one address.
@@ -49,6 +51,43 @@ impl Observed {
     /// An observation of something that is no credential.
     pub fn of(object: Observation) -> Self {
         Self { object, stored: None }
+    }
+}
+
+/// What the declared identities of one type can do beside their own
+/// permissions, because of what else their system gives.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Beside {
+    /// The provider's name.
+    pub provider: String,
+    /// The type of the identities.
+    pub resource_type: String,
+    /// Where such access comes from, each source once.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub sources: Vec<Source>,
+    /// The sources that reach each identity, as positions in `sources`.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub of: BTreeMap<Address, BTreeSet<usize>>,
+    /// What a reviewer must know of the system.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub warnings: Vec<String>,
+    /// Why nothing of this could be read.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub unread: Option<String>,
+}
+
+impl Beside {
+    /// The identities that each source reaches, in the order of the sources.
+    pub fn reached(&self) -> Vec<Vec<&Address>> {
+        let mut reached = vec![Vec::new(); self.sources.len()];
+        for (address, sources) in &self.of {
+            for source in sources {
+                if let Some(addresses) = reached.get_mut(*source) {
+                    addresses.push(address);
+                }
+            }
+        }
+        reached
     }
 }
 

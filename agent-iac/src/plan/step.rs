@@ -295,16 +295,6 @@ pub enum AgentChange {
     },
 }
 
-impl AgentStep {
-    pub(super) fn without_source(&self) -> Self {
-        let mut step = self.clone();
-        if let AgentChange::Declared { source, .. } = &mut step.change {
-            *source = None;
-        }
-        step
-    }
-}
-
 /// Something that should change and may not, or cannot.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Blocked {

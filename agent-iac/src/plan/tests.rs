@@ -44,6 +44,7 @@ fn sample() -> Plan {
             fields: BTreeMap::from([("note".to_owned(), Reading::Known("x".into()))]),
             suspended: false,
             mark: None,
+            obstacle: None,
         }),
         target: Some(Target {
             properties,
@@ -82,6 +83,7 @@ fn sample() -> Plan {
         in_doubt: BTreeSet::new(),
         unchanged: 2,
         observed_at: "2027-01-10T12:00:00Z".parse().unwrap(),
+        beside: Vec::new(),
     }
 }
 

@@ -5,9 +5,9 @@ use std::{collections::BTreeMap, marker::PhantomData, sync::Arc};
 use async_trait::async_trait;
 
 use super::{
-    Attempt, Capabilities, Issue, IssueRequest, Issued, Listing, Manage, Object, Observation,
-    Observe, Operation, Probe, Reference, RevokeRequest, Settled, Tried, Write, WriteRequest,
-    Written,
+    Attempt, Capabilities, Composition, CompositionRequest, Issue, IssueRequest, Issued, Listing,
+    Manage, Object, Observation, Observe, Operation, Probe, Reference, RevokeRequest, Settled,
+    Surrounded, Surroundings, Tried, Write, WriteRequest, Written,
 };
 use crate::{
     clock::Entropy,
@@ -37,6 +37,13 @@ pub trait DynObserve: Send + Sync + 'static {
     ///
     /// As [`Observe::list`].
     async fn list(&self, listing: &Listing) -> Result<Vec<Object>>;
+
+    /// As [`Observe::surroundings`].
+    ///
+    /// # Errors
+    ///
+    /// As [`Observe::surroundings`].
+    async fn surroundings(&self, of: &[Surrounded]) -> Result<Surroundings>;
 }
 
 /// [`Manage`] or [`Issue`] for a type that is not named.
@@ -45,6 +52,13 @@ pub trait DynWrite: Send + Sync + 'static {
     /// Carries out writes; for a credential, `Create` issues and `Delete`
     /// revokes.
     async fn write(&self, batch: Vec<WriteRequest>) -> Vec<Result<Issued>>;
+
+    /// As [`Issue::compose`]; only a credential has a secret.
+    async fn compose(
+        &self,
+        batch: Vec<CompositionRequest>,
+        entropy: &dyn Entropy,
+    ) -> Vec<Result<Secret>>;
 
     /// As [`Manage::settle`].
     ///
@@ -71,7 +85,7 @@ pub trait DynProbe: Send + Sync + 'static {
     async fn probe(&self, attempts: &[Attempt<'_>]) -> Vec<Tried>;
 
     /// As [`Probe::decoy`].
-    fn decoy(&self, entropy: &dyn Entropy) -> Secret;
+    fn decoy(&self, like: &Secret, entropy: &dyn Entropy) -> Secret;
 }
 
 pub(super) struct Erased<R, P> {
@@ -98,6 +112,10 @@ impl<R: Resource, P: Observe<R>> DynObserve for Erased<R, P> {
     async fn list(&self, listing: &Listing) -> Result<Vec<Object>> {
         self.provider.list(listing).await
     }
+
+    async fn surroundings(&self, of: &[Surrounded]) -> Result<Surroundings> {
+        self.provider.surroundings(of).await
+    }
 }
 
 #[async_trait]
@@ -106,8 +124,8 @@ impl<C: Resource, P: Probe<C>> DynProbe for Erased<C, P> {
         self.provider.probe(attempts).await
     }
 
-    fn decoy(&self, entropy: &dyn Entropy) -> Secret {
-        self.provider.decoy(entropy)
+    fn decoy(&self, like: &Secret, entropy: &dyn Entropy) -> Secret {
+        self.provider.decoy(like, entropy)
     }
 }
 
@@ -147,6 +165,15 @@ impl<R: Resource, P: Manage<R>> DynWrite for ErasedManage<R, P> {
             .into_iter()
             .map(|answer| answer.unwrap_or_else(|| next_answer(&mut written).map(plain)))
             .collect()
+    }
+
+    async fn compose(
+        &self,
+        batch: Vec<CompositionRequest>,
+        _: &dyn Entropy,
+    ) -> Vec<Result<Secret>> {
+        let refused = |_| Err(Error::new(ErrorKind::Bug, "only a credential has a secret"));
+        batch.into_iter().map(refused).collect()
     }
 
     async fn settle(&self, claims: &[Claim]) -> Result<Vec<Settled>> {
@@ -243,6 +270,36 @@ impl<C: Resource, P: Issue<C>> DynWrite for ErasedIssue<C, P> {
                 Routed::Revoke => next_answer(&mut revoked).map(plain),
                 Routed::Answered(answer) => *answer,
             })
+            .collect()
+    }
+
+    async fn compose(
+        &self,
+        batch: Vec<CompositionRequest>,
+        entropy: &dyn Entropy,
+    ) -> Vec<Result<Secret>> {
+        let mut answers: Vec<Option<Result<Secret>>> = Vec::with_capacity(batch.len());
+        let mut typed = Vec::with_capacity(batch.len());
+        for CompositionRequest { mark, generation, desired } in batch {
+            match spec::<C>(&desired) {
+                Ok(desired) => {
+                    typed.push(Composition { mark, generation, desired });
+                    answers.push(None);
+                }
+                Err(error) => answers.push(Some(Err(error))),
+            }
+        }
+        let mut composed = Vec::new().into_iter();
+        if !typed.is_empty() {
+            composed = self.provider().compose(&typed, entropy).await.into_iter();
+        }
+        let missing = || {
+            let message = "the provider composed fewer secrets than it was asked for";
+            Err(Error::new(ErrorKind::ProviderContract, message))
+        };
+        answers
+            .into_iter()
+            .map(|answer| answer.or_else(|| composed.next()).unwrap_or_else(missing))
             .collect()
     }
 

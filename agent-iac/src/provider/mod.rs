@@ -13,9 +13,10 @@ pub(crate) use erased::UNANSWERED;
 pub use erased::{DynObserve, DynProbe, DynWrite};
 pub use principals::{Observers, Probers, Provider, Writers};
 pub use types::{
-    AtOnce, Attempt, Capabilities, CredentialCapabilities, IssueRequest, Issued, Limits, Listing,
-    Mark, Object, Observation, Operation, Origin, Reach, Recovery, Reference, RevokeRequest,
-    Settled, Tried, Write, WriteRequest, Written,
+    AtOnce, Attempt, Capabilities, Composition, CompositionRequest, CredentialCapabilities,
+    IssueRequest, Issued, Limits, Listing, Mark, Object, Observation, Operation, Origin, Principal,
+    Reach, Recovery, Reference, Requirement, RevokeRequest, Settled, Source, Surrounded,
+    Surroundings, Tried, Write, WriteRequest, Written,
 };
 
 use async_trait::async_trait;
@@ -56,6 +57,23 @@ pub trait Observe<R: Resource>: Send + Sync + 'static {
     ///
     /// When the list could not be read to its end.
     async fn list(&self, listing: &Listing) -> Result<Vec<Object>>;
+
+    /// For a type of identity: what identities can do beside their own
+    /// permissions, because of what the system gives to everybody, to a group
+    /// that they are in, or to the owner of something. Planning asks once for
+    /// all identities of the type, and shows the answer beside the plan.
+    ///
+    /// The default says nothing; a provider that says something answers for
+    /// each identity in order, and names each source once.
+    ///
+    /// # Errors
+    ///
+    /// When it could not be read to its end. The plan then says so, and is not
+    /// clean.
+    async fn surroundings(&self, of: &[Surrounded]) -> Result<Surroundings> {
+        let _: &[Surrounded] = of;
+        Ok(Surroundings::default())
+    }
 }
 
 /// Writes resources of type `R`: what applying holds.
@@ -95,6 +113,21 @@ pub trait Manage<R: Resource>: Observe<R> {
 /// secret.
 #[async_trait]
 pub trait Issue<C: Resource>: Observe<C> {
+    /// Makes the secrets of credentials whose secret the engine makes
+    /// ([`Origin::Engine`]), in the form that consumers read: a user name and
+    /// a password, for example. One answer for each, in their order.
+    ///
+    /// It changes nothing in the system. The engine delivers the secret as
+    /// pending, then hands it to [`Issue::issue`]; after a crash it goes on
+    /// with the delivered one and does not ask again.
+    async fn compose(
+        &self,
+        batch: &[Composition<C>],
+        entropy: &dyn Entropy,
+    ) -> Vec<Result<Secret>> {
+        batch.iter().map(|_| Ok(Secret::random(entropy, 32))).collect()
+    }
+
     /// Issues credentials.
     async fn issue(&self, batch: &[IssueRequest<C>]) -> Vec<Result<Issued>>;
 
@@ -123,8 +156,11 @@ pub trait Probe<C: Resource>: Send + Sync + 'static {
     async fn probe(&self, attempts: &[Attempt<'_>]) -> Vec<Tried>;
 
     /// A random secret of the form that the system takes, which was never
-    /// issued: what a revoked one is compared with.
-    fn decoy(&self, entropy: &dyn Entropy) -> Secret {
+    /// issued: what a revoked one is compared with. It is made like a secret
+    /// that was issued, and equals it in all but what is random: it asks for
+    /// the same user with another password.
+    fn decoy(&self, like: &Secret, entropy: &dyn Entropy) -> Secret {
+        let _: &Secret = like;
         Secret::random(entropy, 32)
     }
 }

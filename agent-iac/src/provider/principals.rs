@@ -5,10 +5,10 @@ use std::{collections::BTreeMap, fmt, sync::Arc};
 use async_trait::async_trait;
 
 use super::{
-    DynObserve, DynProbe, DynWrite, Issue, Limits, Manage, Observe, Probe,
+    DynObserve, DynProbe, DynWrite, Issue, Limits, Manage, Observe, Probe, Requirement,
     erased::{Erased, ErasedIssue, ErasedManage},
 };
-use crate::{error::Result, resource::Resource, schema::ResourceType};
+use crate::{blueprint::Blueprint, error::Result, resource::Resource, schema::ResourceType};
 
 /// A system that is managed, as three principals.
 ///
@@ -31,6 +31,15 @@ pub trait Provider: Send + Sync + 'static {
     ///
     /// When the system could not be asked.
     async fn target(&self) -> Result<String>;
+
+    /// What each principal needs in the system for a fleet, and nothing more:
+    /// what an administrator types before the first plan. Nothing is
+    /// contacted. Statements stand in the order in which they are typed; a
+    /// comment of the system's language begins with `--`.
+    fn requires(&self, blueprint: &Blueprint) -> Vec<Requirement> {
+        let _: &Blueprint = blueprint;
+        Vec::new()
+    }
 
     /// What planning and drift hold.
     ///

@@ -5,6 +5,7 @@ use std::{collections::BTreeMap, fmt, time::Duration};
 use serde::{Deserialize, Serialize};
 
 use crate::{
+    access::Access,
     address::Address,
     ledger::Claim,
     resource::{Reading, Resource},
@@ -156,6 +157,11 @@ pub struct Object {
     /// Whose it is, where the system keeps a mark.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub mark: Option<Mark>,
+    /// Why it cannot be changed or removed by us, as a grant whose grantor we
+    /// cannot become; `None` when nothing is known to stand in the way. The
+    /// engine then plans no write to it, and reports it with the reason.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub obstacle: Option<String>,
 }
 
 impl Object {
@@ -167,6 +173,7 @@ impl Object {
             fields: std::mem::take(builder.fields_mut()).into_readings(),
             suspended: false,
             mark: None,
+            obstacle: None,
         }
     }
 
@@ -258,6 +265,18 @@ pub struct IssueRequest<C: Resource> {
     pub secret: Option<Secret>,
 }
 
+/// One credential of which the engine makes the secret, before the system
+/// learns it.
+#[derive(Debug)]
+pub struct Composition<C: Resource> {
+    /// Whose the credential is.
+    pub mark: Mark,
+    /// Its generation.
+    pub generation: u32,
+    /// Its properties.
+    pub desired: C::Spec,
+}
+
 /// One credential to revoke.
 #[derive(Clone, Debug)]
 pub struct RevokeRequest {
@@ -331,6 +350,98 @@ pub enum Reach {
     /// Everything is ours: what is undeclared is drift, with a plan to take it
     /// away or adopt it.
     Exclusive,
+}
+
+/// One identity whose surroundings are asked for.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Surrounded {
+    /// The identity; `None` when it does not exist yet.
+    pub identity: Option<Reference>,
+    /// Its desired permissions as far as they are known: the type and the
+    /// properties of each.
+    pub permissions: Vec<(String, BTreeMap<String, Value>)>,
+}
+
+/// What identities can do beside their own permissions, because of what else
+/// the system gives to them.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Surroundings {
+    /// Where such access comes from. Each source stands once, however many
+    /// identities it reaches.
+    pub sources: Vec<Source>,
+    /// For each identity that was asked about, in order, the sources that
+    /// reach it, as positions in `sources`. Empty when the provider says
+    /// nothing at all.
+    pub of: Vec<Vec<usize>>,
+    /// What a reviewer of any plan on this system must know.
+    pub warnings: Vec<String>,
+}
+
+/// Something that gives access to identities without a permission of theirs.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Source {
+    /// What it is, as `PUBLIC` or `member of billing_readers`; the principal
+    /// of its tuples.
+    pub name: String,
+    /// The access that it gives.
+    #[serde(default)]
+    pub access: Access,
+    /// What is too much to list: what it is, and how many.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub counted: BTreeMap<String, u64>,
+}
+
+/// Something that a principal of the provider needs in the system to do its
+/// work.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+pub struct Requirement {
+    /// Who needs it.
+    pub principal: Principal,
+    /// What an administrator types to give it, in the system's own language,
+    /// complete with its end.
+    pub statement: String,
+    /// What it is needed for.
+    pub why: String,
+}
+
+/// One of the three that touch a system.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Principal {
+    /// Who plans and watches.
+    Observe,
+    /// Who applies.
+    Apply,
+    /// Who tries the agents' credentials.
+    Probe,
+}
+
+impl Principal {
+    /// Its name, as JSON has it.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Observe => "observe",
+            Self::Apply => "apply",
+            Self::Probe => "probe",
+        }
+    }
+}
+
+impl fmt::Display for Principal {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.name())
+    }
+}
+
+/// A [`Composition`] in the form that the engine handles.
+#[derive(Debug)]
+pub struct CompositionRequest {
+    /// Whose the credential is.
+    pub mark: Mark,
+    /// Its generation.
+    pub generation: u32,
+    /// Its properties, with all values resolved.
+    pub desired: BTreeMap<String, Value>,
 }
 
 /// A write in the form that the engine handles.

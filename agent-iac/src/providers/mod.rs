@@ -5,3 +5,4 @@
 //! folder knows another.
 
 pub mod authority;
+pub mod postgres;

@@ -121,19 +121,97 @@ pub trait Spec: Sized + std::fmt::Debug + Send + Sync + 'static {
     fn from_values(values: &BTreeMap<String, Value>) -> Result<Self, String>;
 }
 
-/// Says which access a permission gives. Implement it for every type of the
-/// kind `permission`.
+/// Says which access a resource gives. Implement it for every type of the kind
+/// `permission`, and for every other that is marked with
+/// `#[resource(…, access)]`: an identity whose attributes let it do something,
+/// for example. Whatever it says counts in plans, verdicts and drift alike.
 ///
 /// It is pure, and it sees the properties as far as they are known: answer
 /// [`Access::undecided`] when one that matters is not.
 #[diagnostic::on_unimplemented(
-    message = "`{Self}` is a permission and does not say which access it gives",
+    message = "`{Self}` does not say which access it gives",
     note = "implement `agent_iac::resource::Grants` for it"
 )]
 pub trait Grants: Resource {
-    /// The tuples that the permission with these properties gives. A link in
-    /// it shows the address of what it points to ([`Node::principal`]).
-    fn grants(properties: &BTreeMap<String, Node>) -> Access;
+    /// The tuples that the resource with these properties gives.
+    ///
+    /// `principal` is who has it: for an identity itself, for a permission the
+    /// identity that `to` names, for a credential that of `of`. A permission
+    /// without a `to` is given its own address, and names whom its tuples are
+    /// about itself. Any other link in the properties shows the address of
+    /// what it points to ([`Node::principal`]).
+    fn grants(principal: &str, properties: &BTreeMap<String, Node>) -> Access;
+}
+
+/// Finds mistakes in the properties of a declaration that their shapes cannot
+/// show, as a name that the system reserves. Implement it for every type that
+/// is marked with `#[resource(…, check)]`.
+///
+/// ```
+/// use std::collections::BTreeMap;
+///
+/// use agent_iac::{
+///     prelude::*,
+///     resource::{Check, Node, Problem},
+/// };
+///
+/// /// A mailbox.
+/// #[derive(Debug, Resource)]
+/// #[resource(type = "mail.box", kind = "identity", check)]
+/// struct Mailbox {
+///     #[resource(key)]
+///     name: String,
+/// }
+///
+/// impl Check for Mailbox {
+///     fn check(properties: &BTreeMap<String, Node>) -> Vec<Problem> {
+///         let name = properties.get("name").and_then(Node::known);
+///         match name.as_ref().and_then(|name| name.as_text()) {
+///             Some("postmaster") => vec![
+///                 Problem::new("name", "`postmaster` is the system's own").help("choose another"),
+///             ],
+///             _ => Vec::new(),
+///         }
+///     }
+/// }
+/// # assert_eq!(Mailbox::check(&BTreeMap::new()), []);
+/// ```
+#[diagnostic::on_unimplemented(
+    message = "`{Self}` is marked with `check` and does not say what it checks",
+    note = "implement `agent_iac::resource::Check` for it"
+)]
+pub trait Check: Resource {
+    /// What is wrong with these properties.
+    ///
+    /// It is pure: it runs when a fleet is validated, in a build script too. A
+    /// property with a mistake of its own is left out, one that was left out
+    /// is null, and one whose value is not known yet ([`Node::known`]) is not
+    /// judged.
+    fn check(properties: &BTreeMap<String, Node>) -> Vec<Problem>;
+}
+
+/// One mistake that [`Check`] found.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Problem {
+    /// The property that is wrong.
+    pub field: String,
+    /// What is wrong with it.
+    pub message: String,
+    /// How to mend it.
+    pub help: Option<String>,
+}
+
+impl Problem {
+    /// Says what is wrong with a property.
+    pub fn new(field: impl Into<String>, message: impl Into<String>) -> Self {
+        Self { field: field.into(), message: message.into(), help: None }
+    }
+
+    /// Says how to mend it.
+    #[must_use]
+    pub fn help(self, help: impl Into<String>) -> Self {
+        Self { help: Some(help.into()), ..self }
+    }
 }
 
 /// Properties collected by a builder, and which of them could not be read.

@@ -2,6 +2,7 @@
 //! crashes of others look like to whoever embeds the engine.
 #![expect(clippy::unwrap_used, reason = "all of this file is a test")]
 
+mod contract;
 mod credentials;
 mod drift;
 mod failures;

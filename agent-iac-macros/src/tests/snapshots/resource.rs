@@ -167,6 +167,7 @@ impl ::agent_iac::resource::Resource for Role {
             },
         ]),
         access: ::core::option::Option::None,
+        check: ::core::option::Option::None,
         doc: "A role.",
     };
     type Builder = RoleBuilder;

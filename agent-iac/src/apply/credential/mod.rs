@@ -18,7 +18,9 @@ use crate::{
     error::{Error, ErrorKind, Result},
     ledger::{Claim, CredentialEvent, CredentialRecord, Entry, Managed, StepEvent},
     plan::Action,
-    provider::{Attempt, Object, Observation, Operation, Tried, WriteRequest},
+    provider::{
+        Attempt, CompositionRequest, DynWrite, Object, Observation, Operation, Tried, WriteRequest,
+    },
     schema::ResourceType,
     secret::{Fingerprint, Secret},
     vault::{Delivery, StoredVersion},
@@ -27,12 +29,52 @@ use crate::{
 /// How many attempts at a secret one proof may take: below any lockout that
 /// the systems in question have.
 const PROBE_BUDGET: u32 = 4;
-/// Makes a secret and stages it at its place, before the system learns it.
-pub(super) async fn stage_new(run: &Run<'_>, begun: &Begun) -> Result<Secret> {
-    let secret = Secret::random(&*run.engine.entropy, 32);
-    let credential = target_of(begun.job.target.as_ref())?;
-    stage(run, &begun.job.step.address, credential, &begun.claim, &secret).await?;
-    Ok(secret)
+
+/// Has the provider compose the secrets of credentials that were begun, and
+/// stages each at its place, before the system learns it. One answer for each,
+/// in their order.
+pub(super) async fn stage_new(
+    run: &Run<'_>,
+    writer: &dyn DynWrite,
+    begun: &[Begun<'_>],
+) -> Vec<Result<Secret>> {
+    let composition = |one: &Begun<'_>| {
+        let credential = target_of(one.job.target.as_deref());
+        CompositionRequest {
+            mark: run.mark(&one.job.step.address),
+            generation: credential.map_or(1, |credential| credential.generation),
+            desired: one.job.properties.clone(),
+        }
+    };
+    let batch: Vec<_> = begun.iter().map(composition).collect();
+    let mut composed = if batch.is_empty() {
+        Vec::new().into_iter()
+    } else {
+        writer.compose(batch, &*run.engine.entropy).await.into_iter()
+    };
+    let mut staged = Vec::with_capacity(begun.len());
+    for one in begun {
+        let address = &one.job.step.address;
+        let secret = composed.next().unwrap_or_else(|| {
+            Err(Error::new(
+                ErrorKind::ProviderContract,
+                format!(
+                    "the provider `{}` composed fewer secrets than it was asked for",
+                    one.job.step.provider
+                ),
+            ))
+        });
+        staged.push(match secret {
+            Ok(secret) => match target_of(one.job.target.as_deref()) {
+                Ok(credential) => {
+                    stage(run, address, credential, &one.claim, &secret).await.map(|_| secret)
+                }
+                Err(error) => Err(error),
+            },
+            Err(error) => Err(error.at(address)),
+        });
+    }
+    staged
 }
 
 fn target_of(target: Option<&Managed>) -> Result<&CredentialRecord> {
@@ -173,7 +215,10 @@ pub(super) async fn install(
     let entries = vec![
         Entry::of(address, CredentialEvent::Verified { tried }),
         Entry::of(address, CredentialEvent::Promoted { place }),
-        Entry::of(address, StepEvent::Done { claim: claim.clone(), object: Some(record.clone()) }),
+        Entry::of(
+            address,
+            StepEvent::Done { claim: claim.clone(), object: Some(Arc::new(record.clone())) },
+        ),
     ];
     let expected = BTreeMap::from([(address.clone(), version)]);
     let version = run.append(expected, at_generation(entries, generation)).await.map_err(fail)?;
@@ -238,7 +283,7 @@ fn without(why: String, secret: &Secret) -> String {
 }
 
 /// Concludes the step of one credential.
-pub(super) async fn conclude(run: &Run<'_>, begun: Begun, answer: Answer) -> Ended {
+pub(super) async fn conclude(run: &Run<'_>, begun: Begun<'_>, answer: Answer) -> Ended {
     if begun.job.removes() {
         return ending::conclude_revocation(run, begun, answer).await;
     }
@@ -298,13 +343,13 @@ pub(super) async fn conclude(run: &Run<'_>, begun: Begun, answer: Answer) -> End
         address: &begun.job.step.address,
         ty: begun.job.ty,
         claim: &begun.claim,
-        target,
+        target: Arc::unwrap_or_clone(target),
         object: object.clone(),
         version: begun.version,
     };
     match install(run, fresh, &secret, staged).await {
         Ok((record, version, outcome)) => Ended {
-            record: Left::Object(Box::new(record)),
+            record: Left::Object(Arc::new(record)),
             seen: Some(Observation::Present(object)),
             ..Ended::with(begun.job.index, outcome, Some(version))
         },
@@ -329,8 +374,8 @@ pub(super) async fn staged_by(
     Ok(staged.filter(|(stored, _)| stored.claim == *claim))
 }
 
-async fn discard(run: &Run<'_>, begun: &Begun) {
-    let Ok(credential) = target_of(begun.job.target.as_ref()) else { return };
+async fn discard(run: &Run<'_>, begun: &Begun<'_>) {
+    let Ok(credential) = target_of(begun.job.target.as_deref()) else { return };
     if let Ok(deliver) = run.engine.deliver(credential.place.store()) {
         // What stays behind is pending: no consumer reads it, and the next
         // delivery to this place replaces it.

@@ -1,6 +1,6 @@
 //! `plan` and `drift`.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 use serde_json::{Value as Json, json};
 
@@ -17,8 +17,9 @@ use crate::{
     error::{Error, ErrorKind, Result},
     plan::{
         Plan, SavedPlan,
-        render::{self, Level, Options, Summary, put},
+        render::{self, Document, Level, Line, Options, Style, Summary, put},
     },
+    provider::{Principal, Requirement},
 };
 
 impl args::Depth {
@@ -42,12 +43,7 @@ impl args::Scope {
 
 impl Cx<'_> {
     /// Shows a plan as text.
-    pub(super) fn text(
-        &self,
-        saved: &SavedPlan,
-        level: Level,
-        next: Vec<String>,
-    ) -> render::Document {
+    pub(super) fn text(&self, saved: &SavedPlan, level: Level, next: Vec<String>) -> Document {
         render::text(saved, &self.options(level, next))
     }
 
@@ -91,6 +87,10 @@ pub(super) fn plan(cx: &Cx<'_>, args: &args::Plan) -> Result<Outcome> {
         Ok(blueprint) => blueprint,
         Err(mistakes) => return Ok(Outcome::Invalid(mistakes)),
     };
+    if args.requires {
+        requires(cx, &cx.deployment.requires(&blueprint));
+        return Ok(Outcome::Done);
+    }
     check_targets(cx, &args.scope, &blueprint)?;
     let request = args.scope.request();
     let saved = SavedPlan::new(block_on(cx.deployment.plan(&request))?)?
@@ -133,6 +133,41 @@ pub(super) fn plan(cx: &Cx<'_>, args: &args::Plan) -> Result<Outcome> {
     Ok(judged(saved.plan(), args.detailed_exitcode))
 }
 
+/// Shows what the principals need, in a form that can be pasted where each
+/// system is administered: everything but the statements is a comment.
+fn requires(cx: &Cx<'_>, requires: &BTreeMap<String, Vec<Requirement>>) {
+    let mut document = Document::default();
+    for (provider, requirements) in requires {
+        if requirements.is_empty() {
+            document.section([Line::of(
+                Style::Faint,
+                format!("-- The provider {provider} names nothing that its principals need."),
+            )]);
+        }
+        for principal in [Principal::Observe, Principal::Apply, Principal::Probe] {
+            let of: Vec<_> = requirements.iter().filter(|r| r.principal == principal).collect();
+            if of.is_empty() {
+                continue;
+            }
+            let title = format!("-- {provider}: what the principal {principal} needs");
+            document.section([Line::of(Style::Heading, title)]);
+            for Requirement { statement, why, .. } in of {
+                let why = why.lines().map(|line| Line::of(Style::Faint, format!("-- {line}")));
+                document.extend(why);
+                document.extend(statement.lines().map(Line::plain));
+            }
+        }
+    }
+    cx.ui.print(&document);
+    for (provider, requirements) in requires {
+        for requirement in requirements {
+            let object = json!({ "provider": provider, "requirement": requirement });
+            cx.ui.event("requires", object);
+        }
+    }
+    cx.ui.summarise(json!({ "requires": requires }));
+}
+
 /// Gives programs the plan, and sums it up in the last object.
 pub(super) fn tell(cx: &Cx<'_>, saved: &SavedPlan, next: Vec<String>) {
     cx.ui.event("plan", json!({ "digest": saved.digest(), "plan": saved.plan() }));
@@ -153,7 +188,11 @@ fn judged(plan: &Plan, detailed: bool) -> Outcome {
         && plan.drift.is_empty()
         && plan.undeclared.is_empty()
         && plan.in_doubt.is_empty();
-    if only_unread { Outcome::Unchecked { objects: plan.unread.len() } } else { Outcome::Changes }
+    if only_unread {
+        Outcome::Unchecked { objects: plan.unread.len() + plan.unread_beside() }
+    } else {
+        Outcome::Changes
+    }
 }
 
 /// Writes the plan beside its place and moves it there, so that a crash leaves
@@ -197,15 +236,13 @@ pub(super) fn drift(cx: &Cx<'_>, args: &args::Drift) -> Result<Outcome> {
     let plan = only.plan();
     let program = typed(&cx.ui.program);
     let next = if steps > 0 { vec![format!("{program} plan")] } else { Vec::new() };
-    let mut document = render::Document::default();
+    let mut document = Document::default();
     let shown = cx.text(&only, args.depth.level(), Vec::new());
     // The last line speaks of changes; drift has a verdict of its own.
     document.extend(shown.lines()[..shown.lines().len() - 1].iter().cloned());
     document.extend([verdict(plan)]);
-    document.extend(
-        next.iter()
-            .map(|command| render::Line::plain("Next:  ").with(render::Style::Heading, command)),
-    );
+    document
+        .extend(next.iter().map(|command| Line::plain("Next:  ").with(Style::Heading, command)));
     cx.ui.print(&document);
     for drift in &plan.drift {
         cx.ui.event("drift", json!({ "drift": drift }));
@@ -216,11 +253,17 @@ pub(super) fn drift(cx: &Cx<'_>, args: &args::Drift) -> Result<Outcome> {
     for (address, why) in &plan.unread {
         cx.ui.event("unread", json!({ "address": address, "why": why }));
     }
+    for beside in &plan.beside {
+        cx.ui.event("beside", json!({ "beside": beside }));
+    }
     cx.ui.summarise(json!({
         "drift": plan.drift.len(),
         "undeclared": plan.undeclared.len(),
         "unread": plan.unread.len(),
         "in_doubt": plan.in_doubt.len(),
+        "besides": plan.beside.iter().map(|beside| beside.sources.len()).sum::<usize>(),
+        "besides_unread": plan.unread_beside(),
+        "warnings": plan.warnings().collect::<Vec<_>>(),
         "widening": plan.drift.iter().filter(|d| d.access.verdict() == crate::access::Verdict::Widens).count(),
         "observed_at": plan.observed_at,
         "next": next,
@@ -228,14 +271,17 @@ pub(super) fn drift(cx: &Cx<'_>, args: &args::Drift) -> Result<Outcome> {
     Ok(judged(plan, args.detailed_exitcode))
 }
 
-fn verdict(plan: &Plan) -> render::Line {
-    use render::{Line, Style, count, moment};
-    let unread = match plan.unread.len() {
+fn verdict(plan: &Plan) -> Line {
+    use render::{count, moment};
+    let mut unread = match plan.unread.len() {
         0 => String::new(),
         number => format!(", {} not checked", count(number, "object", "objects")),
     };
+    if plan.unread_beside() > 0 {
+        unread.push_str(", what the systems give besides is unread");
+    }
     if plan.drift.is_empty() && plan.undeclared.is_empty() && plan.in_doubt.is_empty() {
-        let style = if plan.unread.is_empty() { Style::Good } else { Style::Change };
+        let style = if unread.is_empty() { Style::Good } else { Style::Change };
         return Line::of(
             style,
             format!("No drift{unread}, observed at {}.", moment(plan.observed_at)),

@@ -126,13 +126,13 @@ pub struct Round {
 }
 
 impl Grants for Grant {
-    fn grants(_: &BTreeMap<String, Node>) -> Access {
+    fn grants(_: &str, _: &BTreeMap<String, Node>) -> Access {
         Access::undecided("nobody asks here")
     }
 }
 
 impl Grants for Membership {
-    fn grants(_: &BTreeMap<String, Node>) -> Access {
+    fn grants(_: &str, _: &BTreeMap<String, Node>) -> Access {
         Access::undecided("nobody asks here")
     }
 }
@@ -150,7 +150,8 @@ impl Museum {
     pub fn put<R: Resource>(&mut self, id: &str, fields: &[(&str, Reading)]) -> &mut Object {
         let fields =
             fields.iter().map(|(name, reading)| ((*name).to_owned(), reading.clone())).collect();
-        let object = Object { id: id.to_owned(), fields, suspended: false, mark: None };
+        let object =
+            Object { id: id.to_owned(), fields, suspended: false, mark: None, obstacle: None };
         let of = self.objects.entry(R::TYPE).or_default();
         of.push(object);
         of.last_mut().unwrap()

@@ -6,7 +6,7 @@ use std::{
 };
 
 use jiff::Timestamp;
-use rusqlite::{Connection, OptionalExtension as _, Row, params};
+use rusqlite::{CachedStatement, Connection, OptionalExtension as _, Row, params};
 use serde::{Serialize, de::DeserializeOwned};
 
 use super::{
@@ -372,19 +372,19 @@ impl Rows<'_> {
 
     /// Writes the parts of the materialised fold that changed.
     pub(super) fn put_changed(&self, state: &State, changed: &Touched) -> Result<()> {
-        let mut put = self.prepare(
-            "INSERT OR REPLACE INTO records (instance, resource, record) VALUES (?1, ?2, ?3)",
-        )?;
         for address in &changed.addresses {
             let key = (address.instance().to_string(), address.resource());
             match state.records.get(address) {
-                Some(record) => put.execute(params![key.0, key.1, grouping::text(record)?]),
-                None => self.connection.execute(
+                Some(record) => self.write(
+                    "INSERT OR REPLACE INTO records (instance, resource, record) \
+                     VALUES (?1, ?2, ?3)",
+                    params![key.0, key.1, encode(record)?],
+                ),
+                None => self.write(
                     "DELETE FROM records WHERE instance = ?1 AND resource = ?2",
                     params![key.0, key.1],
                 ),
-            }
-            .explained(self.path)?;
+            }?;
         }
         for instance in &changed.agents {
             self.put_one(
@@ -412,7 +412,7 @@ impl Rows<'_> {
         match row {
             Some(row) => self.write(
                 &format!("INSERT OR REPLACE INTO {table} ({key}, {value}) VALUES (?1, ?2)"),
-                params![name, grouping::text(row)?],
+                params![name, encode(row)?],
             ),
             None => self.write(&format!("DELETE FROM {table} WHERE {key} = ?1"), [name]),
         }
@@ -426,12 +426,14 @@ impl Rows<'_> {
     }
 
     fn write(&self, sql: &str, params: impl rusqlite::Params) -> Result<()> {
-        self.connection.execute(sql, params).explained(self.path)?;
+        self.prepare(sql)?.execute(params).explained(self.path)?;
         Ok(())
     }
 
-    fn prepare(&self, sql: &str) -> Result<rusqlite::Statement<'_>> {
-        self.connection.prepare(sql).explained(self.path)
+    /// A large run repeats a few statements thousands of times, and to parse
+    /// one takes longer than to carry it out.
+    fn prepare(&self, sql: &str) -> Result<CachedStatement<'_>> {
+        self.connection.prepare_cached(sql).explained(self.path)
     }
 
     fn each(
@@ -440,7 +442,7 @@ impl Rows<'_> {
         params: impl rusqlite::Params,
         read: impl FnMut(&Row<'_>) -> Result<()>,
     ) -> Result<()> {
-        self.rows_of(&mut self.prepare(sql)?, params, read)
+        self.rows_of(&mut *self.prepare(sql)?, params, read)
     }
 
     fn rows_of(
@@ -493,6 +495,12 @@ impl Rows<'_> {
     fn unsigned(&self, number: i64) -> Result<u64> {
         u64::try_from(number).map_err(|error| unreadable(self.path, "a number", error))
     }
+}
+
+/// A row of the fold, which is never hashed: its JSON need not be canonical.
+fn encode(row: &impl Serialize) -> Result<String> {
+    serde_json::to_string(row)
+        .map_err(|error| Error::new(ErrorKind::Bug, "a record has no JSON form").caused_by(error))
 }
 
 fn signed(number: u64) -> Result<i64> {

@@ -1,9 +1,12 @@
 //! What happens to each desired resource.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::{
+    borrow::Cow,
+    collections::{BTreeMap, BTreeSet},
+};
 
 use super::{
-    Fresh, Planner, Wanted,
+    Fresh, IN_ITS_SYSTEM, Planner, Resolved, Wanted,
     leaving::gone,
     resolve, shown,
     steps::{self, key_changes, replacing},
@@ -12,7 +15,7 @@ use crate::{
     access::AccessChange,
     address::Address,
     blueprint::Desired,
-    diff::{Compared, compare, compare_all},
+    diff::{Compared, compare},
     ledger::Managed,
     plan::{Action, Drift, FieldDrift, Observed, PropertyChange, Reason, Risk},
     provider::{AtOnce, Mark, Object, Observation},
@@ -23,7 +26,7 @@ use crate::{
 impl<'a> Planner<'a> {
     /// Decides about everything that is desired, what is needed first.
     pub(super) fn desired(&mut self) {
-        for address in in_order_of_need(self.blueprint.resources()) {
+        for (address, desired) in self.blueprint.in_order_of_need() {
             let instance = address.instance();
             if !self.is_target(instance) || self.departures.contains_key(instance) {
                 if self.departures.contains_key(instance) {
@@ -36,7 +39,6 @@ impl<'a> Planner<'a> {
                 self.stuck.insert(address);
                 continue;
             }
-            let desired = &self.blueprint.resources()[address];
             let from = self.moved_from.get(address).map(|from| from.instance());
             let frozen =
                 [Some(instance), from].into_iter().flatten().find_map(|i| self.frozen.get(i));
@@ -105,7 +107,7 @@ impl<'a> Planner<'a> {
             }
             (Some(Observation::Present(object)), Some(_)) => {
                 let key =
-                    (desired.provider.as_str(), desired.resource_type.name, object.id.as_str());
+                    (object.id.as_str(), desired.resource_type.name, desired.provider.as_str());
                 if let Some(owner) = self.owners.get(&key).copied() {
                     // Two records of one object would each delete the other's.
                     let reason = format!("it is managed already, as `{owner}`");
@@ -163,7 +165,7 @@ impl<'a> Planner<'a> {
     }
 
     fn create(&mut self, address: &'a Address, desired: &'a Desired, reason: Reason) {
-        let wanted = Wanted { address, desired, recorded: None, seen: Observation::Absent };
+        let wanted = Wanted { address, desired, recorded: None, seen: None };
         let step = self.creation(&wanted, reason);
         self.fresh.insert(address, Fresh::Created);
         self.push(step);
@@ -178,16 +180,16 @@ impl<'a> Planner<'a> {
     ) {
         // What points to it is told by this address from now on, as it is once
         // the record says so.
-        let key = (desired.provider.as_str(), desired.resource_type.name, object.id.as_str());
+        let key = (object.id.as_str(), desired.resource_type.name, desired.provider.as_str());
         self.owners.insert(key, address);
-        let wanted =
-            Wanted { address, desired, recorded: None, seen: Observation::Present(object.clone()) };
+        let wanted = Wanted { address, desired, recorded: None, seen: Some(object) };
         let mut step = self.step(&wanted, Action::Adopt, reason);
         step.access = AccessChange::default();
         step.id = Some(object.id.clone());
         if let Some(target) = &mut step.target {
             // The object stays as it is, and so does what it gives.
-            target.access = self.access_of(&desired.provider, desired.resource_type, object);
+            target.access =
+                self.access_of(address, &desired.provider, desired.resource_type, object);
         }
         self.adopted.insert(address, object);
         self.push(step);
@@ -223,13 +225,9 @@ impl<'a> Planner<'a> {
         real: &'a Object,
         observed: &Observed,
     ) {
-        let mut changes = self.changes(address, desired, object, real);
-        let wanted = Wanted {
-            address,
-            desired,
-            recorded: Some(object),
-            seen: Observation::Present(real.clone()),
-        };
+        let resolved = resolve(desired, self);
+        let mut changes = self.changes(address, desired, &resolved, object, real);
+        let wanted = Wanted { address, desired, recorded: Some(object), seen: Some(real) };
         let another = desired.resource_type.name != object.resource_type
             || desired.provider != object.provider;
         let replaced_target = desired.dependencies.iter().find(|needed| {
@@ -261,7 +259,13 @@ impl<'a> Planner<'a> {
         } else {
             credential
         };
-        if let Some(reason) = reason {
+        let writes = reason.is_some()
+            || !changes.is_empty()
+            || real.suspended && desired.resource_type.kind == Kind::Identity;
+        if let Some(obstacle) = real.obstacle.as_ref().filter(|_| writes) {
+            let reason = format!("it is not as declared, and cannot be changed: {obstacle}");
+            self.block(address, reason, IN_ITS_SYSTEM);
+        } else if let Some(reason) = reason {
             self.replace(&wanted, object, changes, reason, another);
         } else if !changes.is_empty() {
             // An update gives an object all of its properties, and only what is
@@ -279,7 +283,7 @@ impl<'a> Planner<'a> {
             self.resume_if_suspended(&wanted, object, real);
         } else if real.suspended && desired.resource_type.kind == Kind::Identity {
             self.resume_if_suspended(&wanted, object, real);
-        } else if self.record_is_behind(desired, object, real) {
+        } else if self.record_is_behind(address, desired, &resolved, object, real) {
             let mut step = self.step(&wanted, Action::Record, Reason::Terms);
             step.access = AccessChange::default();
             self.push(step);
@@ -293,16 +297,16 @@ impl<'a> Planner<'a> {
         &mut self,
         address: &Address,
         desired: &Desired,
+        resolved: &Resolved<'_>,
         object: &Managed,
         real: &Object,
     ) -> Vec<PropertyChange> {
-        let resolved = resolve(desired, self);
         let mut changes = Vec::new();
         for field in desired.resource_type.fields {
             if desired.ignore.contains(field.name) {
                 continue;
             }
-            let wanted = resolved.get(field.name).and_then(Option::as_ref);
+            let wanted = resolved.get(field.name).map(Cow::as_ref);
             let reading = real.fields.get(field.name);
             let change = || PropertyChange {
                 name: field.name.to_owned(),
@@ -356,8 +360,9 @@ impl<'a> Planner<'a> {
         let mut pointed_to = vec![address];
         let mut seen = BTreeSet::from([address]);
         while let Some(next) = pointed_to.pop() {
-            for (dependent, desired) in self.blueprint.resources() {
-                if !desired.dependencies.contains(next) || !points_to(desired, next) {
+            for dependent in self.dependents.get(next).into_iter().flatten().copied() {
+                let desired = &self.blueprint.resources()[dependent];
+                if !points_to(desired, next) {
                     continue;
                 }
                 let exists = self.record_of(dependent).is_some_and(|r| r.object.is_some());
@@ -468,20 +473,24 @@ impl<'a> Planner<'a> {
 
     /// Whether the record says something else than the declaration of what
     /// only the engine reads, or of values that already are as desired.
-    fn record_is_behind(&self, desired: &Desired, object: &Managed, real: &Object) -> bool {
-        let resolved = resolve(desired, self);
+    fn record_is_behind(
+        &self,
+        address: &Address,
+        desired: &Desired,
+        resolved: &Resolved<'_>,
+        object: &Managed,
+        real: &Object,
+    ) -> bool {
         // What the system does not have is not recorded as if it had.
         let lacking = |name: &str| real.fields.get(name) == Some(&Reading::Unsupported);
         object.protect != desired.protect
             || object.dependencies != desired.dependencies
-            || object.access != self.access_wanted(desired)
+            || object.access != *self.access_wanted(address, desired)
             || object.suspended
             || resolved.iter().any(|(name, value)| {
-                !desired.ignore.contains(name)
+                !desired.ignore.contains(*name)
                     && !lacking(name)
-                    && value
-                        .as_ref()
-                        .is_some_and(|value| object.properties.get(name) != Some(value))
+                    && object.properties.get(*name) != Some(value.as_ref())
             })
     }
 
@@ -494,24 +503,24 @@ impl<'a> Planner<'a> {
         ty: &'static ResourceType,
     ) {
         let ignored = self.blueprint.resources().get(address).map(|desired| &desired.ignore);
-        let compared = compare_all(ty, &real.fields, |field| {
-            // What was never recorded (a field of a newer version) cannot drift.
-            object.properties.get(field.name)
-        });
-        let fields: BTreeMap<String, FieldDrift> = compared
-            .into_iter()
-            .filter(|(name, _)| ignored.is_none_or(|ignored| !ignored.contains(*name)))
-            .filter_map(|(name, observed)| {
-                let recorded = object.properties.get(name)?.clone();
+        let fields: BTreeMap<String, FieldDrift> = ty
+            .fields
+            .iter()
+            .filter(|field| ignored.is_none_or(|ignored| !ignored.contains(field.name)))
+            .filter_map(|field| {
+                // What was never recorded (a field of a newer version) cannot drift.
+                let recorded = object.properties.get(field.name)?;
+                let observed = compare(field, real.fields.get(field.name), Some(recorded));
                 let differs = matches!(observed, Compared::Differs(_));
-                differs.then(|| (name.to_owned(), FieldDrift { recorded, observed }))
+                let drift = || FieldDrift { recorded: recorded.clone(), observed };
+                differs.then(|| (field.name.to_owned(), drift()))
             })
             .collect();
         let suspended = (real.suspended != object.suspended).then_some(real.suspended);
         if fields.is_empty() && suspended.is_none() {
             return;
         }
-        let access = object.access.change_to(&self.access_of(&object.provider, ty, real));
+        let access = object.access.change_to(&self.access_of(address, &object.provider, ty, real));
         self.plan.drift.push(Drift {
             address: address.clone(),
             fields,
@@ -529,32 +538,4 @@ fn points_to(desired: &Desired, address: &Address) -> bool {
         node.references(&mut |to, output| points |= output.is_none() && to == address);
     }
     points
-}
-
-/// Desired addresses, each after all that it needs. A validated blueprint has
-/// no cycle, so every address is reached.
-fn in_order_of_need(resources: &BTreeMap<Address, Desired>) -> Vec<&Address> {
-    let mut waiting: BTreeMap<&Address, usize> = BTreeMap::new();
-    let mut followers: BTreeMap<&Address, Vec<&Address>> = BTreeMap::new();
-    for (address, desired) in resources {
-        waiting.insert(address, desired.dependencies.len());
-        for needed in &desired.dependencies {
-            followers.entry(needed).or_default().push(address);
-        }
-    }
-    let mut ready: BTreeSet<&Address> =
-        waiting.iter().filter(|(_, count)| **count == 0).map(|(address, _)| *address).collect();
-    let mut order = Vec::with_capacity(resources.len());
-    while let Some(address) = ready.pop_first() {
-        order.push(address);
-        for follower in followers.get(address).into_iter().flatten() {
-            if let Some(count) = waiting.get_mut(follower) {
-                *count -= 1;
-                if *count == 0 {
-                    ready.insert(follower);
-                }
-            }
-        }
-    }
-    order
 }

@@ -4,12 +4,14 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use jiff::{SignedDuration, Timestamp};
 
-use super::{Planner, agent_step, end_of, occupied, source_of, steps};
+use super::{
+    IN_ITS_SYSTEM, Planner, agent_step, cannot_remove, end_of, occupied, source_of, steps,
+};
 use crate::{
     address::{Address, Instance},
     ledger::{AgentRecord, Cause, Managed, Record},
     plan::{Action, AgentChange, Drift, Part, Reason},
-    provider::Observation,
+    provider::{Object, Observation},
     schema::Kind,
 };
 
@@ -290,6 +292,9 @@ impl<'a> Planner<'a> {
         let seen = self.observations.deposed.get(&key).cloned();
         match seen.unwrap_or_else(|| Observation::Unread("it was not looked at".into())) {
             Observation::Unread(why) => self.note_unread(address, why),
+            Observation::Present(Object { obstacle: Some(why), .. }) => {
+                self.block(address, cannot_remove(&why), IN_ITS_SYSTEM);
+            }
             seen => {
                 let mut step = steps::removal(address, old, Reason::Deposed, seen, &old.access);
                 step.part = Part::Remove;
@@ -336,8 +341,12 @@ impl<'a> Planner<'a> {
         } else if seen == Observation::Absent {
             self.plan.drift.push(gone(address, object));
         }
+        if let Some(why) = seen.object().and_then(|real| real.obstacle.as_deref()) {
+            self.block(address, cannot_remove(why), IN_ITS_SYSTEM);
+            return;
+        }
         let access = match (seen.object(), self.resource_type(&object.resource_type)) {
-            (Some(real), Some(ty)) => self.access_of(&object.provider, ty, real),
+            (Some(real), Some(ty)) => self.access_of(address, &object.provider, ty, real),
             _ => object.access.clone(),
         };
         let leaving = matches!(reason, Reason::Leaving { .. });
@@ -365,8 +374,30 @@ impl<'a> Planner<'a> {
             self.block(address, why, "make it readable, and plan again");
             return;
         }
+        if let Some(reason) = self.stays_on(object) {
+            self.block(address, reason, IN_ITS_SYSTEM);
+            return;
+        }
         let step = steps::removal(address, object, reason, seen, &access);
         self.push(step);
+    }
+
+    /// What was found on an identity, never declared, and cannot be removed: a
+    /// system would not let the identity go, or take it along.
+    fn stays_on(&self, identity: &Managed) -> Option<String> {
+        let found = self.observations.undeclared.iter().find(|found| {
+            let owner = self
+                .resource_type(&found.resource_type)
+                .and_then(|ty| found.object.value(ty.owner_field()?)?.as_text());
+            found.provider == identity.provider
+                && found.object.obstacle.is_some()
+                && owner == Some(&identity.id)
+        })?;
+        let why = found.object.obstacle.as_deref().unwrap_or_default();
+        Some(format!(
+            "the {} {:?} on it was never declared and cannot be removed: {why}",
+            found.resource_type, found.object.id
+        ))
     }
 }
 

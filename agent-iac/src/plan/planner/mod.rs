@@ -6,7 +6,10 @@ mod steps;
 #[cfg(test)]
 mod tests;
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::{
+    borrow::Cow,
+    collections::{BTreeMap, BTreeSet},
+};
 
 use jiff::{Timestamp, tz::TimeZone};
 
@@ -21,7 +24,7 @@ use crate::{
     blueprint::{Blueprint, Desired},
     diff::readings_as_nodes,
     ledger::{Cause, Managed, Record, State},
-    provider::{Capabilities, Mark, Object, Observation},
+    provider::{Capabilities, Mark, Object},
     resource::{Lookup, Node},
     schema::ResourceType,
     value::Value,
@@ -79,17 +82,29 @@ struct Planner<'a> {
     frozen: BTreeMap<&'a Instance, (String, String)>,
     /// For each address that records were moved to, the one they were at.
     moved_from: BTreeMap<&'a Address, &'a Address>,
-    /// Which of our addresses each real object is, by provider, type and id.
+    /// Which of our addresses each real object is, by id, type and provider:
+    /// the id nearly always decides a comparison.
     owners: BTreeMap<(&'a str, &'a str, &'a str), &'a Address>,
     /// Addresses whose object will be another one after the plan, and whether
     /// the old one goes first.
     fresh: BTreeMap<&'a Address, Fresh>,
     /// Addresses that were blocked, so that what needs them is too.
     stuck: BTreeSet<&'a Address>,
+    /// What needs each desired address.
+    dependents: BTreeMap<&'a Address, Vec<&'a Address>>,
+    /// Agents of which something is said to be blocked.
+    blocked: BTreeSet<&'a Instance>,
     /// Objects that the plan adopts.
     adopted: BTreeMap<&'a Address, &'a Object>,
     steps: Vec<Step>,
     plan: Plan,
+}
+
+/// Where an obstacle is mended: not by us.
+const IN_ITS_SYSTEM: &str = "see to it in its system, and plan again";
+
+fn cannot_remove(obstacle: &str) -> String {
+    format!("it cannot be removed: {obstacle}")
 }
 
 /// How an address gets another object.
@@ -117,7 +132,7 @@ impl<'a> Planner<'a> {
         for (address, record) in &state.records {
             for object in record.object.iter().chain(&record.deposed) {
                 let (provider, ty) = (object.provider.as_str(), object.resource_type.as_str());
-                owners.insert((provider, ty, object.id.as_str()), address);
+                owners.insert((object.id.as_str(), ty, provider), address);
             }
         }
         let plan = Plan {
@@ -138,6 +153,7 @@ impl<'a> Planner<'a> {
             in_doubt: BTreeSet::new(),
             unchanged: 0,
             observed_at: observations.at,
+            beside: observations.beside.clone(),
         };
         Self {
             blueprint,
@@ -151,6 +167,8 @@ impl<'a> Planner<'a> {
             owners,
             fresh: BTreeMap::new(),
             stuck: BTreeSet::new(),
+            dependents: blueprint.dependents(),
+            blocked: BTreeSet::new(),
             adopted: BTreeMap::new(),
             steps: Vec::new(),
             plan,
@@ -184,32 +202,40 @@ impl<'a> Planner<'a> {
         self.observations.types.get(name).copied()
     }
 
-    /// The access that a real object of a provider gives, with our addresses
+    /// The access that the real object of an address gives, with our addresses
     /// for ids.
-    fn access_of(&self, provider: &str, ty: &'static ResourceType, object: &Object) -> Access {
-        let Some(access) = ty.access else { return Access::NONE };
+    fn access_of(
+        &self,
+        address: &Address,
+        provider: &str,
+        ty: &'static ResourceType,
+        object: &Object,
+    ) -> Access {
+        if ty.access.is_none() {
+            return Access::NONE;
+        }
         let owner = |target: &'static str, id: &str| {
-            self.owners.get(&(provider, target, id)).map(|address| (*address).clone())
+            self.owners.get(&(id, target, provider)).map(|address| (*address).clone())
         };
-        access(&readings_as_nodes(ty, &object.fields, &owner))
+        ty.access_of(&address.to_string(), &readings_as_nodes(ty, &object.fields, &owner))
     }
 
     /// The access that a desired resource gives, with every value filled in
     /// that is known by now: an output that a declaration names is known once
     /// the other resource exists.
-    fn access_wanted(&self, desired: &Desired) -> Access {
+    fn access_wanted<'d>(&self, address: &Address, desired: &'d Desired) -> Cow<'d, Access> {
         let ty = desired.resource_type;
-        let Some(access) = ty.access.filter(|_| !desired.access.undecided.is_empty()) else {
-            return desired.access.clone();
-        };
+        if ty.access.is_none() || desired.access.undecided.is_empty() {
+            return Cow::Borrowed(&desired.access);
+        }
         let resolved = resolve(desired, self);
         let nodes = desired.properties.iter().map(|(name, node)| {
             // Who is named by address, on both sides of a comparison.
             let links = ty.field(name).is_some_and(|field| field.ty.link().is_some());
-            let value = resolved.get(name).and_then(Option::as_ref).filter(|_| !links);
-            (name.clone(), shown(value, node))
+            let value = resolved.get(name.as_str()).filter(|_| !links);
+            (name.clone(), shown(value.map(Cow::as_ref), node))
         });
-        access(&nodes.collect())
+        Cow::Owned(ty.access_of(&address.to_string(), &nodes.collect()))
     }
 
     fn block(
@@ -219,6 +245,7 @@ impl<'a> Planner<'a> {
         repair: impl Into<String>,
     ) {
         self.stuck.insert(address);
+        self.blocked.insert(address.instance());
         self.plan.blocked.push(Blocked {
             address: address.clone(),
             reason: reason.into(),
@@ -229,8 +256,7 @@ impl<'a> Planner<'a> {
     /// Blocks all of an agent; the first of its resources stands for it.
     fn block_agent(&mut self, address: &'a Address, reason: String, repair: String) {
         self.stuck.insert(address);
-        let instance = address.instance();
-        if self.plan.blocked.iter().all(|blocked| blocked.address.instance() != instance) {
+        if !self.blocked.contains(address.instance()) {
             self.block(address, reason, repair);
         }
     }
@@ -274,6 +300,20 @@ impl<'a> Planner<'a> {
             let address =
                 Address::undeclared(instance.clone(), &found.resource_type, &found.object.id);
             match (ty, address) {
+                (Some(_), Ok(address))
+                    if free
+                        && (leaving || reach == Reach::Exclusive)
+                        && found.object.obstacle.is_some() =>
+                {
+                    let why = found.object.obstacle.as_deref().unwrap_or_default();
+                    self.blocked.insert(instance);
+                    self.plan.blocked.push(Blocked {
+                        address,
+                        reason: cannot_remove(why),
+                        repair: IN_ITS_SYSTEM.to_owned(),
+                    });
+                    self.plan.undeclared.push(found.clone());
+                }
                 (Some(ty), Ok(address)) if free && (leaving || reach == Reach::Exclusive) => {
                     self.rest_on_its_mark(found);
                     self.push(steps::removal_of_undeclared(address, ty, found));
@@ -297,15 +337,15 @@ impl<'a> Planner<'a> {
     }
 
     fn finish(mut self) -> Plan {
-        let mut needs = Needs { desired: BTreeMap::new(), recorded: BTreeMap::new() };
-        for (address, desired) in self.blueprint.resources() {
-            needs.desired.insert(address, &desired.dependencies);
-        }
-        for (address, record) in &self.state.records {
-            if let Some(object) = record.object.as_ref().or(record.deposed.first()) {
-                needs.recorded.insert(address, &object.dependencies);
-            }
-        }
+        let desired = self.blueprint.resources().iter();
+        let recorded = self.state.records.iter().filter_map(|(address, record)| {
+            let object = record.object.as_ref().or(record.deposed.first())?;
+            Some((address, &object.dependencies))
+        });
+        let needs = Needs {
+            desired: desired.map(|(address, desired)| (address, &desired.dependencies)).collect(),
+            recorded: recorded.collect(),
+        };
         self.plan.steps = order(self.steps, &needs);
         self.plan.blocked.sort_by(|a, b| a.address.cmp(&b.address));
         self.plan.drift.sort_by(|a, b| a.address.cmp(&b.address));
@@ -362,24 +402,29 @@ struct Wanted<'a> {
     address: &'a Address,
     desired: &'a Desired,
     recorded: Option<&'a Managed>,
-    seen: Observation,
+    /// The real object, where one was seen.
+    seen: Option<&'a Object>,
 }
 
-/// The properties of a desired resource as they are resolved now; `None` for
-/// what is not known before apply.
-fn resolve(desired: &Desired, lookup: &dyn Lookup) -> BTreeMap<String, Option<Value>> {
-    desired
-        .properties
-        .iter()
-        .map(|(name, node)| {
-            let value =
-                node.resolve(lookup).ok().map(|value| match desired.resource_type.field(name) {
-                    Some(field) => field.ty.normalise(value),
-                    None => value,
-                });
-            (name.clone(), value)
-        })
-        .collect()
+/// The properties of a desired resource that are known now, in their normal
+/// form; the others are not known before apply.
+type Resolved<'d> = BTreeMap<&'d str, Cow<'d, Value>>;
+
+fn resolve<'d>(desired: &'d Desired, lookup: &dyn Lookup) -> Resolved<'d> {
+    let value = |name: &str, node: &'d Node| match node {
+        // Validation brought it into its normal form.
+        Node::Known(value) => Some(Cow::Borrowed(value)),
+        node => {
+            let value = node.resolve(lookup).ok()?;
+            let field = desired.resource_type.field(name);
+            Some(Cow::Owned(match field {
+                Some(field) => field.ty.normalise(value),
+                None => value,
+            }))
+        }
+    };
+    let properties = desired.properties.iter();
+    properties.filter_map(|(name, node)| Some((name.as_str(), value(name, node)?))).collect()
 }
 
 /// A node as it will be shown: its value, when that is known.

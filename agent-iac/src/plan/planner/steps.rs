@@ -1,5 +1,7 @@
 //! How steps are put together.
 
+use std::borrow::Cow;
+
 use super::{Planner, Wanted, resolve, shown};
 use crate::{
     access::{Access, AccessChange, Verdict},
@@ -148,11 +150,16 @@ pub(super) fn risk_of(access: &AccessChange) -> Risk {
 }
 
 impl Wanted<'_> {
+    /// What was seen, as a step carries it.
+    fn observation(&self) -> Observation {
+        self.seen.map_or(Observation::Absent, |object| Observation::Present(object.clone()))
+    }
+
     /// What a property that others manage keeps: its value as it was read, or
     /// as it was recorded where it could not be. `None` for every other
     /// property, and for an object that is made.
     fn kept(&self, name: &str) -> Option<Node> {
-        let object = self.seen.object().filter(|_| self.desired.ignore.contains(name))?;
+        let object = self.seen.filter(|_| self.desired.ignore.contains(name))?;
         let field = self.desired.resource_type.field(name)?;
         let value = match object.fields.get(name) {
             Some(Reading::Known(value)) => field.ty.normalise(value.clone()),
@@ -167,7 +174,7 @@ impl Wanted<'_> {
     /// A property that others manage and whose value is not known, so that no
     /// write could leave it as it is; and why.
     pub(super) fn at_risk(&self) -> Option<(&str, String)> {
-        let object = self.seen.object()?;
+        let object = self.seen?;
         self.desired.ignore.iter().find_map(|name| match object.fields.get(name)? {
             Reading::Redacted => Some((name.as_str(), "the system hides it".to_owned())),
             Reading::Unreadable(why) => Some((name.as_str(), why.clone())),
@@ -181,12 +188,12 @@ impl Planner<'_> {
     pub(super) fn step(&self, wanted: &Wanted<'_>, action: Action, reason: Reason) -> Step {
         let Wanted { address, desired, recorded, seen } = wanted;
         let before = match seen {
-            Observation::Present(object) => {
-                self.access_of(&desired.provider, desired.resource_type, object)
+            Some(object) => {
+                self.access_of(address, &desired.provider, desired.resource_type, object)
             }
-            Observation::Absent | Observation::Unread(_) => Access::NONE,
+            None => Access::NONE,
         };
-        let access = before.change_to(&self.access_wanted(desired));
+        let access = before.change_to(&self.access_wanted(address, desired));
         let risk = match action {
             Action::NoChange | Action::Adopt | Action::Move | Action::Forget | Action::Record => {
                 Risk::None
@@ -210,7 +217,7 @@ impl Planner<'_> {
             risk,
             notes: Vec::new(),
             id: recorded.map(|object| object.id.clone()),
-            seen: seen.clone(),
+            seen: wanted.observation(),
             target: Some(self.target(wanted)),
             retires: None,
             after: std::collections::BTreeSet::new(),
@@ -226,12 +233,12 @@ impl Planner<'_> {
                 .iter()
                 .map(|(name, node)| {
                     let node = wanted.kept(name).unwrap_or_else(|| {
-                        shown(resolved.get(name).and_then(Option::as_ref), node)
+                        shown(resolved.get(name.as_str()).map(Cow::as_ref), node)
                     });
                     (name.clone(), node)
                 })
                 .collect(),
-            access: self.access_wanted(desired),
+            access: self.access_wanted(address, desired).into_owned(),
             dependencies: desired.dependencies.clone(),
             protect: desired.protect,
             credential: desired.credential.as_ref().map(|credential| {
@@ -251,7 +258,7 @@ impl Planner<'_> {
 
     /// A step that makes an object which does not exist.
     pub(super) fn creation(&self, wanted: &Wanted<'_>, reason: Reason) -> Step {
-        let anew = Wanted { recorded: None, seen: Observation::Absent, ..*wanted };
+        let anew = Wanted { recorded: None, seen: None, ..*wanted };
         let mut step = self.step(&anew, Action::Create, reason);
         step.changes = step
             .target
@@ -285,15 +292,17 @@ impl Planner<'_> {
         action: Action,
         reason: Reason,
     ) -> [Step; 2] {
-        let before = match wanted.seen.object() {
-            Some(real) => self.access_of(&object.provider, wanted.desired.resource_type, real),
+        let before = match wanted.seen {
+            Some(real) => {
+                self.access_of(wanted.address, &object.provider, wanted.desired.resource_type, real)
+            }
             None => object.access.clone(),
         };
         let mut make = self.creation(wanted, reason.clone());
         make.action = action;
         make.part = Part::Make;
         make.changes = changes;
-        make.access = before.change_to(&self.access_wanted(wanted.desired));
+        make.access = before.change_to(&self.access_wanted(wanted.address, wanted.desired));
         make.risk = risk_of(&make.access).max(match object.kind {
             Kind::Identity | Kind::Runtime => Risk::Destroys,
             Kind::Credential | Kind::Permission => Risk::Low,
@@ -309,7 +318,7 @@ impl Planner<'_> {
             );
         }
         let mut remove =
-            removal(wanted.address, object, reason, wanted.seen.clone(), &Access::NONE);
+            removal(wanted.address, object, reason, wanted.observation(), &Access::NONE);
         remove.action = action;
         remove.part = Part::Remove;
         remove.source = Some(wanted.desired.source.clone());

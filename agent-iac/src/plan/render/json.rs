@@ -43,6 +43,12 @@ pub struct Summary {
     pub unread: usize,
     /// How many steps of earlier runs are in doubt.
     pub in_doubt: usize,
+    /// How many sources give access beside what is declared.
+    pub besides: usize,
+    /// Of how many types of identities that could not be read.
+    pub besides_unread: usize,
+    /// What a reviewer must know of the systems.
+    pub warnings: Vec<String>,
     /// How many resources are as desired.
     pub unchanged: u32,
     /// When the oldest observation was made.
@@ -72,6 +78,9 @@ impl Summary {
             undeclared: plan.undeclared.len(),
             unread: plan.unread.len(),
             in_doubt: plan.in_doubt.len(),
+            besides: plan.beside.iter().map(|beside| beside.sources.len()).sum(),
+            besides_unread: plan.unread_beside(),
+            warnings: plan.warnings().map(str::to_owned).collect(),
             unchanged: plan.unchanged,
             observed_at: plan.observed_at,
             clean: plan.is_clean(),

@@ -3,14 +3,14 @@
 use std::collections::BTreeMap;
 
 use super::{
-    Level, Line, Options, Style, printable,
+    Level, Line, Options, Style, beside, printable,
     text::{access, step_in_one_line, steps_in_full, totals, verdict},
     words::{self, count, put, short},
 };
 use crate::{
     access::{Effect, Verdict},
     address::Instance,
-    plan::{Plan, Risk, SavedPlan, Step},
+    plan::{Beside, Plan, Risk, SavedPlan, Step},
 };
 
 /// The most characters of one piece of somebody else's text.
@@ -79,6 +79,16 @@ impl Page<'_> {
             ("in doubt", self.plan.in_doubt.len()),
         ] {
             put(&mut text, format_args!("| {title} | {number} |\n"));
+        }
+        let sources: usize = self.plan.beside.iter().map(|beside| beside.sources.len()).sum();
+        for (title, number) in [
+            ("sources of access besides", sources),
+            ("besides, unread", self.plan.unread_beside()),
+            ("warnings", self.plan.warnings().count()),
+        ] {
+            if number > 0 {
+                put(&mut text, format_args!("| {title} | {number} |\n"));
+            }
         }
         text.push_str("\nThe steps themselves are left out here for their size.\n");
         self.foot(&mut text);
@@ -280,10 +290,13 @@ impl Page<'_> {
         let undeclared = plan.undeclared.iter().map(|found| {
             let instance = found.instance.as_ref().map(ToString::to_string);
             format!(
-                "{} {} on {}",
+                "{} {} on {}{}",
                 item(&found.resource_type),
                 item(&found.object.id),
-                instance.map_or_else(|| "nobody's identity".into(), |instance| item(&instance))
+                instance.map_or_else(|| "nobody's identity".into(), |instance| item(&instance)),
+                found.object.obstacle.as_ref().map_or_else(String::new, |why| {
+                    format!("; it cannot be removed: {}", item(why))
+                })
             )
         });
         list(text, "Undeclared", undeclared, rows);
@@ -294,6 +307,11 @@ impl Page<'_> {
         list(text, "Not checked", unread, rows);
         let in_doubt = plan.in_doubt.iter().map(|address| item(&address.to_string()));
         list(text, "In doubt; the next apply settles these first", in_doubt, rows);
+        let besides: Vec<String> = plan.beside.iter().flat_map(besides).collect();
+        list(text, "Besides what is declared", besides.into_iter(), rows);
+        let warnings: Vec<String> =
+            plan.warnings().map(|warning| code(&short(warning, 4 * CELL))).collect();
+        list(text, "Warnings", warnings.into_iter(), rows);
     }
 
     fn foot(&self, text: &mut String) {
@@ -304,6 +322,30 @@ impl Page<'_> {
         text.push_str("\nNext:\n\n");
         text.push_str(&fenced(&lines));
     }
+}
+
+/// What each source of access beside the declared gives, and to whom.
+fn besides(beside: &Beside) -> Vec<String> {
+    let mut items: Vec<String> = beside
+        .sources
+        .iter()
+        .zip(beside.reached())
+        .map(|(source, reached)| {
+            let gives = beside::gives(source, beside::FIRST);
+            let gives: Vec<String> = gives.iter().map(|text| item(text)).collect();
+            format!(
+                "{} at {} {}: {}",
+                item(&source.name),
+                item(&beside.provider),
+                item(&beside::reaches(&reached, beside::FIRST)),
+                gives.join("; ")
+            )
+        })
+        .collect();
+    items.extend(
+        beside.unread.as_ref().map(|why| code(&short(&beside::unread(beside, why), 4 * CELL))),
+    );
+    items
 }
 
 fn list(text: &mut String, title: &str, items: impl ExactSizeIterator<Item = String>, rows: usize) {

@@ -14,10 +14,10 @@ use crate::{
     fleet::Rules,
     ledger::Cause,
     plan::{
-        Action, AgentChange, AgentStep, Blocked, CredentialTarget, Drift, FORMAT, FieldDrift, Part,
-        Plan, PropertyChange, Reason, Risk, SavedPlan, Step, Target, Undeclared,
+        Action, AgentChange, AgentStep, Beside, Blocked, CredentialTarget, Drift, FORMAT,
+        FieldDrift, Part, Plan, PropertyChange, Reason, Risk, SavedPlan, Step, Target, Undeclared,
     },
-    provider::{Object, Observation},
+    provider::{Object, Observation, Source as Gives},
     resource::{Node, Reading},
     schema::Kind,
     value::{Digest, Value},
@@ -42,6 +42,7 @@ fn empty() -> Plan {
         in_doubt: BTreeSet::new(),
         unchanged: 214,
         observed_at: "2026-11-24T09:00:00Z".parse().unwrap(),
+        beside: Vec::new(),
     }
 }
 
@@ -236,6 +237,7 @@ fn busy() -> Plan {
             fields: BTreeMap::new(),
             suspended: false,
             mark: None,
+            obstacle: None,
         },
         access: Access::NONE,
     }];
@@ -619,7 +621,7 @@ fn hostile() -> Plan {
     bad.seen = Observation::Unread(HOSTILE.into());
     plan.steps = vec![bad];
     plan.agents = vec![AgentStep {
-        instance: Instance::keyed("agent", vec!["`<b>|@all".into()]).unwrap(),
+        instance: Instance::keyed("agent", ["`<b>|@all"]).unwrap(),
         change: AgentChange::Declared {
             owner: HOSTILE.into(),
             purpose: HOSTILE.into(),
@@ -649,10 +651,23 @@ fn hostile() -> Plan {
             fields: BTreeMap::new(),
             suspended: false,
             mark: None,
+            obstacle: Some(HOSTILE.into()),
         },
         access: Access::exactly([Tuple::allow(HOSTILE, HOSTILE, HOSTILE)]),
     }];
     plan.unread = BTreeMap::from([(address("a.b"), BTreeSet::from([HOSTILE.into()]))]);
+    plan.beside = vec![Beside {
+        provider: HOSTILE.into(),
+        resource_type: HOSTILE.into(),
+        sources: vec![Gives {
+            name: HOSTILE.into(),
+            access: Access::exactly([Tuple::allow(HOSTILE, HOSTILE, HOSTILE)]),
+            counted: BTreeMap::from([(HOSTILE.into(), 7)]),
+        }],
+        of: BTreeMap::from([(address("a.b"), BTreeSet::from([0]))]),
+        warnings: vec![HOSTILE.into()],
+        unread: Some(HOSTILE.into()),
+    }];
     plan
 }
 
@@ -802,6 +817,7 @@ fn a_plan_that_is_huge_in_every_way_fits_two_hundred_lines() {
                 fields: BTreeMap::new(),
                 suspended: false,
                 mark: None,
+                obstacle: None,
             },
             access: Access::NONE,
         });

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use super::{
-    Document, Level, Line, Options, Style,
+    Document, Level, Line, Options, Style, beside,
     budget::{Block, fit},
     json::revoked,
     words::{self, count, name, put, short},
@@ -20,7 +20,7 @@ const VALUE: usize = 120;
 const LINES_OF_STEP: usize = 16;
 
 /// The most lines of each section beside the steps, below [`Level::Full`].
-/// Five of them leave the steps at least half of the default 200 lines.
+/// Six of them leave the steps at least half of the default 200 lines.
 const SECTION: usize = 14;
 
 /// A plan as lines: drift first, then the steps with the riskiest last, then
@@ -41,6 +41,8 @@ pub fn text(saved: &SavedPlan, options: &Options) -> Document {
     after.section(view.undeclared(plan));
     after.section(view.unread(plan));
     after.section(view.in_doubt(plan));
+    after.section(view.beside(plan));
+    after.section(view.warnings(plan));
     after.section(end);
     // Two empty lines and the heading stand around the steps.
     let taken = before.lines().len() + after.lines().len() + 3;
@@ -340,6 +342,10 @@ impl View<'_> {
                 (Style::Change, text)
             });
             lines.extend(self.indented(gives.collect()));
+            if let Some(why) = &found.object.obstacle {
+                let text = format!("      it cannot be removed: {}", short(why, self.value()));
+                lines.push(Line::of(Style::Danger, text));
+            }
         }
         let risk = if change.verdict() == Verdict::Widens { Risk::Widens } else { Risk::Low };
         Block { risk, lines }
@@ -376,6 +382,50 @@ impl View<'_> {
         self.section(title, Style::Danger, &blocks, "more object", "more objects")
     }
 
+    fn beside(&self, plan: &Plan) -> Vec<Line> {
+        let most = if self.full() { usize::MAX } else { beside::FIRST };
+        let mut blocks = Vec::new();
+        for beside in &plan.beside {
+            for (source, reached) in beside.sources.iter().zip(beside.reached()) {
+                let at = format!(
+                    "   {}, at {}",
+                    beside::reaches(&reached, most),
+                    name(&beside.provider)
+                );
+                let mut lines = vec![
+                    Line::of(Style::Change, "    + ")
+                        .with(Style::Plain, name(&source.name))
+                        .with(Style::Faint, short(&at, self.value())),
+                ];
+                if self.options.level != Level::Summary {
+                    let gives = beside::gives(source, most).into_iter();
+                    let gives = gives.map(|text| (Style::Plain, short(&text, self.value())));
+                    lines.extend(self.indented(gives.collect()));
+                }
+                blocks.push(Block { risk: Risk::Low, lines });
+            }
+            if let Some(why) = &beside.unread {
+                let text = short(&beside::unread(beside, why), self.value().saturating_mul(4));
+                let line = Line::of(Style::Danger, "    ? ").with(Style::Change, text);
+                blocks.push(Block { risk: Risk::Widens, lines: vec![line] });
+            }
+        }
+        let title = "Besides what is declared: what the systems give to these identities anyway";
+        self.section(title, Style::Heading, &blocks, "more source", "more sources")
+    }
+
+    fn warnings(&self, plan: &Plan) -> Vec<Line> {
+        let blocks: Vec<Block> = plan
+            .warnings()
+            .map(|warning| {
+                let text = short(warning, self.value().saturating_mul(4));
+                let line = Line::of(Style::Danger, "    ! ").with(Style::Plain, text);
+                Block { risk: Risk::Low, lines: vec![line] }
+            })
+            .collect();
+        self.section("Warnings", Style::Danger, &blocks, "more warning", "more warnings")
+    }
+
     fn end(&self, saved: &SavedPlan) -> Vec<Line> {
         let plan = saved.plan();
         let mut lines = Vec::new();
@@ -385,6 +435,12 @@ impl View<'_> {
             lines.push(Line::of(Style::Heading, totals(plan)));
             let (style, words) = access(plan);
             lines.push(Line::plain("Access: ").with(style, words));
+            if plan.unread_beside() > 0 {
+                lines.push(Line::of(
+                    Style::Change,
+                    "Not read: what the systems give besides, as said above.",
+                ));
+            }
             if !plan.unread.is_empty() {
                 let text = count(plan.unread.len(), "object", "objects");
                 lines.push(Line::of(
@@ -423,6 +479,9 @@ fn nothing(plan: &Plan) -> Line {
         if number > 0 {
             put(&mut text, format_args!(", {number} {what}"));
         }
+    }
+    if plan.unread_beside() > 0 {
+        text.push_str(", what the systems give besides is unread");
     }
     Line::of(style, format!("{text}, observed at {}.", words::moment(plan.observed_at)))
 }

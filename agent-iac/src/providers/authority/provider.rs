@@ -291,7 +291,7 @@ impl Probe<ApiKey> for Prober {
         answers
     }
 
-    fn decoy(&self, entropy: &dyn Entropy) -> Secret {
+    fn decoy(&self, _: &Secret, entropy: &dyn Entropy) -> Secret {
         key::generate(entropy)
     }
 }

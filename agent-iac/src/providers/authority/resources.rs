@@ -57,10 +57,7 @@ pub struct ApiKey {
 }
 
 impl Grants for Grant {
-    fn grants(properties: &BTreeMap<String, Node>) -> Access {
-        let Some(principal) = properties.get("to").and_then(Node::principal) else {
-            return Access::undecided("`to` is known only after apply");
-        };
+    fn grants(principal: &str, properties: &BTreeMap<String, Node>) -> Access {
         let pattern = match properties.get("on").and_then(Node::known) {
             Some(Value::Text(pattern)) => Pattern::new(pattern),
             _ => {
@@ -74,7 +71,7 @@ impl Grants for Grant {
             return Access::undecided(format!("`allow` of {principal} is known only after apply"));
         };
         let actions = actions.as_list().unwrap_or_default().iter().filter_map(Value::as_text);
-        Access::exactly(actions.map(|action| Tuple::allow(&principal, action, pattern.as_str())))
+        Access::exactly(actions.map(|action| Tuple::allow(principal, action, pattern.as_str())))
     }
 }
 
@@ -95,7 +92,7 @@ mod tests {
         let mut grant = Grant::builder();
         grant.to(account()).on("invoices/*").allow(["read", "list", "read"]);
         assert_eq!(
-            Grant::grants(grant.fields().nodes()),
+            Grant::grants("triage.account", grant.fields().nodes()),
             Access::exactly([
                 Tuple::allow("triage.account", "list", "invoices/*"),
                 Tuple::allow("triage.account", "read", "invoices/*"),
@@ -107,7 +104,7 @@ mod tests {
     fn a_grant_on_what_is_not_known_is_undecided() {
         let mut grant = Grant::builder();
         grant.to(account()).on(format!("of/{}", account().id())).allow(["read"]);
-        let access = Grant::grants(grant.fields().nodes());
+        let access = Grant::grants("triage.account", grant.fields().nodes());
         assert!(access.tuples.is_empty() && !access.undecided.is_empty(), "{access:?}");
     }
 
@@ -115,7 +112,7 @@ mod tests {
     fn a_grant_on_what_is_no_pattern_is_undecided_and_says_so() {
         let mut grant = Grant::builder();
         grant.to(account()).on(Pattern::new("inv*")).allow([Action::new("read")]);
-        let access = Grant::grants(grant.fields().nodes());
+        let access = Grant::grants("triage.account", grant.fields().nodes());
         assert!(access.undecided.first().is_some_and(|why| why.contains("inv*")), "{access:?}");
     }
 }

@@ -9,15 +9,12 @@ use super::{
 };
 use crate::{
     provider::{
-        AtOnce, Attempt, CredentialCapabilities, DynProbe, Issued, Listing, Object, Observation,
-        Operation, Origin, Settled, Tried, WriteRequest,
+        AtOnce, Attempt, CompositionRequest, CredentialCapabilities, DynProbe, Issued, Listing,
+        Object, Observation, Operation, Origin, Settled, Tried, WriteRequest,
     },
     resource::Resource,
     secret::Secret,
 };
-
-/// How many random bytes a secret of ours has, as the engine makes them.
-const RANDOM: usize = 32;
 
 struct Credentials<'s> {
     case: Case<'s>,
@@ -65,10 +62,34 @@ pub(super) async fn check<I: Resource, C: Resource>(
 }
 
 impl Credentials<'_> {
-    fn request(&self, values: &Values) -> WriteRequest {
-        let engine = self.able.origin == Origin::Engine;
-        let secret = engine.then(|| Secret::random(&*self.case.suite.entropy, RANDOM));
-        self.case.issue(values, secret)
+    async fn request(&mut self, values: &Values) -> WriteRequest {
+        if self.able.origin == Origin::System {
+            return self.case.issue(values, None);
+        }
+        let request = self.case.issue(values, None);
+        let generation = request.credential.as_ref().map_or(1, |(generation, _)| *generation);
+        let secret = self.composed(values, generation).await;
+        WriteRequest { credential: Some((generation, Some(secret))), ..request }
+    }
+
+    /// Two secrets as the engine has them composed, of which one is used.
+    async fn composed(&mut self, values: &Values, generation: u32) -> Secret {
+        let case = &mut self.case;
+        case.rule("a secret is composed for each credential, and no two are equal");
+        let one = |generation| CompositionRequest {
+            mark: Case::mark("conformance"),
+            generation,
+            desired: values.clone(),
+        };
+        let batch = vec![one(generation), one(generation + 1), one(generation)];
+        let composed = case.write.compose(batch, &*case.suite.entropy).await;
+        let composed: Vec<Secret> = composed.into_iter().map(|one| case.done(one)).collect();
+        let [first, second, third] = composed.as_slice() else {
+            case.broken(&format!("{} secrets for 3 credentials", composed.len()));
+        };
+        let equal = first.equals(second) || second.equals(third) || first.equals(third);
+        case.holds(!equal, &"two equal secrets");
+        first.duplicate()
     }
 
     async fn tried(&self, secret: &Secret) -> Tried {
@@ -96,10 +117,9 @@ impl Credentials<'_> {
     }
 
     async fn issuing(&mut self, values: &Values) -> Live {
+        let request = self.request(values).await;
         let case = &mut self.case;
         case.rule("what is issued is answered as it was declared, and read back so");
-        let request = self.request(values);
-        let case = &mut self.case;
         let (claim, mark) = (request.claim.clone(), request.mark.clone());
         let credential = request
             .credential
@@ -197,7 +217,9 @@ impl Credentials<'_> {
         self.accepted(&second.secret).await;
         let before = self.of_identity().await;
         self.case.holds(before.len() == 2, &before);
-        let third = self.case.one(self.request(values)).await;
+        let third = self.request(values).await;
+        self.case.rule("as many credentials as it says are valid at once");
+        let third = self.case.one(third).await;
         if self.able.at_once == AtOnce::Two {
             self.case.rule("one credential more than it says is refused, and ends no other");
             self.case.refused(third, None);
@@ -226,7 +248,7 @@ impl Credentials<'_> {
 
         self.case.rule("a revoked credential and a random one are refused for the same reason");
         let revoked = self.refusal(&live.secret).await;
-        let random = self.refusal(&self.probe.decoy(&*self.case.suite.entropy)).await;
+        let random = self.refusal(&self.probe.decoy(&live.secret, &*self.case.suite.entropy)).await;
         self.case.holds(revoked == random, &(&revoked, &random));
         if let Some(other) = other {
             self.case.rule("revoking one credential leaves the others");

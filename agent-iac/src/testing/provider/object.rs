@@ -7,7 +7,10 @@ use super::{
 use crate::{
     error::ErrorKind,
     ledger::Claim,
-    provider::{Listing, Object, Observation, Recovery, Reference, Settled, WriteRequest},
+    provider::{
+        Listing, Object, Observation, Recovery, Reference, Settled, Surrounded, Surroundings,
+        WriteRequest,
+    },
     resource::Resource,
     schema::Kind,
 };
@@ -64,6 +67,7 @@ pub(super) async fn check<R: Resource>(
     let second = case.written(case.create(&others)).await;
     reading(&mut case, &values, &first, &second).await;
     listing(&mut case, owners, &first, &second).await;
+    surroundings(&mut case, &first, &second).await;
     batching::<R>(&mut case, owner(0), sample, &values, &second).await;
     settling(&mut case, &claim, &first).await;
     marking(&mut case, &first).await;
@@ -145,6 +149,9 @@ async fn listing(
         case.holds(times == 1, &format!("{} stands {times} times in it", object.id));
     }
     case.rule("listing by identity gives what belongs to it and nothing else");
+    if case.ty.kind == Kind::Permission && case.ty.owner_field().is_none() {
+        return;
+    }
     let of = match (owners, case.ty.kind) {
         (Some(ids), _) => ids[0].clone(),
         (None, Kind::Identity) => first.id.clone(),
@@ -154,6 +161,32 @@ async fn listing(
     case.holds(found == [first.id.clone()], &found);
     let none = case.listed(&Listing::Of(vec![])).await;
     case.holds(none.is_empty(), &none);
+}
+
+async fn surroundings(case: &mut Case<'_>, first: &Object, second: &Object) {
+    if case.ty.kind != Kind::Identity {
+        return;
+    }
+    case.rule("surroundings are answered for each identity in order, or for none");
+    let id = |object: &Object| Some(Reference::Id(object.id.clone()));
+    let of = |identity| Surrounded { identity, permissions: Vec::new() };
+    let asked = [of(id(first)), of(None), of(id(second)), of(id(first))];
+    let Surroundings { sources, of, .. } = case.done(case.observe.surroundings(&asked).await);
+    let silent = of.is_empty() && sources.is_empty();
+    case.holds(silent || of.len() == asked.len(), &format!("{} answers to 4", of.len()));
+    case.holds(silent || of[0] == of[3], &"two answers about one identity");
+    case.rule("an identity points to sources that are given, each of which stands once");
+    let outside = of.iter().flatten().find(|source| **source >= sources.len());
+    case.holds(outside.is_none(), &outside);
+    let mut names: Vec<&str> = sources.iter().map(|source| source.name.as_str()).collect();
+    names.sort_unstable();
+    let twice = names.windows(2).find(|pair| pair[0] == pair[1]);
+    case.holds(twice.is_none(), &twice);
+    case.rule("a source is the principal of its tuples");
+    let another = sources
+        .iter()
+        .find(|source| source.access.tuples.iter().any(|tuple| tuple.principal != source.name));
+    case.holds(another.is_none(), &another);
 }
 
 async fn batching<R: Resource>(
@@ -209,6 +242,8 @@ async fn settling(case: &mut Case<'_>, claim: &Claim, created: &Object) {
 }
 
 async fn marking(case: &mut Case<'_>, created: &Object) {
+    case.rule("nothing stands in the way of changing what was just made");
+    case.holds(created.obstacle.is_none(), &created.obstacle);
     let Some(mark) = &created.mark else { return };
     case.rule("an object carries the mark that it was written with");
     case.holds(*mark == Case::mark("conformance"), mark);

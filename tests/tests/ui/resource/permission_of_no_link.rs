@@ -12,7 +12,7 @@ struct Role {
 }
 
 impl Grants for Role {
-    fn grants(_: &BTreeMap<String, Node>) -> Access {
+    fn grants(_: &str, _: &BTreeMap<String, Node>) -> Access {
         Access::NONE
     }
 }

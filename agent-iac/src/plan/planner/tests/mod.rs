@@ -163,6 +163,7 @@ impl Rig {
             targets: BTreeMap::from([("sim".to_owned(), "sim:1".to_owned())]),
             capabilities,
             types: types.iter().map(|ty| (ty.name.to_owned(), *ty)).collect(),
+            beside: Vec::new(),
         };
         Self { fleet, state, seen, options: Options::new(at(NOW)) }
     }
@@ -236,9 +237,11 @@ impl Rig {
             credential,
         };
         let generations = u32::from(object.credential.is_some());
-        let record = Record { version: 3, object: Some(object), generations, ..Record::default() };
+        let record =
+            Record { version: 3, object: Some(object.into()), generations, ..Record::default() };
         self.state.records.insert(address.clone(), record);
-        let real = Object { id, fields, suspended: false, mark: Some(mark(address)) };
+        let real =
+            Object { id, fields, suspended: false, mark: Some(mark(address)), obstacle: None };
         self.seen
             .objects
             .insert(address.clone(), Observed { object: Observation::Present(real), stored });
@@ -265,7 +268,8 @@ impl Rig {
     }
 
     fn recorded(&mut self, at: &str) -> &mut Managed {
-        self.record(at).object.as_mut().expect("the test records an object")
+        let object = self.record(at).object.as_mut().expect("the test records an object");
+        std::sync::Arc::make_mut(object)
     }
 
     fn agent(&mut self, at: &str) -> &mut AgentRecord {
@@ -328,8 +332,13 @@ fn stands(generation: u32, value: &[u8]) -> Versions {
 
 /// A real object that nobody recorded.
 fn found<R: Resource>(id: &str, fields: &[(&str, Value)]) -> Object {
-    let mut object =
-        Object { id: id.into(), fields: BTreeMap::new(), suspended: false, mark: None };
+    let mut object = Object {
+        id: id.into(),
+        fields: BTreeMap::new(),
+        suspended: false,
+        mark: None,
+        obstacle: None,
+    };
     for field in R::RESOURCE.fields {
         object.fields.insert(field.name.to_owned(), Reading::Known(Value::Null));
     }

@@ -179,6 +179,103 @@ fn an_account_that_somebody_else_suspended_is_drift_and_resumed_by_a_plan() {
     );
 }
 
+#[test]
+fn what_cannot_be_changed_by_us_is_blocked_with_the_reason_and_drift_is_told() {
+    let mut rig = Rig::applied(fleet(vec![small("a")]));
+    rig.read("a.grant", "allow", Reading::Known(["read", "write"].into_iter().collect()));
+    rig.real("a.grant").obstacle = Some("bob granted it".into());
+    check(
+        &rig,
+        expect![[r#"
+            blocked a.grant: it is not as declared, and cannot be changed: bob granted it; see to it in its system, and plan again
+            drift a.grant, widens: allow ["list","read"] → ["read","write"]
+            unchanged 2
+        "#]],
+    );
+}
+
+#[test]
+fn what_is_in_the_way_of_a_change_is_in_the_way_of_nothing_else() {
+    let mut rig = Rig::applied(fleet(vec![small("a")]));
+    rig.real("a.grant").obstacle = Some("bob granted it".into());
+    assert!(rig.plan().is_clean(), "{}", shown(&rig.plan()));
+}
+
+#[test]
+fn what_cannot_be_removed_by_us_stays_and_so_does_what_it_stands_on() {
+    let mut rig = Rig::applied(fleet(vec![small("a"), small("b")]));
+    for (at, field) in [("a.grant", "grant"), ("a.key", "key")] {
+        rig.real(at).obstacle = Some("bob granted it".into());
+        rig.fleet.agents[0].resources.retain(|resource| resource.field != field);
+    }
+    check(
+        &rig,
+        expect![[r#"
+            blocked a.grant: it cannot be removed: bob granted it; see to it in its system, and plan again
+            blocked a.key: it cannot be removed: bob granted it; see to it in its system, and plan again
+            unchanged 4
+        "#]],
+    );
+    let mut rig = Rig::applied(fleet(vec![small("a")]));
+    rig.real("a.grant").obstacle = Some("bob granted it".into());
+    rig.agent("a").leaving = Some(Leaving {
+        cause: Cause::Removed,
+        since: at("2027-01-01T00:00:00Z"),
+        batch: 1,
+        ended: false,
+    });
+    rig.real("a.account").suspended = true;
+    rig.undeclare("a");
+    check(
+        &rig,
+        expect![[r#"
+            0 delete a.key: its agent was removed from the fleet; narrows
+            blocked a.account: `a.grant` needs it, and stays as it is; see to `a.grant` first
+            blocked a.grant: it cannot be removed: bob granted it; see to it in its system, and plan again
+            drift a.account, keeps: suspended
+            unchanged 0
+        "#]],
+    );
+}
+
+#[test]
+fn an_object_that_was_replaced_and_cannot_be_removed_is_blocked() {
+    let mut rig = Rig::applied(fleet(vec![small("a")]));
+    let mut old = rig.recorded("a.grant").clone();
+    old.id = "old".into();
+    rig.record("a.grant").deposed.push(old.into());
+    let mut real = found::<Grant>("old", &[("to", "id-a.account".into())]);
+    real.obstacle = Some("bob granted it".into());
+    rig.seen.deposed.insert((address("a.grant"), "old".into()), Observation::Present(real));
+    check(
+        &rig,
+        expect![[r#"
+            blocked a.grant: it cannot be removed: bob granted it; see to it in its system, and plan again
+            unchanged 3
+        "#]],
+    );
+}
+
+#[test]
+fn what_was_planted_and_cannot_be_removed_is_reported_and_blocked() {
+    let mut rig = planted(Reach::Exclusive);
+    for found in &mut rig.seen.undeclared {
+        found.object.obstacle = Some("bob granted it".into());
+    }
+    let plan = check(
+        &rig,
+        expect![[r#"
+            blocked a.?sim.grant/id-g: it cannot be removed: bob granted it; see to it in its system, and plan again
+            blocked a.?sim.key/id-k: it cannot be removed: bob granted it; see to it in its system, and plan again
+            undeclared sim.grant id-g of a
+            undeclared sim.key id-k of a
+            undeclared sim.account id-x of nobody
+            unchanged 3
+        "#]],
+    );
+    assert!(!plan.is_clean());
+}
+
 fn plant(rig: &mut Rig, of: Option<&str>, ty: &str, object: Object) {
     rig.seen.undeclared.push(Undeclared {
         instance: of.map(instance),

@@ -3,8 +3,8 @@
 use super::*;
 use crate::{
     provider::{
-        AtOnce, Attempt, CredentialCapabilities, Issue, IssueRequest, Issued, Origin, Probe,
-        RevokeRequest, Tried,
+        AtOnce, Attempt, Composition, CredentialCapabilities, Issue, IssueRequest, Issued, Origin,
+        Probe, RevokeRequest, Tried,
     },
     resource::Link,
     secret::Secret,
@@ -33,6 +33,8 @@ enum Wrong {
     LetsAnybodyIn,
     ListsOfEverybody,
     RefusesTwice,
+    ComposesFewer,
+    ComposesTheSame,
 }
 
 struct Logins {
@@ -52,6 +54,10 @@ struct Kept {
 impl Logins {
     fn is(&self, wrong: Wrong) -> bool {
         self.wrong == Some(wrong)
+    }
+
+    fn composes(&self) -> bool {
+        self.is(Wrong::ComposesFewer) || self.is(Wrong::ComposesTheSame)
     }
 
     fn with<T>(&self, act: impl FnOnce(&mut Kept) -> T) -> T {
@@ -123,7 +129,7 @@ impl Observe<Login> for Logins {
             recovery: Recovery::Registry,
             batch: 1,
             credential: Some(CredentialCapabilities {
-                origin: Origin::System,
+                origin: if self.composes() { Origin::Engine } else { Origin::System },
                 at_once: AtOnce::Two,
                 last_use_known: false,
                 propagation: std::time::Duration::ZERO,
@@ -159,6 +165,12 @@ impl Observe<Login> for Logins {
 
 #[async_trait]
 impl Issue<Login> for Logins {
+    async fn compose(&self, batch: &[Composition<Login>], _: &dyn Entropy) -> Vec<Result<Secret>> {
+        let fewer = usize::from(self.is(Wrong::ComposesFewer));
+        let secret = |generation| Ok(Secret::from_text(format!("generation {generation}")));
+        batch.iter().skip(fewer).map(|one| secret(one.generation)).collect()
+    }
+
     async fn issue(&self, batch: &[IssueRequest<Login>]) -> Vec<Result<Issued>> {
         self.with(|kept| batch.iter().map(|request| self.issue_one(kept, request)).collect())
     }
@@ -266,6 +278,8 @@ fn each_wrong_about_logins_is_found_by_its_rule() {
         (Wrong::LetsAnybodyIn, "a credential of another identity is not accepted"),
         (Wrong::ListsOfEverybody, "listing by identity gives its credentials"),
         (Wrong::RefusesTwice, "revoking what is gone succeeds"),
+        (Wrong::ComposesFewer, "a secret is composed for each credential"),
+        (Wrong::ComposesTheSame, "and no two are equal"),
     ] {
         let told = verdict(Some(wrong)).unwrap_or_default();
         assert!(told.contains(rule), "{wrong:?}: {told}");

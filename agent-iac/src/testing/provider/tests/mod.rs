@@ -12,12 +12,13 @@ use async_trait::async_trait;
 
 use super::*;
 use crate::{
+    access::{Access, Tuple},
     clock::{SystemClock, block_on},
     error::{Error, ErrorKind, Result},
     ledger::Claim,
     provider::{
         Capabilities, Listing, Manage, Object, Observation, Observe, Observers, Operation, Probers,
-        Recovery, Reference, Settled, Write, Writers, Written,
+        Recovery, Reference, Settled, Source, Surrounded, Surroundings, Write, Writers, Written,
     },
     resource::Resource as _,
     value::Value,
@@ -52,6 +53,11 @@ enum Fault {
     StaysActive,
     DeletesNothing,
     RefusesWhatIsGone,
+    SurroundsFewer,
+    PointsOutside,
+    NamesASourceTwice,
+    SpeaksOfAnother,
+    IsInTheWay,
 }
 
 struct Small {
@@ -117,6 +123,7 @@ impl Small {
                 account.name(&spec.name).note(&spec.note).id(id.as_str());
                 let mut object = Object::new::<Account>(id.clone(), &mut account);
                 object.mark = Some(write.mark.clone());
+                object.obstacle = self.is(Fault::IsInTheWay).then(|| "it is in the way".into());
                 if let (Some(now), true) = (&now, self.is(Fault::KeepsTheOldNote)) {
                     object.fields.insert("note".into(), now.fields["note"].clone());
                 }
@@ -185,6 +192,19 @@ impl Observe<Account> for Small {
         };
         Ok(self
             .with(|state| state.objects.values().filter(|one| wanted(&one.id)).cloned().collect()))
+    }
+
+    async fn surroundings(&self, of: &[Surrounded]) -> Result<Surroundings> {
+        let fewer = usize::from(self.is(Fault::SurroundsFewer));
+        let of = of.iter().skip(fewer).map(|_| vec![usize::from(self.is(Fault::PointsOutside))]);
+        let who = if self.is(Fault::SpeaksOfAnother) { "me" } else { "everybody" };
+        let source = Source {
+            name: "everybody".into(),
+            access: Access::exactly([Tuple::allow(who, "read", "the board")]),
+            counted: BTreeMap::new(),
+        };
+        let sources = vec![source; 1 + usize::from(self.is(Fault::NamesASourceTwice))];
+        Ok(Surroundings { sources, of: of.collect(), warnings: Vec::new() })
     }
 }
 
@@ -291,6 +311,11 @@ fn each_fault_is_found_by_its_rule_and_named() {
         (Fault::StaysActive, "a suspended identity is seen as suspended"),
         (Fault::DeletesNothing, "what was deleted is absent"),
         (Fault::RefusesWhatIsGone, "deleting what is gone succeeds"),
+        (Fault::SurroundsFewer, "surroundings are answered for each identity"),
+        (Fault::PointsOutside, "an identity points to sources that are given"),
+        (Fault::NamesASourceTwice, "each of which stands once"),
+        (Fault::SpeaksOfAnother, "a source is the principal of its tuples"),
+        (Fault::IsInTheWay, "nothing stands in the way of changing what was just made"),
     ] {
         let told = verdict(Some(fault)).unwrap_or_default();
         assert!(told.contains(rule), "{fault:?}: {told}");

@@ -580,5 +580,6 @@ pub(super) fn shown(stored: &Stored, options: &SimOptions) -> Object {
         fields: stored.fields.iter().map(reading).collect(),
         suspended: stored.suspended,
         mark: stored.mark.clone(),
+        obstacle: None,
     }
 }

@@ -49,10 +49,7 @@ pub struct Grant {
 }
 
 impl Grants for Grant {
-    fn grants(properties: &BTreeMap<String, Node>) -> Access {
-        let Some(principal) = properties.get("to").and_then(Node::principal) else {
-            return Access::undecided("the account is not known");
-        };
+    fn grants(principal: &str, properties: &BTreeMap<String, Node>) -> Access {
         let known = |name: &str| properties.get(name).and_then(Node::known);
         let (Some(Value::Text(on)), Some(Value::List(allow))) = (known("on"), known("allow"))
         else {
@@ -62,7 +59,7 @@ impl Grants for Grant {
             allow
                 .iter()
                 .filter_map(Value::as_text)
-                .map(|action| Tuple::allow(principal.as_str(), action, on.as_str())),
+                .map(|action| Tuple::allow(principal, action, on.as_str())),
         )
     }
 }

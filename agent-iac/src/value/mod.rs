@@ -5,12 +5,16 @@
 //! schema, and it refuses floating-point numbers: two machines must write the
 //! same bytes.
 
-use std::{borrow::Cow, collections::BTreeMap, fmt};
+mod canonical;
+
+use std::{collections::BTreeMap, fmt};
 
 use serde::{Deserialize, Deserializer, Serialize, Serializer, de};
 use sha2::{Digest as _, Sha256};
 
-use crate::error::{Error, ErrorKind, Result};
+use crate::error::Result;
+
+pub use canonical::canonical;
 
 /// A plain value: what a property holds once everything is known.
 ///
@@ -257,87 +261,6 @@ impl<'de> Deserialize<'de> for Value {
     }
 }
 
-/// Writes the canonical JSON of `value` (RFC 8785), the bytes that every
-/// digest in this crate is taken of.
-///
-/// # Errors
-///
-/// When the value holds a floating-point number, a whole number beyond
-/// ±(2⁵³ − 1), or a map whose keys are not text.
-pub fn canonical<T: Serialize + ?Sized>(value: &T) -> Result<Vec<u8>> {
-    let tree = serde_json::to_value(value)
-        .map_err(|e| Error::new(ErrorKind::Bug, "a value has no JSON form").caused_by(e))?;
-    let mut bytes = Vec::with_capacity(256);
-    write_canonical(&tree, &mut bytes)?;
-    Ok(bytes)
-}
-
-fn write_canonical(tree: &serde_json::Value, out: &mut Vec<u8>) -> Result<()> {
-    match tree {
-        serde_json::Value::Null => out.extend_from_slice(b"null"),
-        serde_json::Value::Bool(true) => out.extend_from_slice(b"true"),
-        serde_json::Value::Bool(false) => out.extend_from_slice(b"false"),
-        serde_json::Value::Number(number) => {
-            let whole = number.as_i64().filter(|n| (-MAX_INT..=MAX_INT).contains(n));
-            let Some(whole) = whole else {
-                return Err(Error::new(
-                    ErrorKind::InvalidFleet,
-                    format!("the number {number} is not a whole number within ±(2^53 - 1)"),
-                ));
-            };
-            out.extend_from_slice(whole.to_string().as_bytes());
-        }
-        serde_json::Value::String(text) => write_text(text, out),
-        serde_json::Value::Array(items) => {
-            out.push(b'[');
-            for (index, item) in items.iter().enumerate() {
-                if index > 0 {
-                    out.push(b',');
-                }
-                write_canonical(item, out)?;
-            }
-            out.push(b']');
-        }
-        serde_json::Value::Object(entries) => {
-            // RFC 8785, 3.2.3: members are sorted by their UTF-16 code units.
-            let mut keys: Vec<(Cow<'_, [u16]>, &String)> = entries
-                .keys()
-                .map(|key| (Cow::Owned(key.encode_utf16().collect::<Vec<_>>()), key))
-                .collect();
-            keys.sort();
-            out.push(b'{');
-            for (index, (_, key)) in keys.iter().enumerate() {
-                if index > 0 {
-                    out.push(b',');
-                }
-                write_text(key, out);
-                out.push(b':');
-                write_canonical(&entries[*key], out)?;
-            }
-            out.push(b'}');
-        }
-    }
-    Ok(())
-}
-
-fn write_text(text: &str, out: &mut Vec<u8>) {
-    out.push(b'"');
-    for c in text.chars() {
-        match c {
-            '"' => out.extend_from_slice(b"\\\""),
-            '\\' => out.extend_from_slice(b"\\\\"),
-            '\u{8}' => out.extend_from_slice(b"\\b"),
-            '\t' => out.extend_from_slice(b"\\t"),
-            '\n' => out.extend_from_slice(b"\\n"),
-            '\u{c}' => out.extend_from_slice(b"\\f"),
-            '\r' => out.extend_from_slice(b"\\r"),
-            c if c < ' ' => out.extend_from_slice(format!("\\u{:04x}", u32::from(c)).as_bytes()),
-            c => out.extend_from_slice(c.encode_utf8(&mut [0; 4]).as_bytes()),
-        }
-    }
-    out.push(b'"');
-}
-
 /// A SHA-256 digest, written as 64 hexadecimal digits.
 ///
 /// ```
@@ -396,7 +319,10 @@ impl Digest {
 
 impl fmt::Display for Digest {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        self.0.iter().try_for_each(|byte| write!(f, "{byte:02x}"))
+        const DIGITS: &[u8; 16] = b"0123456789abcdef";
+        let digit = |half: u8| char::from(DIGITS[usize::from(half)]);
+        let digits = self.0.iter().flat_map(|byte| [digit(byte >> 4), digit(byte & 15)]);
+        f.write_str(&digits.collect::<String>())
     }
 }
 
@@ -424,6 +350,7 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
+    use crate::error::ErrorKind;
 
     #[track_caller]
     fn check(value: &serde_json::Value, expected: &str) {

@@ -6,13 +6,13 @@ use std::collections::BTreeMap;
 use agent_iac::{access::Access, resource::Node};
 
 #[derive(Debug, Resource)]
-#[resource(type = "test.role", kind = "permission")]
-struct Role {
-    name: String,
+#[resource(type = "test.grant", kind = "permission", access)]
+struct Grant {
+    on: String,
 }
 
-impl Grants for Role {
-    fn grants(_: &BTreeMap<String, Node>) -> Access {
+impl Grants for Grant {
+    fn grants(_: &str, _: &BTreeMap<String, Node>) -> Access {
         Access::NONE
     }
 }

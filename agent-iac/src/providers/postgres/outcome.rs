@@ -1,0 +1,209 @@
+//! What became of writes: how the registry keeps it, and what is said of it.
+//!
+//! Owns the form of an outcome in `agent_iac.claims`, and who may write what
+//! belongs to whom. It knows no type of resource.
+
+use std::time::Duration;
+
+use serde::{Deserialize, Serialize};
+
+use super::{
+    server::{
+        Options,
+        registry::{self, Registered, State},
+    },
+    view::View,
+};
+use crate::{
+    error::{Error, ErrorKind, Result},
+    ledger::Claim,
+    provider::{Mark, Object, Settled, Written},
+    resource::Resource,
+};
+
+/// How long settling waits for transactions of a dead run: longer than any of
+/// them may wait for a lock, and shorter than a person waits.
+const PATIENCE: Duration = Duration::from_secs(90);
+
+/// The outcome of one claim, as JSON in the registry.
+#[derive(Debug, Serialize, Deserialize)]
+struct Outcome {
+    #[serde(rename = "type")]
+    type_name: String,
+    /// The object as it was then; none when it was removed.
+    object: Option<Object>,
+    /// The transaction, by which the server's log finds it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    correlation: Option<String>,
+}
+
+impl From<Outcome> for Written {
+    fn from(outcome: Outcome) -> Self {
+        Self { object: outcome.object, correlation: outcome.correlation }
+    }
+}
+
+/// What a write of type `R` left behind, as the registry keeps it.
+pub(super) fn text_of<R: Resource>(written: &Written) -> Result<String> {
+    let outcome = Outcome {
+        type_name: R::TYPE.to_owned(),
+        object: written.object.clone(),
+        correlation: written.correlation.clone(),
+    };
+    serde_json::to_string(&outcome)
+        .map_err(|error| Error::new(ErrorKind::Bug, "an object has no JSON form").caused_by(error))
+}
+
+/// The answer to a claim of type `R` that is registered already.
+///
+/// # Errors
+///
+/// When it was given up, or was one of another type.
+pub(super) fn repeated<R: Resource>(claim: &Claim, registered: &Registered) -> Result<Written> {
+    match registered {
+        Registered::GivenUp => Err(registry::given_up(claim)),
+        Registered::Done(text) => {
+            let outcome = read(claim, text)?;
+            if outcome.type_name != R::TYPE {
+                return Err(Error::new(
+                    ErrorKind::Bug,
+                    format!("the claim {claim} was used for a `{}` before", outcome.type_name),
+                ));
+            }
+            Ok(outcome.into())
+        }
+    }
+}
+
+fn read(claim: &Claim, text: &str) -> Result<Outcome> {
+    serde_json::from_str(text).map_err(|error| {
+        Error::new(ErrorKind::Damaged, format!("the outcome of the claim {claim} cannot be read"))
+            .help("look at its row in `agent_iac.claims`; somebody may have changed it")
+            .caused_by(error)
+    })
+}
+
+/// Says what became of the claims of a run that died, in every database in
+/// which one of them may have been carried out.
+///
+/// # Errors
+///
+/// When one of the databases cannot be asked, or still works for that run.
+pub(super) async fn settle(view: &View, claims: &[Claim]) -> Result<Vec<Settled>> {
+    let mut settled: Vec<Option<Settled>> = claims.iter().map(|_| None).collect();
+    let databases: Vec<Option<String>> =
+        view.layout.databases().map(|name| name.map(str::to_owned)).collect();
+    for database in databases {
+        let asked = claims.to_vec();
+        let options = Options::writing().statement_timeout(PATIENCE * 2);
+        let found = view
+            .server
+            .transaction(database.as_deref(), options, move |tx| async move {
+                match registry::install(&tx, None).await {
+                    // Where not even the schema can be made, nothing was done.
+                    Err(error) if error.kind() == ErrorKind::Denied => {
+                        if registry::state(&tx).await.is_ok_and(|state| state == State::Missing) {
+                            return Ok(None);
+                        }
+                        Err(error)
+                    }
+                    Err(error) => Err(error),
+                    Ok(()) => registry::settle(&tx, &asked, PATIENCE).await.map(Some),
+                }
+            })
+            .await?;
+        for ((claim, answer), found) in
+            claims.iter().zip(&mut settled).zip(found.into_iter().flatten())
+        {
+            if let Registered::Done(text) = found {
+                *answer = Some(Settled::Done(read(claim, &text)?.into()));
+            }
+        }
+    }
+    Ok(settled.into_iter().map(|answer| answer.unwrap_or(Settled::NotDone)).collect())
+}
+
+/// Refuses to write what another fleet, or the same one in another
+/// environment, says to be its own.
+///
+/// # Errors
+///
+/// When it is somebody else's.
+pub(super) fn not_foreign(what: &str, found: Option<&Mark>, ours: &Mark) -> Result<()> {
+    match found {
+        Some(mark) if (&mark.fleet, &mark.environment) != (&ours.fleet, &ours.environment) => {
+            Err(Error::new(ErrorKind::Foreign, format!("{what} belongs to {mark}"))
+                .help("move it there first, or leave it to that fleet"))
+        }
+        _ => Ok(()),
+    }
+}
+
+/// The error of a creation that finds something in its place.
+pub(super) fn exists(what: &str, found: Option<&Mark>, ours: &Mark) -> Error {
+    match found {
+        Some(mark) if mark == ours => {
+            Error::new(ErrorKind::StalePlan, format!("{what} exists already")).help("plan again")
+        }
+        Some(mark) => {
+            Error::new(ErrorKind::Foreign, format!("{what} exists and belongs to {mark}"))
+                .help("choose another one, or move it here first")
+        }
+        None => Error::new(ErrorKind::Foreign, format!("{what} exists and is not ours"))
+            .help("import it, or choose another one"),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::providers::postgres::{Grant, Role};
+
+    fn claim() -> Claim {
+        Claim::from_text("run-1.1")
+    }
+
+    fn written() -> Written {
+        let object = Object {
+            id: "16384".into(),
+            fields: Default::default(),
+            suspended: false,
+            mark: None,
+            obstacle: None,
+        };
+        Written { object: Some(object), correlation: Some("pid 7".into()) }
+    }
+
+    #[test]
+    fn a_repeated_claim_is_answered_as_it_was() {
+        let text = text_of::<Role>(&written()).unwrap();
+        assert_eq!(repeated::<Role>(&claim(), &Registered::Done(text)).unwrap(), written());
+    }
+
+    #[test]
+    fn a_claim_is_never_answered_for_another_type_nor_after_it_was_given_up() {
+        let text = text_of::<Role>(&written()).unwrap();
+        let error = repeated::<Grant>(&claim(), &Registered::Done(text)).unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::Bug);
+        let error = repeated::<Role>(&claim(), &Registered::GivenUp).unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::Refused);
+        let error = repeated::<Role>(&claim(), &Registered::Done("{}".into())).unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::Damaged);
+    }
+
+    #[test]
+    fn what_is_somebody_elses_is_named_with_its_owner() {
+        let mark = |environment: &str| Mark {
+            fleet: "acme".into(),
+            environment: environment.into(),
+            address: "a.b".parse().unwrap(),
+        };
+        assert!(not_foreign("the role `r`", Some(&mark("test")), &mark("test")).is_ok());
+        assert!(not_foreign("the role `r`", None, &mark("test")).is_ok());
+        let error = not_foreign("the role `r`", Some(&mark("live")), &mark("test")).unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::Foreign);
+        assert!(error.message().contains("live"), "{error}");
+        assert_eq!(exists("it", Some(&mark("test")), &mark("test")).kind(), ErrorKind::StalePlan);
+        assert_eq!(exists("it", None, &mark("test")).kind(), ErrorKind::Foreign);
+    }
+}

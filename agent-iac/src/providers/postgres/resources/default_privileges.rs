@@ -1,0 +1,203 @@
+use std::collections::{BTreeMap, BTreeSet};
+
+use super::{check_role_name, flag, not_yet, privileges, text};
+use crate::{
+    Property, Resource,
+    access::{Access, Tuple},
+    providers::postgres::{
+        ObjectKind, Privilege, Role,
+        name::{check_name, shown},
+    },
+    resource::{Check, Grants, Link, Node, Problem, Property as _},
+};
+
+/// The kinds of objects that default privileges are about.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Property)]
+pub enum Future {
+    /// Tables and views.
+    Tables,
+    /// Sequences.
+    Sequences,
+    /// Functions, aggregates and procedures.
+    Functions,
+    /// Data types and domains.
+    Types,
+    /// Schemas; never in one schema.
+    Schemas,
+    /// Large objects; from PostgreSQL 18, never in one schema.
+    LargeObjects,
+}
+
+impl Future {
+    /// Every kind.
+    pub const ALL: [Self; 6] = [
+        Self::Tables,
+        Self::Sequences,
+        Self::Functions,
+        Self::Types,
+        Self::Schemas,
+        Self::LargeObjects,
+    ];
+
+    /// The words of it in `ALTER DEFAULT PRIVILEGES`.
+    pub const fn sql(self) -> &'static str {
+        match self {
+            Self::Tables => "TABLES",
+            Self::Sequences => "SEQUENCES",
+            Self::Functions => "FUNCTIONS",
+            Self::Types => "TYPES",
+            Self::Schemas => "SCHEMAS",
+            Self::LargeObjects => "LARGE OBJECTS",
+        }
+    }
+
+    /// The word of it in a declaration and in texts.
+    pub const fn word(self) -> &'static str {
+        match self {
+            Self::Tables => "tables",
+            Self::Sequences => "sequences",
+            Self::Functions => "functions",
+            Self::Types => "types",
+            Self::Schemas => "schemas",
+            Self::LargeObjects => "large-objects",
+        }
+    }
+
+    /// The letter of it in `pg_default_acl.defaclobjtype`.
+    pub const fn letter(self) -> char {
+        match self {
+            Self::Tables => 'r',
+            Self::Sequences => 'S',
+            Self::Functions => 'f',
+            Self::Types => 'T',
+            Self::Schemas => 'n',
+            Self::LargeObjects => 'L',
+        }
+    }
+
+    /// What kind of objects they will be.
+    pub const fn kind(self) -> ObjectKind {
+        match self {
+            Self::Tables => ObjectKind::Table,
+            Self::Sequences => ObjectKind::Sequence,
+            Self::Functions => ObjectKind::Function,
+            Self::Types => ObjectKind::DataType,
+            Self::Schemas => ObjectKind::Schema,
+            Self::LargeObjects => ObjectKind::LargeObject,
+        }
+    }
+
+    fn is_in_schemas(self) -> bool {
+        !matches!(self, Self::Schemas | Self::LargeObjects)
+    }
+}
+
+/// Privileges that a role gets on what another one will create.
+///
+/// The server's defaults cover the objects of one creator only, so who creates
+/// is always named.
+#[derive(Clone, Debug, PartialEq, Eq, Resource)]
+#[resource(type = "postgres.default_privileges", kind = "permission", check)]
+pub struct DefaultPrivileges {
+    /// The role that gets them.
+    #[resource(key)]
+    pub to: Link<Role>,
+    /// The name of the role that creates the objects.
+    #[resource(key)]
+    pub for_role: String,
+    /// The kind of objects.
+    #[resource(key)]
+    pub on: Future,
+    /// The schema that they are created in; any when it is left out.
+    #[resource(key)]
+    pub in_schema: Option<String>,
+    /// The database, when it is not the provider's own.
+    #[resource(key)]
+    pub database: Option<String>,
+    /// What the role will be allowed.
+    pub allow: BTreeSet<Privilege>,
+    /// Whether it may give that to others.
+    #[resource(default)]
+    pub grantable: bool,
+}
+
+impl Grants for DefaultPrivileges {
+    fn grants(principal: &str, properties: &BTreeMap<String, Node>) -> Access {
+        let Some(for_role) = text(properties, "for_role") else {
+            return not_yet(principal, "for_role");
+        };
+        let Some(on) = kind_of(properties) else { return not_yet(principal, "on") };
+        let Some(allow) = privileges(properties, "allow") else {
+            return not_yet(principal, "allow");
+        };
+        let mut objects = format!("future {} of role {}", on.word(), shown(&for_role));
+        for (field, word) in [("in_schema", "schema"), ("database", "database")] {
+            match properties.get(field).map(Node::known) {
+                None | Some(Some(crate::value::Value::Null)) => {}
+                Some(Some(name)) => {
+                    let name = shown(name.as_text().unwrap_or_default());
+                    objects.push_str(&format!(" in {word} {name}"));
+                }
+                Some(None) => return not_yet(principal, field),
+            }
+        }
+        let mut given: BTreeSet<Tuple> = allow
+            .iter()
+            .map(|privilege| Tuple::allow(principal, privilege.word(), &objects))
+            .collect();
+        if flag(properties, "grantable", false) {
+            given.extend(allow.iter().map(|privilege| {
+                Tuple::allow(principal, format!("grant {}", privilege.word()), &objects)
+            }));
+        }
+        Access::exactly(given)
+    }
+}
+
+fn kind_of(properties: &BTreeMap<String, Node>) -> Option<Future> {
+    Future::from_value(&properties.get("on")?.known()?)
+}
+
+impl Check for DefaultPrivileges {
+    fn check(properties: &BTreeMap<String, Node>) -> Vec<Problem> {
+        let mut problems: Vec<Problem> =
+            check_role_name(properties, "for_role").into_iter().collect();
+        for field in ["in_schema", "database"] {
+            problems.extend(text(properties, field).and_then(|name| check_name(&name)).map(
+                |wrong| Problem {
+                    field: field.into(),
+                    message: wrong.message,
+                    help: Some(wrong.help.into()),
+                },
+            ));
+        }
+        let Some(on) = kind_of(properties) else { return problems };
+        if !on.is_in_schemas() && text(properties, "in_schema").is_some() {
+            problems.push(Problem {
+                field: "in_schema".into(),
+                message: format!("{} are in no schema", on.word()),
+                help: Some("leave `in_schema` out".into()),
+            });
+        }
+        let there_are = on.kind().privileges();
+        let given = privileges(properties, "allow").unwrap_or_default();
+        for privilege in given.iter().filter(|privilege| !there_are.contains(privilege)) {
+            let there_are: Vec<&str> = there_are.iter().map(|p| p.word()).collect();
+            problems.push(Problem {
+                field: "allow".into(),
+                message: format!("there is no privilege `{}` on {}", privilege.word(), on.word()),
+                help: Some(format!("there are {}", there_are.join(", "))),
+            });
+        }
+        if properties.contains_key("allow")
+            && privileges(properties, "allow").is_some_and(|given| given.is_empty())
+        {
+            problems.push(Problem {
+                field: "allow".into(),
+                message: "no privilege is named".into(),
+                help: Some("name at least one, or remove the declaration".into()),
+            });
+        }
+        problems
+    }
+}

@@ -1,0 +1,29 @@
+use crate::{Resource, providers::postgres::Role, resource::Link};
+
+/// A login of a role: one generation of its credential.
+///
+/// It is a role of its own, named as the role with `__g` and the generation,
+/// that becomes the role when it logs in. What is delivered is its name and
+/// its password together, as JSON:
+///
+/// ```json
+/// {"user": "invoice_reader__g7", "password": "…"}
+/// ```
+///
+/// The server is given a SCRAM-SHA-256 verifier (RFC 5802, RFC 7677) and never
+/// sees the password.
+#[derive(Clone, Debug, PartialEq, Eq, Resource)]
+#[resource(type = "postgres.login", kind = "credential")]
+pub struct Login {
+    /// The role that it becomes.
+    #[resource(replace)]
+    pub of: Link<Role>,
+    /// How many sessions it may have at once.
+    pub connection_limit: Option<i32>,
+    /// Its name.
+    #[resource(output)]
+    pub user: String,
+    /// Its number in the cluster.
+    #[resource(output)]
+    pub oid: String,
+}

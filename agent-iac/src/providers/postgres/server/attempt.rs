@@ -1,0 +1,51 @@
+//! Trying whether a login is let in.
+
+use std::sync::Arc;
+
+use super::{
+    connection::{Failure, Route},
+    settings::Endpoint,
+    thread::Thread,
+};
+use crate::{error::Result, provider::Tried, secret::Secret};
+
+/// Tries logins at a server, as whoever was given them would. It has no login
+/// of its own.
+#[derive(Clone)]
+pub struct Prober(Route);
+
+impl std::fmt::Debug for Prober {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "Prober({})", self.0.endpoint)
+    }
+}
+
+impl Prober {
+    /// Names the server.
+    ///
+    /// # Errors
+    ///
+    /// When the trusted authorities cannot be read.
+    pub fn new(thread: &Thread, endpoint: Endpoint) -> Result<Self> {
+        Route::new(thread, endpoint).map(Self)
+    }
+
+    /// Logs in once. `Refused` is the answer of the authentication alone, by
+    /// its code: whoever is let in and then sent away, because of a limit or
+    /// because the role may not log in, had the right password.
+    pub async fn try_login(&self, user: &str, password: &Secret, database: Option<&str>) -> Tried {
+        let route = self.0.clone();
+        let database: Arc<str> = database.unwrap_or(self.0.endpoint.database()).into();
+        let (user, password) = (user.to_owned(), password.duplicate());
+        let tried = self.0.thread().run(async move {
+            Ok(match route.connect(&user, &password, &database).await {
+                Ok(_) => Tried::Accepted,
+                Err(Failure::Said(said)) if said.code().code() == "28P01" => {
+                    Tried::Refused("28P01".into())
+                }
+                Err(failure) => Tried::Unknown(route.failed(failure, &user, &database).chain()),
+            })
+        });
+        tried.await.unwrap_or_else(|error| Tried::Unknown(error.chain()))
+    }
+}

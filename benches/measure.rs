@@ -1,0 +1,54 @@
+//! What the benchmarks share: how they time, show, and measure in a process of
+//! their own, so that a peak of memory is one size's own.
+
+use std::{error::Error, fs, process::Command, time::Duration};
+
+/// Calls something, and says how long that took.
+#[expect(clippy::disallowed_methods, reason = "a benchmark measures the time that passes")]
+pub(crate) fn timed<T, E>(call: impl FnOnce() -> Result<T, E>) -> Result<(Duration, T), E> {
+    let begun = std::time::Instant::now();
+    let answer = call()?;
+    Ok((begun.elapsed(), answer))
+}
+
+/// Runs this program again with other arguments, and gives what it printed.
+pub(crate) fn apart(arguments: &[&str]) -> Result<String, Box<dyn Error>> {
+    let output = Command::new(std::env::current_exe()?).args(arguments).output()?;
+    if !output.status.success() {
+        return Err(String::from_utf8_lossy(&output.stderr).into());
+    }
+    Ok(String::from_utf8(output.stdout)?)
+}
+
+/// The peak of this process's memory, in kB.
+pub(crate) fn peak_memory() -> Result<u64, Box<dyn Error>> {
+    field("/proc/self/status", "VmHWM:")
+}
+
+/// What this process has written so far, to whatever file.
+pub(crate) fn written_bytes() -> Result<u64, Box<dyn Error>> {
+    field("/proc/self/io", "wchar:")
+}
+
+/// The time that the threads of this process, those that live, have computed:
+/// what a machine that others use as well measures by.
+pub(crate) fn computed() -> Result<Duration, Box<dyn Error>> {
+    let mut nanoseconds = 0;
+    for thread in fs::read_dir("/proc/self/task")? {
+        let text = fs::read_to_string(thread?.path().join("schedstat"))?;
+        nanoseconds += text.split_whitespace().next().unwrap_or("0").parse::<u64>()?;
+    }
+    Ok(Duration::from_nanos(nanoseconds))
+}
+
+fn field(file: &str, name: &str) -> Result<u64, Box<dyn Error>> {
+    let text = fs::read_to_string(file)?;
+    let line = text.lines().find_map(|line| line.strip_prefix(name));
+    let number = line.and_then(|line| line.split_whitespace().next());
+    Ok(number.ok_or_else(|| format!("{file} has no {name}"))?.parse()?)
+}
+
+/// The arguments of a benchmark, without the one that cargo adds.
+pub(crate) fn arguments() -> Vec<String> {
+    std::env::args().skip(1).filter(|argument| argument != "--bench").collect()
+}
