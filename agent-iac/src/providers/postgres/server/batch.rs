@@ -121,7 +121,9 @@ impl<J: Send + Sync + 'static> Batch<J> {
         }
         let server = self.server.clone();
         let (before, work) = (Arc::new(before), Arc::new(work));
-        let answers = server.run(async move { Ok(self.attempts(&before, &work).await) }).await;
+        // In a box, or every caller's future would hold all of it.
+        let attempts = Box::pin(async move { Ok(self.attempts(&before, &work).await) });
+        let answers = server.run(attempts).await;
         answers.unwrap_or_else(|error| (0..count).map(|_| Err(copy(&error))).collect())
     }
 
@@ -176,8 +178,10 @@ async fn take_apart<J, A, F, W>(
     is_last: bool,
 ) -> Result<Vec<Result<A>>>
 where
-    F: Fn(Transaction, Slice<J>) -> W,
-    W: Future<Output = Result<Vec<A>, Fault>>,
+    J: Send + Sync,
+    A: Send,
+    F: Fn(Transaction, Slice<J>) -> W + Sync,
+    W: Future<Output = Result<Vec<A>, Fault>> + Send,
 {
     let mut answers: Vec<Option<Result<A>>> = all.places.iter().map(|_| None).collect();
     // A stack, with what comes first on top: jobs stay in their order.

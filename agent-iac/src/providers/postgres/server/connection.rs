@@ -19,8 +19,8 @@ use tokio::{
     time::timeout,
 };
 use tokio_postgres::{
-    AsyncMessage, Client, Config, Connection as Driver, NoTls, SimpleQueryMessage, error::DbError,
-    tls::TlsStream,
+    AsyncMessage, Client, Config, Connection as Driver, NoTls, SimpleQueryMessage, config::SslMode,
+    error::DbError, tls::TlsStream,
 };
 use tokio_rustls::rustls;
 
@@ -78,7 +78,7 @@ impl About {
 #[derive(Debug)]
 pub(super) enum Failure {
     /// The server itself said so, by a code.
-    Said(DbError),
+    Said(Box<DbError>),
     /// Everything else.
     Other(Error),
 }
@@ -161,7 +161,9 @@ impl Route {
         database: &Arc<str>,
     ) -> Result<Connection, Failure> {
         let mut config = Config::new();
-        config.user(user).dbname(&**database).application_name("agent-iac");
+        // The default goes on in clear where a server says that it has no TLS.
+        let tls = if self.trust.is_some() { SslMode::Require } else { SslMode::Disable };
+        config.user(user).dbname(&**database).application_name("agent-iac").ssl_mode(tls);
         // The copy in `config` is not wiped; the client has no other way.
         password.expose(|password| config.password(password));
         let place = self.place(database);
@@ -283,7 +285,7 @@ impl Route {
     fn refused(&self, error: &tokio_postgres::Error, place: &Place) -> Failure {
         use std::error::Error as _;
         if let Some(said) = error.as_db_error() {
-            return Failure::Said(said.clone());
+            return Failure::Said(Box::new(said.clone()));
         }
         let mut cause = error.source();
         while let Some(error) = cause {

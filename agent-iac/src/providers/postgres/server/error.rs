@@ -98,19 +98,13 @@ impl fmt::Display for Place {
 
 /// Whether an error means that the connection is of no more use.
 pub(super) fn is_lost(error: &tokio_postgres::Error) -> bool {
-    match error.as_db_error() {
-        Some(said) => {
-            matches!(said.parsed_severity(), Some(Severity::Fatal | Severity::Panic))
-        }
-        // What cannot be sent leaves the connection as it was; everything
-        // else that is no answer is one of broken connections.
-        None => {
-            let cause = error.source();
-            error.is_closed()
-                || cause.is_some_and(<dyn StdError>::is::<io::Error>)
-                || cause.is_none()
-        }
+    if let Some(said) = error.as_db_error() {
+        return matches!(said.parsed_severity(), Some(Severity::Fatal | Severity::Panic));
     }
+    // What cannot be sent leaves the connection as it was; everything else
+    // that is no answer is one of broken connections.
+    let cause = error.source();
+    error.is_closed() || cause.is_none_or(<dyn StdError>::is::<io::Error>)
 }
 
 impl Place {
@@ -153,7 +147,7 @@ impl Place {
         let meaning = meaning(said);
         let mut text = format!("{self}: {}", meaning.what);
         if let Some(name) = said.table().or(said.schema()) {
-            text.push_str(&format!(" ({})", quoted(name)));
+            text = format!("{text} ({})", quoted(name));
         }
         Error::new(meaning.kind, text).help(meaning.help).retry_as(meaning.retry)
     }

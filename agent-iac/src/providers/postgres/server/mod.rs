@@ -16,6 +16,8 @@ mod error;
 mod pool;
 pub mod registry;
 mod settings;
+#[cfg(test)]
+mod tests;
 mod thread;
 mod tls;
 mod transaction;
@@ -212,7 +214,8 @@ impl Server {
     {
         let server = self.clone();
         let database = self.named(database);
-        self.run(async move { server.within(&database, &options, work).await }).await
+        // In a box, or every caller's future would hold all of it.
+        self.run(Box::pin(async move { server.within(&database, &options, work).await })).await
     }
 
     fn named(&self, database: Option<&str>) -> Arc<str> {

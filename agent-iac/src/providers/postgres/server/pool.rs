@@ -28,7 +28,7 @@ pub(super) struct Pool {
 struct State {
     /// The last is the one that was used last.
     idle: Vec<Idle>,
-    open: usize,
+    leased: usize,
     number: u64,
     /// Whether something closes what is idle for long.
     swept: bool,
@@ -49,7 +49,7 @@ pub(super) struct Lease {
 impl fmt::Debug for Pool {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let state = self.lock();
-        write!(f, "Pool({} open, {} idle)", state.open, state.idle.len())
+        write!(f, "Pool({} in use, {} idle)", state.leased, state.idle.len())
     }
 }
 
@@ -80,16 +80,13 @@ impl Pool {
                 lease.connection = Some(connection);
                 break;
             }
-            state.open -= 1;
             closed.push(connection);
         }
-        if lease.connection.is_none() {
-            // Whoever holds a permit may open one, so one that is idle for
-            // another database has to go.
-            while state.open >= self.most && !state.idle.is_empty() {
-                closed.push(state.idle.remove(0).connection);
-                state.open -= 1;
-            }
+        state.leased += 1;
+        // Whoever holds a permit may open one, so one that is idle for another
+        // database has to go.
+        while state.leased + state.idle.len() > self.most && !state.idle.is_empty() {
+            closed.push(state.idle.remove(0).connection);
         }
         drop(state);
         drop(closed);
@@ -103,7 +100,6 @@ impl Pool {
         let (old, kept) = std::mem::take(&mut state.idle)
             .into_iter()
             .partition::<Vec<_>, _>(|idle| idle.number <= number);
-        state.open -= old.len();
         state.idle = kept;
         state.swept = !state.idle.is_empty();
         let last = state.swept.then_some(state.number);
@@ -115,10 +111,7 @@ impl Pool {
     /// Gives up all that are idle: after one of them was found dead, the
     /// others are likely to be.
     pub(super) fn clear(&self) {
-        let mut state = self.lock();
-        let idle = std::mem::take(&mut state.idle);
-        state.open -= idle.len();
-        drop(state);
+        let idle = std::mem::take(&mut self.lock().idle);
         drop(idle);
     }
 }
@@ -130,16 +123,12 @@ impl Lease {
 
     /// Takes over a connection that was opened under this right.
     pub(super) fn put(&mut self, connection: Connection) {
-        self.discard();
-        self.pool.lock().open += 1;
         self.connection = Some(Arc::new(connection));
     }
 
     /// Closes the connection.
     pub(super) fn discard(&mut self) {
-        if self.connection.take().is_some() {
-            self.pool.lock().open -= 1;
-        }
+        self.connection = None;
     }
 
     /// Lets the next one have the connection, which is in no transaction.
@@ -171,6 +160,7 @@ impl Lease {
 
 impl Drop for Lease {
     fn drop(&mut self) {
-        self.discard();
+        self.pool.lock().leased -= 1;
+        // The permit goes after the count, so that the next one counts well.
     }
 }

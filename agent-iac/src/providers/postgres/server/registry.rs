@@ -44,7 +44,14 @@ const SERIAL: i32 = 0x6167_6962;
 ///
 /// `observer` is the role that planning reads as.
 pub fn ddl(observer: Option<&str>) -> String {
-    let mut text = String::from(
+    let observer = observer.map(ident).map_or_else(String::new, |observer| {
+        format!(
+            "GRANT USAGE ON SCHEMA agent_iac TO {observer};
+GRANT SELECT ON ALL TABLES IN SCHEMA agent_iac TO {observer};
+"
+        )
+    });
+    format!(
         "CREATE SCHEMA IF NOT EXISTS agent_iac;
 REVOKE ALL ON SCHEMA agent_iac FROM PUBLIC;
 CREATE TABLE IF NOT EXISTS agent_iac.registry (
@@ -67,22 +74,10 @@ CREATE TABLE IF NOT EXISTS agent_iac.objects (
     PRIMARY KEY (type, id)
 );
 REVOKE ALL ON ALL TABLES IN SCHEMA agent_iac FROM PUBLIC;
-",
-    );
-    if let Some(observer) = observer {
-        let observer = ident(observer);
-        text.push_str(&format!(
-            "GRANT USAGE ON SCHEMA agent_iac TO {observer};
-GRANT SELECT ON ALL TABLES IN SCHEMA agent_iac TO {observer};
-"
-        ));
-    }
-    text.push_str(&format!(
-        "INSERT INTO agent_iac.registry (version)
+{observer}INSERT INTO agent_iac.registry (version)
     SELECT {VERSION} WHERE NOT EXISTS (SELECT FROM agent_iac.registry);
 "
-    ));
-    text
+    )
 }
 
 /// Whether a database has the engine's schema.
@@ -141,8 +136,11 @@ pub async fn state(tx: &Transaction) -> Result<State> {
         return Ok(State::Missing);
     }
     if !readable {
-        return Err(Error::new(ErrorKind::Denied, format!("{schema} may not be read"))
-            .help("grant USAGE on it and SELECT on its tables to this login"));
+        return Err(Error::new(
+            ErrorKind::Denied,
+            format!("{schema} belongs to {} and may not be read", quoted(&owner)),
+        )
+        .help("grant USAGE on it and SELECT on its tables to this login"));
     }
     if tables < 3 {
         return Err(damaged(&schema).help("restore its tables from a backup"));
@@ -177,7 +175,10 @@ pub async fn install(tx: &Transaction, observer: Option<&str>) -> Result<()> {
             lock(tx, SERIAL, "registry").await?;
             match state(tx).await? {
                 State::Missing => {
-                    return tx.batch(&ddl(observer)).await.map_err(|error| not_made(tx, error));
+                    let ddl = ddl(observer);
+                    // Who may not make it can go on, and say what is missing.
+                    let made = tx.savepoint(|tx| async move { tx.batch(&ddl).await }).await;
+                    return made.map_err(|error| not_made(tx, error));
                 }
                 found @ State::Ready { .. } => found,
             }
@@ -335,7 +336,8 @@ pub async fn register(tx: &Transaction, outcomes: &[(Claim, String)]) -> Result<
 
 /// Says what became of the claims of runs that are dead, in the order of the
 /// claims, and closes those that nothing came of. It waits until no transaction
-/// that [`enter`]ed for one of the runs is left, for as long as `patience`.
+/// that [`enter`]ed for one of the runs is left, for as long as `patience`, and
+/// no longer than a statement of this transaction may take.
 ///
 /// # Errors
 ///
@@ -353,14 +355,12 @@ pub async fn settle(
             async move {
                 let limit = patience.as_millis().to_string();
                 tx.batch(&format!("SET LOCAL lock_timeout = {}", literal(&limit))).await?;
-                // The statement may wait for one lock after the other.
-                tx.batch("SET LOCAL statement_timeout = 0").await?;
                 tx.query(sql, &[(&CLASS, Type::INT4), (&keys, Type::INT4_ARRAY)]).await
             }
         })
         .await;
     if let Err(error) = waited {
-        return Err(if sqlstate(&error) == Some("55P03") {
+        return Err(if matches!(sqlstate(&error), Some("55P03" | "57014")) {
             still_at_work(tx, &keys, patience).await?.caused_by(error)
         } else {
             error

@@ -223,9 +223,11 @@ struct Parameters {
 impl Parameters {
     fn take(&mut self, pair: &str) -> Result<()> {
         let (key, value) = pair.split_once('=').unwrap_or((pair, ""));
-        let twice = |is_there: bool| match is_there {
-            true => Err(invalid(format!("the parameter {} is given twice", quoted(key)))),
-            false => Ok(()),
+        let twice = |is_there: bool| {
+            if is_there {
+                return Err(invalid(format!("the parameter {} is given twice", quoted(key))));
+            }
+            Ok(())
         };
         match key {
             "password" => return Err(password_in_url()),
@@ -367,22 +369,19 @@ fn tls(mode: Option<&str>, root: Option<PathBuf>, host: &Host) -> Result<TlsMode
     let is_socket = matches!(host, Host::Unix(_));
     let full =
         "write `sslmode=verify-full`, with `sslrootcert=FILE` where the authority is your own";
+    if is_socket && (mode == Some("verify-full") || root.is_some()) {
+        return Err(invalid("a Unix socket is not encrypted")
+            .help("leave `sslmode` and `sslrootcert` away"));
+    }
     match mode {
-        Some("verify-full") if is_socket => {
-            Err(invalid("a Unix socket is not encrypted").help("leave `sslmode` away"))
+        Some("disable" | "prefer" | "allow") if local && root.is_some() => {
+            Err(invalid("`sslrootcert` needs `sslmode=verify-full`")
+                .help("leave one of the two away"))
         }
-        Some("verify-full") => Ok(TlsMode::VerifyFull { root }),
-        Some("disable" | "prefer" | "allow") | None if local => match root {
-            // A file was given, so somebody relies on it.
-            Some(_) if is_socket => {
-                Err(invalid("a Unix socket is not encrypted").help("leave `sslrootcert` away"))
-            }
-            Some(_) if mode.is_some() => Err(invalid("`sslrootcert` needs `sslmode=verify-full`")
-                .help("leave one of the two away")),
-            Some(root) => Ok(TlsMode::VerifyFull { root: Some(root) }),
-            None => Ok(TlsMode::Disable),
-        },
-        None => Ok(TlsMode::VerifyFull { root }),
+        Some("disable" | "prefer" | "allow") if local => Ok(TlsMode::Disable),
+        None if local && root.is_none() => Ok(TlsMode::Disable),
+        // Where a file is named, somebody relies on it.
+        None | Some("verify-full") => Ok(TlsMode::VerifyFull { root }),
         Some("disable") => Err(invalid(
             "`sslmode=disable` would send the login and every statement in clear over the network",
         )

@@ -193,7 +193,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> AsyncWrite for Encrypted<S> {
 /// The `tls-server-end-point` of RFC 5929: the digest of the certificate by
 /// the hash function of its signature, or by SHA-256 where that is MD5 or
 /// SHA-1. Signatures that name no such function bind nothing.
-fn end_point(certificate: &[u8]) -> Option<Vec<u8>> {
+pub(super) fn end_point(certificate: &[u8]) -> Option<Vec<u8>> {
     let (tag, body, _) = element(certificate)?;
     if tag != SEQUENCE {
         return None;

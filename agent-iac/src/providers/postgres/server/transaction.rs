@@ -46,7 +46,7 @@ impl Options {
     pub fn reading() -> Self {
         Self {
             writes: false,
-            statement: Duration::from_secs(60),
+            statement: Duration::from_mins(1),
             lock: Duration::from_secs(10),
             settings: Vec::new(),
         }
@@ -85,15 +85,16 @@ impl Options {
 
     /// The statements that begin the transaction.
     pub(super) fn begin(&self, role: Option<&str>) -> String {
-        let mode = match self.writes {
+        let mode = if self.writes {
             // A statement after a lock was taken must see what its last
             // holder committed.
-            true => "ISOLATION LEVEL READ COMMITTED, READ WRITE",
-            false => "ISOLATION LEVEL REPEATABLE READ, READ ONLY",
+            "ISOLATION LEVEL READ COMMITTED, READ WRITE"
+        } else {
+            "ISOLATION LEVEL REPEATABLE READ, READ ONLY"
         };
-        let mut text = format!("BEGIN {mode}, NOT DEFERRABLE");
+        let mut statements = vec![format!("BEGIN {mode}, NOT DEFERRABLE")];
         let mut set = |name: &str, value: &str| {
-            text.push_str(&format!("; SET LOCAL {name} = {}", literal(value)));
+            statements.push(format!("SET LOCAL {name} = {}", literal(value)));
         };
         let milliseconds = |time: Duration| time.as_millis().to_string();
         set("statement_timeout", &milliseconds(self.statement));
@@ -109,11 +110,11 @@ impl Options {
         }
         // Without this, a function of somebody's own could stand before one of
         // the system's. `pg_temp` comes first where it is not named.
-        text.push_str("; SET LOCAL search_path = pg_catalog, pg_temp");
+        statements.push("SET LOCAL search_path = pg_catalog, pg_temp".into());
         if let Some(role) = role {
-            text.push_str(&format!("; SET LOCAL ROLE {}", ident(role)));
+            statements.push(format!("SET LOCAL ROLE {}", ident(role)));
         }
-        text
+        statements.join("; ")
     }
 
     fn patience(&self) -> Duration {

@@ -1,0 +1,387 @@
+//! The engine's own schema: who may make it, and what recovery learns from it.
+
+use std::{sync::Arc, time::Duration};
+
+use agent_iac::{
+    ErrorKind, Result,
+    clock::SystemEntropy,
+    ledger::{Claim, RunId},
+    provider::Mark,
+    providers::postgres::server::{
+        Batch, Options, Server,
+        registry::{self, Owned, Registered, State},
+        sqlstate,
+    },
+};
+use agent_iac_tests::{on_each_version, postgres::Cluster};
+
+use super::{futures, server, settings, superuser, texts, write};
+
+on_each_version![
+    the_schema_is_made_once_however_many_find_it_missing,
+    an_ordinary_role_needs_no_more_than_create_on_the_database,
+    a_schema_that_somebody_else_made_is_refused,
+    an_observer_reads_the_registry_and_cannot_write_it,
+    a_newer_version_is_refused,
+    a_claim_is_written_with_its_work_or_not_at_all,
+    recovery_waits_for_a_transaction_of_a_dead_run,
+    recovery_does_not_wait_for_ever,
+    recovery_does_not_wait_for_other_runs,
+    a_writer_that_wakes_up_late_finds_its_claim_given_up,
+    thousands_of_claims_take_as_many_requests_as_one,
+    whose_an_object_is_can_be_read_changed_and_forgotten,
+    writers_that_are_serialised_never_meet_in_the_catalog,
+    writers_that_meet_in_the_catalog_try_again,
+];
+
+async fn install(server: &Server, observer: Option<&'static str>) -> Result<()> {
+    server
+        .transaction(None, Options::writing(), move |tx| async move {
+            registry::install(&tx, observer).await
+        })
+        .await
+}
+
+async fn installed(cluster: &Cluster, database: &str) -> Server {
+    let server = superuser(cluster, &cluster.database(database).await);
+    install(&server, None).await.unwrap();
+    server
+}
+
+async fn state(server: &Server) -> Result<State> {
+    server.read(None, |tx| async move { registry::state(&tx).await }).await
+}
+
+/// The claims of a new run.
+fn claims(count: usize) -> Vec<Claim> {
+    let run = RunId::random(&SystemEntropy);
+    (0..count).map(|step| run.claim(step)).collect()
+}
+
+async fn settle(server: &Server, claims: &[Claim], patience: u64) -> Result<Vec<Registered>> {
+    let claims = claims.to_vec();
+    server
+        .transaction(None, Options::writing(), move |tx| async move {
+            registry::settle(&tx, &claims, Duration::from_millis(patience)).await
+        })
+        .await
+}
+
+/// Carries claims out, with a pause before the outcome is written.
+async fn carry_out(server: &Server, claims: &[Claim], pause: u64) -> Result<()> {
+    let claims = claims.to_vec();
+    server
+        .transaction(None, Options::writing(), move |tx| async move {
+            let before = registry::enter(&tx, &claims).await?;
+            if let Some(claim) = claims.iter().find(|claim| before.contains_key(*claim)) {
+                return Err(registry::given_up(claim));
+            }
+            tokio::time::sleep(Duration::from_millis(pause)).await;
+            let outcomes: Vec<_> =
+                claims.into_iter().map(|claim| (claim, r#"{"id": "7"}"#.to_owned())).collect();
+            registry::register(&tx, &outcomes).await
+        })
+        .await
+}
+
+fn done() -> Registered {
+    Registered::Done(r#"{"id": "7"}"#.to_owned())
+}
+
+async fn the_schema_is_made_once_however_many_find_it_missing(cluster: &Cluster) {
+    let server = superuser(cluster, &cluster.database("registry_made").await);
+    assert_eq!(state(&server).await.unwrap(), State::Missing);
+    let all = (0..4).map(|_| {
+        let server = server.clone();
+        async move { install(&server, None).await }
+    });
+    for made in futures(all).await {
+        made.unwrap();
+    }
+    let ready = State::Ready { owner: "postgres".into(), trusted: true };
+    assert_eq!(state(&server).await.unwrap(), ready);
+    assert_eq!(texts(&server, "SELECT count(*)::text FROM agent_iac.registry").await, ["1"]);
+    // The text that an owner is given makes the same, and may be repeated.
+    write(&server, "DROP SCHEMA agent_iac CASCADE").await.unwrap();
+    let admin = cluster.admin_of("registry_made").await;
+    for _ in 0..2 {
+        admin.run(&registry::ddl(None)).await;
+    }
+    assert_eq!(state(&server).await.unwrap(), ready);
+    assert_eq!(texts(&server, "SELECT count(*)::text FROM agent_iac.registry").await, ["1"]);
+}
+
+async fn an_ordinary_role_needs_no_more_than_create_on_the_database(cluster: &Cluster) {
+    let database = cluster.database("registry_plain").await;
+    let admin = cluster.admin_of(&database).await;
+    admin
+        .run(
+            "CREATE ROLE registry_admins NOLOGIN;
+            CREATE ROLE registry_login LOGIN PASSWORD 'p' IN ROLE registry_admins",
+        )
+        .await;
+    let settings = settings(cluster, "registry_login", "p", &database).role("registry_admins");
+    let server = server(settings);
+    let error = install(&server, None).await.unwrap_err();
+    assert_eq!((error.kind(), sqlstate(&error)), (ErrorKind::Denied, None), "{error:?}");
+    assert!(error.repair().unwrap().starts_with("GRANT CREATE ON the database"));
+    // The transaction goes on.
+    let goes_on = server.transaction(None, Options::writing(), |tx| async move {
+        registry::install(&tx, None).await.unwrap_err();
+        registry::state(&tx).await
+    });
+    assert_eq!(goes_on.await.unwrap(), State::Missing);
+    admin.run("GRANT CREATE ON DATABASE registry_plain TO registry_admins").await;
+    install(&server, None).await.unwrap();
+    let claims = claims(2);
+    carry_out(&server, &claims[..1], 0).await.unwrap();
+    let settled = settle(&server, &claims, 1000).await.unwrap();
+    assert_eq!(settled, [done(), Registered::GivenUp]);
+}
+
+async fn a_schema_that_somebody_else_made_is_refused(cluster: &Cluster) {
+    let database = cluster.database("registry_foreign").await;
+    let admin = cluster.admin_of(&database).await;
+    admin
+        .run(
+            "CREATE ROLE registry_thief LOGIN PASSWORD 'p';
+            CREATE ROLE registry_ours LOGIN PASSWORD 'p';
+            GRANT CREATE ON DATABASE registry_foreign TO registry_thief, registry_ours",
+        )
+        .await;
+    let of = |user| server(settings(cluster, user, "p", &database));
+    install(&of("registry_thief"), None).await.unwrap();
+    let error = install(&of("registry_ours"), None).await.unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::Denied, "{error:?}");
+    assert!(error.message().contains("belongs to `registry_thief`"), "{error}");
+    admin.run("GRANT USAGE ON SCHEMA agent_iac TO registry_ours").await;
+    admin.run("GRANT SELECT ON ALL TABLES IN SCHEMA agent_iac TO registry_ours").await;
+    let error = install(&of("registry_ours"), None).await.unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::Foreign, "{error:?}");
+    let found = state(&superuser(cluster, &database)).await.unwrap();
+    assert_eq!(found, State::Ready { owner: "registry_thief".into(), trusted: false });
+    // A table of the thief's among ours.
+    admin.run("ALTER SCHEMA agent_iac OWNER TO registry_ours").await;
+    let error = install(&of("registry_ours"), None).await.unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::Foreign, "{error:?}");
+}
+
+async fn an_observer_reads_the_registry_and_cannot_write_it(cluster: &Cluster) {
+    let server_ = superuser(cluster, &cluster.database("registry_observer").await);
+    let admin = cluster.admin_of("registry_observer").await;
+    admin.run("CREATE ROLE registry_observer LOGIN PASSWORD 'p'").await;
+    admin.run("CREATE ROLE registry_stranger LOGIN PASSWORD 'p'").await;
+    install(&server_, Some("registry_observer")).await.unwrap();
+    let of = |user| server(settings(cluster, user, "p", "registry_observer"));
+    let observer = of("registry_observer");
+    let ready = State::Ready { owner: "postgres".into(), trusted: true };
+    assert_eq!(state(&observer).await.unwrap(), ready);
+    for table in ["claims", "objects", "registry"] {
+        let sql = format!("DELETE FROM agent_iac.{table}");
+        let refused = observer
+            .transaction(None, Options::writing(), |tx| async move { tx.batch(&sql).await });
+        assert_eq!(sqlstate(&refused.await.unwrap_err()), Some("42501"));
+    }
+    let error = state(&of("registry_stranger")).await.unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::Denied, "{error:?}");
+}
+
+async fn a_newer_version_is_refused(cluster: &Cluster) {
+    let server = installed(cluster, "registry_newer").await;
+    write(&server, "INSERT INTO agent_iac.registry VALUES (2)").await.unwrap();
+    assert_eq!(state(&server).await.unwrap_err().kind(), ErrorKind::NewerVersion);
+    write(&server, "DELETE FROM agent_iac.registry").await.unwrap();
+    assert_eq!(state(&server).await.unwrap_err().kind(), ErrorKind::Damaged);
+}
+
+async fn a_claim_is_written_with_its_work_or_not_at_all(cluster: &Cluster) {
+    let server = installed(cluster, "registry_work").await;
+    let claims = claims(3);
+    carry_out(&server, &claims[..1], 0).await.unwrap();
+    let one = claims[1].clone();
+    let fails = server.transaction(None, Options::writing(), move |tx| async move {
+        registry::enter(&tx, std::slice::from_ref(&one)).await?;
+        registry::register(&tx, &[(one, "{}".into())]).await?;
+        tx.batch("SELECT 1 / 0").await
+    });
+    fails.await.unwrap_err();
+    // It says what was before; it may be repeated, and says the same.
+    let error = carry_out(&server, &claims, 0).await.unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::Refused);
+    for _ in 0..2 {
+        let settled = settle(&server, &claims, 1000).await.unwrap();
+        assert_eq!(settled, [done(), Registered::GivenUp, Registered::GivenUp]);
+    }
+}
+
+async fn entered(server: &Server) {
+    let sql = "SELECT count(*)::text FROM pg_locks WHERE locktype = 'advisory'
+        AND database = (SELECT oid FROM pg_database WHERE datname = current_database())";
+    while texts(server, sql).await == ["0"] {}
+}
+
+async fn recovery_waits_for_a_transaction_of_a_dead_run(cluster: &Cluster) {
+    let server = installed(cluster, "registry_waits").await;
+    let (claims, other) = (claims(2), server.clone());
+    let late = claims[..1].to_vec();
+    let writer = tokio::spawn(async move { carry_out(&other, &late, 700).await });
+    entered(&server).await;
+    let settled = settle(&server, &claims, 10_000).await.unwrap();
+    assert_eq!(settled, [done(), Registered::GivenUp]);
+    writer.await.unwrap().unwrap();
+}
+
+async fn recovery_does_not_wait_for_ever(cluster: &Cluster) {
+    let server = installed(cluster, "registry_bounded").await;
+    let (claims, other) = (claims(1), server.clone());
+    let late = claims.clone();
+    let writer = tokio::spawn(async move { carry_out(&other, &late, 1500).await });
+    entered(&server).await;
+    let sql = "SELECT pid::text FROM pg_locks WHERE locktype = 'advisory'
+        AND database = (SELECT oid FROM pg_database WHERE datname = current_database())";
+    let holder = texts(&server, sql).await;
+    let error = settle(&server, &claims, 100).await.unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::InDoubt, "{error:?}");
+    assert!(error.message().ends_with(&format!("(process {})", holder[0])), "{error}");
+    writer.await.unwrap().unwrap();
+    assert_eq!(settle(&server, &claims, 100).await.unwrap(), [done()]);
+}
+
+async fn recovery_does_not_wait_for_other_runs(cluster: &Cluster) {
+    let server = installed(cluster, "registry_others").await;
+    let (alive, other) = (claims(1), server.clone());
+    let writer = tokio::spawn(async move { carry_out(&other, &alive, 1500).await });
+    entered(&server).await;
+    let settled = settle(&server, &claims(1), 200).await.unwrap();
+    assert_eq!(settled, [Registered::GivenUp]);
+    writer.await.unwrap().unwrap();
+}
+
+async fn a_writer_that_wakes_up_late_finds_its_claim_given_up(cluster: &Cluster) {
+    let server = installed(cluster, "registry_late").await;
+    let claims = claims(1);
+    assert_eq!(settle(&server, &claims, 100).await.unwrap(), [Registered::GivenUp]);
+    let error = carry_out(&server, &claims, 0).await.unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::Refused);
+    // Nor does one that asks nothing beforehand.
+    let one = claims[0].clone();
+    let blind = server.transaction(None, Options::writing(), move |tx| async move {
+        registry::register(&tx, &[(one, "{}".into())]).await
+    });
+    let error = blind.await.unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::Refused, "{error:?}");
+    assert_eq!(settle(&server, &claims, 100).await.unwrap(), [Registered::GivenUp]);
+}
+
+async fn thousands_of_claims_take_as_many_requests_as_one(cluster: &Cluster) {
+    let server = installed(cluster, "registry_many").await;
+    let mut requests = Vec::new();
+    for count in [1, 5000] {
+        let claims = claims(count);
+        let before = server.requests();
+        carry_out(&server, &claims, 0).await.unwrap();
+        let settled = settle(&server, &claims, 1000).await.unwrap();
+        requests.push(server.requests() - before);
+        assert_eq!(settled, vec![done(); count]);
+    }
+    assert_eq!(requests[0], requests[1]);
+}
+
+async fn whose_an_object_is_can_be_read_changed_and_forgotten(cluster: &Cluster) {
+    let server = installed(cluster, "registry_marks").await;
+    let mark = |fleet: &str, address: &str| Mark {
+        fleet: fleet.into(),
+        environment: "test".into(),
+        address: address.parse().unwrap(),
+    };
+    let owned = |fleet: &str, detail: Option<&str>| Owned {
+        mark: mark(fleet, r#"reader["eu"].account"#),
+        detail: detail.map(str::to_owned),
+    };
+    let rows = vec![
+        ("1".to_owned(), owned("a", None)),
+        ("2".to_owned(), owned("a", Some(r#"{"generation": 3}"#))),
+    ];
+    let (first, changed) = (rows.clone(), vec![("1".to_owned(), owned("b", None))]);
+    let read = server
+        .transaction(None, Options::writing(), move |tx| async move {
+            registry::mark(&tx, "postgres.role", &first).await?;
+            registry::mark(&tx, "postgres.login", &first[..1]).await?;
+            let all = registry::owned(&tx, "postgres.role", None).await?;
+            registry::mark(&tx, "postgres.role", &changed).await?;
+            let one = registry::owned(&tx, "postgres.role", Some(&["1".into()])).await?;
+            registry::forget(&tx, "postgres.role", &["1".into(), "3".into()]).await?;
+            let left = registry::owned(&tx, "postgres.role", None).await?;
+            let others = registry::owned(&tx, "postgres.login", None).await?;
+            Ok((all, one, left, others))
+        })
+        .await;
+    let (all, one, left, others) = read.unwrap();
+    assert_eq!(all.into_iter().collect::<Vec<_>>(), rows);
+    assert_eq!(one.into_iter().collect::<Vec<_>>(), [("1".to_owned(), owned("b", None))]);
+    assert_eq!(left.into_keys().collect::<Vec<_>>(), ["2"]);
+    assert_eq!(others.into_keys().collect::<Vec<_>>(), ["1"]);
+}
+
+const GRANTS: [&str; 2] =
+    ["GRANT SELECT ON public.t TO PUBLIC", "REVOKE SELECT ON public.t FROM PUBLIC"];
+
+async fn writers_that_are_serialised_never_meet_in_the_catalog(cluster: &Cluster) {
+    let database = cluster.database("registry_serial").await;
+    write(&superuser(cluster, &database), "CREATE TABLE public.t ()").await.unwrap();
+    // Two operators, each with connections of his own.
+    let operators = [superuser(cluster, &database), superuser(cluster, &database)];
+    let all = (0..100).map(|number| {
+        let server = operators[number % 2].clone();
+        async move {
+            let work = server.transaction(None, Options::writing(), move |tx| async move {
+                registry::serialise(&tx, "acl").await?;
+                tx.batch(GRANTS[number / 2 % 2]).await
+            });
+            work.await
+        }
+    });
+    for done in futures(all).await {
+        done.unwrap();
+    }
+}
+
+async fn writers_that_meet_in_the_catalog_try_again(cluster: &Cluster) {
+    let server = superuser(cluster, &cluster.database("registry_meet").await);
+    write(&server, "CREATE TABLE public.t ()").await.unwrap();
+    let admin = cluster.admin_of("registry_meet").await;
+    admin.run("BEGIN; GRANT SELECT ON t TO PUBLIC").await;
+    let (other, met) = (server.clone(), Arc::new(std::sync::Mutex::new(Vec::new())));
+    let heard = Arc::clone(&met);
+    let batch = tokio::spawn(async move {
+        Batch::new(&other, None, vec![()])
+            .carry_out(
+                |_, _| async { Ok(()) },
+                move |tx, slice| {
+                    let heard = Arc::clone(&heard);
+                    async move {
+                        let done = tx.batch("GRANT INSERT ON public.t TO PUBLIC").await;
+                        heard.lock().unwrap().push(done.as_ref().err().map(ToString::to_string));
+                        done?;
+                        Ok(slice.iter().copied().collect::<Vec<()>>())
+                    }
+                },
+            )
+            .await
+    });
+    // Once it waits for our transaction, ours ends.
+    let sql = "SELECT count(*) FROM pg_stat_activity WHERE wait_event_type = 'Lock'
+        AND datname = current_database()";
+    while admin.value(sql).await == "0" {
+        admin.run("SELECT pg_stat_clear_snapshot()").await;
+    }
+    admin.run("COMMIT").await;
+    for answer in batch.await.unwrap() {
+        answer.unwrap();
+    }
+    let met = std::mem::take(&mut *met.lock().unwrap());
+    assert_eq!(met.len(), 2, "{met:?}");
+    assert!(met[0].as_ref().unwrap().contains("changed the same object"), "{met:?}");
+    let acl = texts(&server, "SELECT relacl::text FROM pg_class WHERE relname = 't'").await;
+    assert!(acl[0].contains("=ar/postgres"), "{acl:?}");
+}
