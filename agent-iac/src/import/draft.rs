@@ -221,10 +221,11 @@ impl Draft {
     /// How drift goes from being reported to being undone.
     pub(super) fn enforcing(&self, widening: &str, exclusive: &str) -> Vec<String> {
         let keys = self.survey.count(Kind::Credential);
+        let width = widening.len().max(exclusive.len());
         let mut lines = vec![
             "Drift is reported and nothing else. Once plans are quiet, enforce:".to_owned(),
-            format!("  {widening}   what widens access is taken back unattended"),
-            format!("  {exclusive}   what nobody declared is planned to be removed"),
+            format!("  {widening:width$}   what widens access is taken back unattended"),
+            format!("  {exclusive:width$}   what nobody declared is planned to be removed"),
         ];
         if keys > 0 {
             lines.push(format!(
