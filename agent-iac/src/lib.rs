@@ -108,6 +108,7 @@ pub mod diff;
 mod drift;
 pub mod error;
 pub mod fleet;
+pub mod import;
 pub mod ledger;
 pub mod plan;
 pub mod prelude;

@@ -25,6 +25,7 @@ use crate::{
     drift::{self, Reader},
     error::{Error, ErrorKind, Result},
     fleet::Fleet,
+    import::{self, Survey, SurveyRequest},
     ledger::{Append, Authority, Entry, Ledger, PlanEvent, Query, RunPurpose, State},
     plan::{Observations, Options, Plan, SavedPlan, plan},
     provider::{Provider, Requirement},
@@ -172,6 +173,23 @@ impl Deployment {
     pub async fn plan(&self, request: &PlanRequest) -> Result<Plan> {
         let blueprint = self.blueprint()?;
         self.plan_for(&blueprint, request).await
+    }
+
+    /// Looks at what stands in a system and is nobody's yet, so that a fleet
+    /// can be written that adopts it (see [`import`](crate::import)). It reads
+    /// through handles that can only observe, and asks for no secret.
+    ///
+    /// # Errors
+    ///
+    /// When there is no such provider, its identities cannot be listed, or the
+    /// ledger cannot be read or is not the one that it should be. Another type
+    /// that cannot be listed stands in the survey.
+    pub async fn survey(&self, request: &SurveyRequest) -> Result<Survey> {
+        let (name, provider) = import::chosen(&self.providers, request.provider.as_deref())?;
+        let state = self.state().await?;
+        let mine = import::Mine::of(name, &self.fleet, &state);
+        let system = import::System { name, provider, only: &request.only, at: self.clock.now() };
+        import::survey(system, &self.fleet, &self.environment, mine).await
     }
 
     async fn plan_for(&self, blueprint: &Blueprint, request: &PlanRequest) -> Result<Plan> {

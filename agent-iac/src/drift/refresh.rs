@@ -348,7 +348,7 @@ async fn find_undeclared(
     observers: &BTreeMap<&str, Observers>,
     wanted: &(dyn Fn(&Instance) -> bool + Sync),
 ) -> (Vec<Undeclared>, BTreeMap<Address, BTreeSet<String>>) {
-    let ours = Ours::of(state);
+    let ours = Ours::of(blueprint, state);
     let mut undeclared = Vec::new();
     let mut unlisted: BTreeMap<Address, BTreeSet<String>> = BTreeMap::new();
     let mut listings = Vec::new();
@@ -416,16 +416,22 @@ struct Ours<'a> {
     /// Identities by id, type and provider: the id nearly always decides a
     /// comparison.
     identities: BTreeMap<(&'a str, &'a str, &'a str), (&'a Address, &'a Managed)>,
-    /// Every known object, by the same.
+    /// Every known object, by the same; what the next plan is about to adopt
+    /// among them, for that is no find.
     known: BTreeSet<(&'a str, &'a str, &'a str)>,
     /// Addresses with a step whose end is not recorded.
     open: BTreeSet<&'a Address>,
 }
 
 impl<'a> Ours<'a> {
-    fn of(state: &'a State) -> Self {
+    fn of(blueprint: &'a Blueprint, state: &'a State) -> Self {
         let mut ours =
             Self { identities: BTreeMap::new(), known: BTreeSet::new(), open: BTreeSet::new() };
+        for (address, id) in blueprint.imports() {
+            if let Some(desired) = blueprint.resources().get(address) {
+                ours.known.insert((id, desired.resource_type.name, &desired.provider));
+            }
+        }
         for (address, record) in &state.records {
             for object in record.object.iter().chain(&record.deposed) {
                 let key =
@@ -461,9 +467,7 @@ impl<'a> Ours<'a> {
                 && mark.environment == blueprint.environment()
                 && self.open.contains(&mark.address)
         });
-        // What the next plan is about to adopt is no find.
-        let imported = blueprint.imports().values().any(|id| *id == object.id);
-        if in_doubt || imported {
+        if in_doubt {
             return None;
         }
         let instance = match ty.owner_field() {

@@ -120,8 +120,8 @@ pub struct Ref<R: Resource> {
 }
 
 impl<R: Resource> Ref<R> {
-    /// Refers to the resource at `address`.
-    #[doc(hidden)]
+    /// Refers to the resource at `address`, whoever declares it. A handle gives
+    /// the same with its type checked: `handle.account()`.
     pub fn to(address: Address) -> Self {
         let outputs = R::Outputs::at(address.clone());
         Self { address, outputs }
@@ -217,6 +217,15 @@ pub trait IntoExpr<T> {
 
 fn expr_of<T: Property>(value: &T) -> Expr<T> {
     Expr::from_node(value.to_node())
+}
+
+// A value without a type fits wherever its shape does, and the blueprint says
+// where it does not.
+#[diagnostic::do_not_recommend]
+impl<T: Property> IntoExpr<T> for Value {
+    fn into_expr(self) -> Expr<T> {
+        Expr::from_node(Node::Known(self))
+    }
 }
 
 // Which types fit, the trait itself says in words: a list of these

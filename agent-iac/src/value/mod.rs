@@ -44,6 +44,32 @@ pub enum Value {
     Map(BTreeMap<String, Value>),
 }
 
+/// A plain [`Value`](crate::value::Value), written down: it fits a property of
+/// any type, and the blueprint checks its shape.
+///
+/// A type's own form, which rustc checks, is better where there is one; this
+/// is for what a program writes. A negative number stands in parentheses.
+///
+/// ```
+/// use agent_iac::value;
+///
+/// let table = value!({ "schema": "billing", "columns": ["id", "total"], "limit": (-1) });
+/// assert_eq!(table.to_string(), r#"{"columns":["id","total"],"limit":-1,"schema":"billing"}"#);
+/// ```
+#[macro_export]
+macro_rules! value {
+    (null) => { $crate::value::Value::Null };
+    ([ $($item:tt),* $(,)? ]) => {
+        $crate::value::Value::List(::std::vec![$($crate::value!($item)),*])
+    };
+    ({ $($key:literal : $item:tt),* $(,)? }) => {
+        $crate::value::Value::Map(::std::collections::BTreeMap::from([
+            $((::std::string::String::from($key), $crate::value!($item))),*
+        ]))
+    };
+    ($plain:expr) => { $crate::value::Value::from($plain) };
+}
+
 /// The largest whole number that a JSON number carries exactly (RFC 8259, 6).
 pub const MAX_INT: i64 = (1 << 53) - 1;
 

@@ -25,6 +25,8 @@
 //! ```
 
 #[cfg(feature = "postgres")]
+mod catalog;
+#[cfg(feature = "postgres")]
 mod login;
 mod name;
 mod object;
@@ -38,6 +40,9 @@ pub mod server;
 #[cfg(feature = "postgres")]
 mod view;
 
+#[cfg(feature = "postgres")]
+#[doc(hidden)]
+pub use catalog::observers;
 pub use object::{
     Column, DataType, Database, ForeignServer, ForeignWrapper, Function, Language, LargeObject,
     Object, ObjectKind, Parameter, Procedure, Schema, Sequence, Table, Tablespace,

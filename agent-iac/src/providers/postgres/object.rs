@@ -439,8 +439,8 @@ impl fmt::Display for NotAnObject {
 
 impl std::error::Error for NotAnObject {}
 
-/// What is left to read of an object's text.
-struct Words<'a>(&'a str);
+/// What is left to read of a text that names objects.
+pub(super) struct Words<'a>(pub(super) &'a str);
 
 impl<'a> Words<'a> {
     fn object(mut self) -> Option<Object> {
@@ -476,14 +476,15 @@ impl<'a> Words<'a> {
         self.0.is_empty().then_some(object)
     }
 
-    fn skip(&mut self, what: &str) -> bool {
+    /// Passes over `what`, where it stands next.
+    pub(super) fn skip(&mut self, what: &str) -> bool {
         let rest = self.0.strip_prefix(what);
         self.0 = rest.unwrap_or(self.0);
         rest.is_some()
     }
 
     /// A name, quoted or not.
-    fn name(&mut self) -> Option<String> {
+    pub(super) fn name(&mut self) -> Option<String> {
         if !self.0.starts_with('"') {
             let end = self.0.find([' ', '.', '(', ',', ')']).unwrap_or(self.0.len());
             let (name, rest) = self.0.split_at(end);

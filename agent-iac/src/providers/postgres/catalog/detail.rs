@@ -1,0 +1,90 @@
+//! What the registry keeps of an object beside whose it is.
+//!
+//! Owns the JSON in `agent_iac.objects.detail`: what the server cannot be
+//! asked for later. Writing puts it there, and reading answers from it.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use serde::{Deserialize, Serialize, de::DeserializeOwned};
+
+use super::ids::Oid;
+
+/// Of a role.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub(in super::super) struct RoleDetail {
+    /// Who takes over what it owns when it goes.
+    #[serde(default)]
+    pub(in super::super) heir: Option<String>,
+    /// While it is suspended: the roles that had LOGIN and were switched off,
+    /// which are its logins and perhaps itself.
+    #[serde(default)]
+    pub(in super::super) suspended: Option<BTreeSet<Oid>>,
+}
+
+/// Of a grant: the privileges that it was given, by their words. Two grants
+/// may name the same column, and only this tells which of them a privilege on
+/// it is of.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub(in super::super) struct GrantDetail {
+    #[serde(default)]
+    pub(in super::super) allow: BTreeSet<String>,
+}
+
+/// Of a policy: each expression as it was declared, and as the server wrote it
+/// then. As long as the server writes the same, it means what was declared.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub(in super::super) struct PolicyDetail {
+    #[serde(default)]
+    pub(in super::super) using: Option<Expression>,
+    #[serde(default)]
+    pub(in super::super) check: Option<Expression>,
+}
+
+/// One expression of a policy.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(in super::super) struct Expression {
+    pub(in super::super) declared: String,
+    pub(in super::super) server: String,
+}
+
+/// Of what was taken from PUBLIC, by the words of the privileges.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub(in super::super) struct PublicDetail {
+    /// What nobody may do just because everybody may.
+    #[serde(default)]
+    pub(in super::super) revoke: BTreeSet<String>,
+    /// What PUBLIC really had, with the grantors: it is given back at the end.
+    #[serde(default)]
+    pub(in super::super) taken: BTreeMap<String, Oid>,
+}
+
+/// Of an ownership.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub(in super::super) struct OwnershipDetail {
+    /// The name of the role that gets the object when this ends.
+    #[serde(default)]
+    pub(in super::super) heir: Option<String>,
+}
+
+/// Reads a detail. One that is not there, or that is not as it was written, is
+/// as one that says nothing: the object then reads as one of nobody's making.
+pub(in super::super) fn read<D: DeserializeOwned + Default>(json: Option<&str>) -> D {
+    json.and_then(|json| serde_json::from_str(json).ok()).unwrap_or_default()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_detail_is_read_back_and_one_that_says_nothing_is_empty() {
+        let detail =
+            RoleDetail { heir: Some("dba".into()), suspended: Some(BTreeSet::from([7, 9])) };
+        let json = serde_json::to_string(&detail).unwrap();
+        assert_eq!(json, r#"{"heir":"dba","suspended":[7,9]}"#);
+        assert_eq!(read::<RoleDetail>(Some(&json)), detail);
+        for json in [None, Some("{}"), Some("[]"), Some("{\"suspended\":\"x\"}")] {
+            assert_eq!(read::<RoleDetail>(json), RoleDetail::default(), "{json:?}");
+        }
+    }
+}

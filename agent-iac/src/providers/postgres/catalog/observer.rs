@@ -1,0 +1,69 @@
+//! The handle that planning and drift hold.
+
+use std::{collections::BTreeSet, sync::Arc};
+
+use async_trait::async_trait;
+
+use super::{
+    super::{
+        DefaultPrivileges, Grant, Login, Membership, Ownership, Policy, Public, Role,
+        server::Server,
+        view::{Layout, View},
+    },
+    Read,
+};
+use crate::{
+    error::Result,
+    provider::{
+        Capabilities, Listing, Object, Observation, Observe, Observers, Reference, Surrounded,
+        Surroundings,
+    },
+};
+
+/// Only reads.
+struct Observer {
+    view: View,
+}
+
+#[async_trait]
+impl<R: Read> Observe<R> for Observer {
+    fn capabilities(&self) -> Capabilities {
+        <R as Read>::capabilities()
+    }
+
+    async fn read(&self, references: &[Reference]) -> Result<Vec<Observation>> {
+        super::read::<R>(&self.view, references).await
+    }
+
+    async fn list(&self, listing: &Listing) -> Result<Vec<Object>> {
+        super::list::<R>(&self.view, listing).await
+    }
+
+    async fn surroundings(&self, of: &[Surrounded]) -> Result<Surroundings> {
+        R::surroundings(&self.view, of).await
+    }
+}
+
+/// Handles that read a cluster: the server's database as the provider's own,
+/// and `others` beside it. What is found is judged for `administrators`, and
+/// the logins in `principals` are nobody's identities.
+#[doc(hidden)]
+pub fn observers(
+    server: Server,
+    others: BTreeSet<String>,
+    administrators: Option<String>,
+    principals: BTreeSet<String>,
+) -> Observers {
+    let own = server.endpoint().database().to_owned();
+    let layout = Arc::new(Layout { own, others, administrators, principals });
+    let observer = Arc::new(Observer { view: View { server, layout } });
+    Observers::new()
+        .with::<Role, _>(&observer)
+        .with::<Grant, _>(&observer)
+        .with::<Membership, _>(&observer)
+        .with::<DefaultPrivileges, _>(&observer)
+        .with::<Policy, _>(&observer)
+        .with::<Ownership, _>(&observer)
+        .with::<Public, _>(&observer)
+        .with::<Login, _>(&observer)
+}

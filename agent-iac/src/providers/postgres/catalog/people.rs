@@ -1,0 +1,213 @@
+//! Who is behind the numbers: the names of roles, which logins are a role's
+//! own, and whom the administrators can become.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use super::{
+    super::{
+        name::{generation_of, ident},
+        server::Type,
+    },
+    Within,
+    ids::Oid,
+};
+use crate::{address::quoted, error::Result};
+
+/// The role that owns a database by being it: whoever owns the database is its
+/// member. Its number is the same in every cluster.
+pub(in super::super) const DATABASE_OWNER: Oid = 6171;
+
+/// The number under which everybody is a grantee.
+pub(in super::super) const EVERYBODY: Oid = 0;
+
+/// The superuser that `initdb` made, whose number is the same everywhere.
+pub(in super::super) const BOOTSTRAP: Oid = 10;
+
+/// A role, as others meet it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(in super::super) struct Person {
+    pub(in super::super) name: String,
+    /// Whether the administrators can `SET ROLE` to it; true when nobody says
+    /// who they are.
+    pub(in super::super) become_able: bool,
+    /// Whether they may use what it may, without that.
+    pub(in super::super) usable: bool,
+}
+
+/// The people of one answer.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(in super::super) struct People {
+    pub(in super::super) of: BTreeMap<Oid, Person>,
+    /// The administrators' number, where they are named and exist.
+    pub(in super::super) administrators: Option<Oid>,
+    /// Whether nothing is forbidden to them.
+    pub(in super::super) superuser: bool,
+    administrators_name: String,
+}
+
+impl People {
+    /// A role's name; its number where it is gone.
+    pub(in super::super) fn name(&self, oid: Oid) -> String {
+        self.of.get(&oid).map_or_else(|| oid.to_string(), |person| person.name.clone())
+    }
+
+    /// Why the administrators cannot take back what this grantor gave. What an
+    /// object's owner gave, whoever may use the owner's rights takes back
+    /// without becoming him.
+    pub(in super::super) fn obstacle(&self, grantor: Oid, is_owner: bool) -> Option<String> {
+        let person = self.of.get(&grantor)?;
+        if person.become_able || is_owner && person.usable {
+            return None;
+        }
+        Some(format!(
+            "it was given by {}, and {} cannot become that role; revoke it as that role, or GRANT {} TO {}",
+            quoted(&person.name),
+            quoted(&self.administrators_name),
+            ident(&person.name),
+            ident(&self.administrators_name),
+        ))
+    }
+
+    /// Why the administrators cannot change a role of which these have the
+    /// admin option. Before PostgreSQL 16 it takes CREATEROLE alone.
+    pub(in super::super) fn not_administered(
+        &self,
+        name: &str,
+        is_superuser: bool,
+        admins: &BTreeSet<Oid>,
+        version: u32,
+    ) -> Option<String> {
+        let of = self.administrators?;
+        let administrators = quoted(&self.administrators_name);
+        if self.superuser {
+            return None;
+        }
+        if is_superuser {
+            return Some(format!(
+                "it is superuser, and {administrators} is not; change it as a superuser"
+            ));
+        }
+        let can = |admin: &Oid| {
+            *admin == of
+                || self.of.get(admin).is_some_and(|person| person.become_able || person.usable)
+        };
+        (version >= 16 && !admins.iter().any(can)).then(|| {
+            format!(
+                "{administrators} may not administer it; GRANT {} TO {} WITH ADMIN OPTION",
+                ident(name),
+                ident(&self.administrators_name),
+            )
+        })
+    }
+
+    /// Why the administrators cannot change what this role owns.
+    pub(in super::super) fn not_owner(&self, owner: Oid) -> Option<String> {
+        let person = self.of.get(&owner)?;
+        (!person.become_able && !person.usable).then(|| {
+            format!(
+                "it belongs to {}, and {} is no member of that role; change it as that role, or GRANT {} TO {}",
+                quoted(&person.name),
+                quoted(&self.administrators_name),
+                ident(&person.name),
+                ident(&self.administrators_name),
+            )
+        })
+    }
+}
+
+/// How one membership leads on: by `SET ROLE`, or by inheritance. Before
+/// PostgreSQL 16 a membership has no options: it can always be set, and it is
+/// the member that inherits or does not.
+pub(in super::super) const fn set_option(version: u32) -> &'static str {
+    if version >= 16 { "m.set_option" } else { "true" }
+}
+
+pub(in super::super) const fn inherit_option(version: u32) -> &'static str {
+    if version >= 16 {
+        "m.inherit_option"
+    } else {
+        "(SELECT r.rolinherit FROM pg_roles r WHERE r.oid = m.member)"
+    }
+}
+
+/// Reads who some roles are.
+pub(in super::super) async fn people(within: &Within, oids: &BTreeSet<Oid>) -> Result<People> {
+    let oids: Vec<Oid> = oids.iter().copied().collect();
+    let administrators = within.layout.administrators.as_deref();
+    // From the role down to its members: they are few, whereas the
+    // administrators may be members of every role that they made.
+    let down = |option: &str| {
+        format!(
+            "SELECT oid AS target, oid AS role FROM unnest($1::oid[]) AS t (oid)
+            UNION SELECT d.target, e.member FROM down d, LATERAL (
+                SELECT m.member FROM pg_auth_members m WHERE m.roleid = d.role AND {option}
+                UNION ALL SELECT b.datdba FROM pg_database b
+                    WHERE b.datname = current_database() AND d.role = {DATABASE_OWNER}
+            ) e"
+        )
+    };
+    let reached = |option: &str| {
+        format!(
+            "NOT EXISTS (SELECT FROM admin) OR EXISTS (SELECT FROM admin WHERE rolsuper)
+            OR r.oid IN (WITH RECURSIVE down AS ({}) SELECT target FROM down
+                WHERE role = (SELECT oid FROM admin))",
+            down(option)
+        )
+    };
+    let sql = format!(
+        "WITH admin AS (SELECT oid, rolsuper FROM pg_roles WHERE rolname = $2)
+        SELECT r.oid, r.rolname::text, {}, {}, (SELECT oid FROM admin),
+            coalesce((SELECT rolsuper FROM admin), false)
+        FROM pg_roles r WHERE r.oid = ANY ($1) OR r.oid = (SELECT oid FROM admin)",
+        reached(set_option(within.version)),
+        reached(inherit_option(within.version)),
+    );
+    let rows =
+        within.tx.query(&sql, &[(&oids, Type::OID_ARRAY), (&administrators, Type::NAME)]).await?;
+    Ok(People {
+        administrators: rows.first().and_then(|row| row.get(4)),
+        superuser: rows.first().is_some_and(|row| row.get(5)),
+        administrators_name: administrators.unwrap_or_default().to_owned(),
+        of: rows
+            .iter()
+            .map(|row| {
+                let person =
+                    Person { name: row.get(1), become_able: row.get(2), usable: row.get(3) };
+                (row.get(0), person)
+            })
+            .collect(),
+    })
+}
+
+/// The logins of some roles that are named as the engine names them, each with
+/// its role: what such a login has, its role's agent has.
+pub(in super::super) async fn logins(
+    within: &Within,
+    roles: &BTreeSet<Oid>,
+) -> Result<BTreeMap<Oid, Oid>> {
+    paired(within, "m.roleid", roles).await
+}
+
+/// The roles that some logins are of, by the same rule.
+pub(in super::super) async fn masters(
+    within: &Within,
+    logins: &BTreeSet<Oid>,
+) -> Result<BTreeMap<Oid, Oid>> {
+    paired(within, "m.member", logins).await
+}
+
+async fn paired(within: &Within, column: &str, oids: &BTreeSet<Oid>) -> Result<BTreeMap<Oid, Oid>> {
+    let oids: Vec<Oid> = oids.iter().copied().collect();
+    let sql = format!(
+        "SELECT DISTINCT m.member, g.rolname::text, m.roleid, r.rolname::text
+        FROM pg_auth_members m
+        JOIN pg_roles g ON g.oid = m.member JOIN pg_roles r ON r.oid = m.roleid
+        WHERE {column} = ANY ($1) AND starts_with(g.rolname::text, r.rolname::text || '__g')"
+    );
+    let rows = within.tx.query(&sql, &[(&oids, Type::OID_ARRAY)]).await?;
+    Ok(rows
+        .iter()
+        .filter(|row| generation_of(row.get(3), row.get(1)).is_some())
+        .map(|row| (row.get(0), row.get(2)))
+        .collect())
+}
