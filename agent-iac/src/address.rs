@@ -5,7 +5,7 @@
 
 use std::{cmp::Ordering, fmt, marker::PhantomData, str::FromStr, sync::Arc};
 
-use serde::{Deserialize, Deserializer, Serialize, Serializer, de};
+use serde::{Deserialize, Deserializer, Serialize, Serializer, de, ser::Error as _};
 
 use crate::error::{Error, ErrorKind, Result};
 
@@ -45,7 +45,7 @@ impl Instance {
     /// When the name is not a lower-case word with dashes of at most
     /// [`MAX_NAME`] bytes.
     pub fn new(name: impl Into<String>) -> Result<Self> {
-        Self::keyed(name, Vec::new())
+        Self::keyed(name, std::iter::empty::<&str>())
     }
 
     /// Makes an instance with the values of its key inputs, in their order.
@@ -54,14 +54,18 @@ impl Instance {
     ///
     /// As [`Instance::new`], and when a key is empty, longer than [`MAX_KEY`]
     /// bytes, or holds what cannot be shown (see [`is_printable`]).
-    pub fn keyed(name: impl Into<String>, key: Vec<String>) -> Result<Self> {
+    pub fn keyed(
+        name: impl Into<String>,
+        key: impl IntoIterator<Item: AsRef<str>>,
+    ) -> Result<Self> {
         let mut text = name.into();
         if !is_agent_name(&text) {
             return Err(invalid(format!("{} is not an agent's name", quoted(&text))).help(
                 format!("use a-z, 0-9 and dashes, a letter first, at most {MAX_NAME} bytes"),
             ));
         }
-        for part in &key {
+        for part in key {
+            let part = part.as_ref();
             if part.is_empty() || part.len() > MAX_KEY || !is_printable(part) {
                 let name = text.split(BETWEEN).next().unwrap_or_default();
                 return Err(invalid(format!("{} is not a key of `{name}`", quoted(part)))
@@ -228,8 +232,10 @@ pub fn quoted(text: &str) -> String {
     format!("`{shown}`")
 }
 
-impl fmt::Display for Instance {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+impl Instance {
+    /// Writes the text form. Names are written so often that the way over a
+    /// formatter would be seen.
+    fn put(&self, f: &mut impl fmt::Write) -> fmt::Result {
         let mut parts = self.parts();
         f.write_str(parts.next().unwrap_or_default())?;
         let mut before = "[\"";
@@ -250,9 +256,11 @@ impl fmt::Display for Instance {
     }
 }
 
-impl fmt::Display for Address {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}.{}", self.instance, self.resource)
+impl Address {
+    fn put(&self, f: &mut impl fmt::Write) -> fmt::Result {
+        self.instance.put(f)?;
+        f.write_str(".")?;
+        f.write_str(&self.resource)
     }
 }
 
@@ -330,6 +338,12 @@ impl<T: FromStr<Err = Error>> de::Visitor<'_> for Text<T> {
 
 macro_rules! as_text {
     ($($name:ty),*) => {$(
+        impl fmt::Display for $name {
+            fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                self.put(f)
+            }
+        }
+
         impl fmt::Debug for $name {
             fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
                 fmt::Display::fmt(self, f)
@@ -338,7 +352,9 @@ macro_rules! as_text {
 
         impl Serialize for $name {
             fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-                serializer.collect_str(self)
+                let mut text = String::with_capacity(64);
+                self.put(&mut text).map_err(S::Error::custom)?;
+                serializer.serialize_str(&text)
             }
         }
 
@@ -398,7 +414,7 @@ mod tests {
             "\u{f1ac0}a.b#c\u{f1ac1}",
         ];
         for key in hostile.into_iter().chain([""]) {
-            let error = Instance::keyed("a", vec!["fine".into(), key.into()]).unwrap_err();
+            let error = Instance::keyed("a", ["fine", key]).unwrap_err();
             assert!(is_printable(error.message()), "{key:?} in {:?}", error.message());
             assert!(
                 Address::undeclared(Instance::new("a").unwrap(), "t", key).is_ok()
@@ -406,8 +422,8 @@ mod tests {
             );
         }
         let long = "k".repeat(MAX_KEY);
-        assert!(Instance::keyed("a", vec![long.clone()]).is_ok());
-        assert!(Instance::keyed("a", vec![long + "k"]).is_err());
+        assert!(Instance::keyed("a", [&long]).is_ok());
+        assert!(Instance::keyed("a", [long + "k"]).is_err());
     }
 
     #[test]
@@ -484,7 +500,7 @@ mod tests {
             if same {
                 k.extend(l.iter().take(1).cloned());
             }
-            let agent = |name: &str, key: &[String]| Instance::keyed(name, key.to_vec()).unwrap();
+            let agent = |name: &str, key: &[String]| Instance::keyed(name, key).unwrap();
             for (name, key) in [(&b, &l), (&a, &l), (&b, &k)] {
                 prop_assert_eq!(agent(&a, &k).cmp(&agent(name, key)), (&a, &k).cmp(&(name, key)));
             }

@@ -24,7 +24,7 @@ pub(super) async fn ask(
     writer: &dyn DynWrite,
     capabilities: &Capabilities,
     provider: &str,
-    begun: &[Begun],
+    begun: &[Begun<'_>],
 ) -> Vec<Answer> {
     let mut answers: Vec<Option<Answer>> = begun.iter().map(|_| None).collect();
     let mut open: Vec<usize> = (0..begun.len()).collect();
@@ -111,7 +111,7 @@ fn too_few(provider: &str) -> Error {
     )
 }
 
-fn request(run: &Run<'_>, begun: &Begun) -> WriteRequest {
+fn request(run: &Run<'_>, begun: &Begun<'_>) -> WriteRequest {
     let job = &begun.job;
     let credential = (job.ty.kind == Kind::Credential && !job.removes()).then(|| {
         let credential = job.target.as_ref().and_then(|target| target.credential.as_ref());

@@ -23,15 +23,15 @@ use crate::{
 };
 
 /// One step, with everything resolved that it needs.
-pub(super) struct Job {
+pub(super) struct Job<'p> {
     pub(super) index: usize,
-    pub(super) step: Step,
+    pub(super) step: &'p Step,
     pub(super) ty: &'static ResourceType,
     pub(super) properties: BTreeMap<String, Value>,
     /// What will be recorded, as far as that is known before.
-    pub(super) target: Option<Managed>,
+    pub(super) target: Option<Arc<Managed>>,
     /// What is recorded now.
-    pub(super) recorded: Option<Managed>,
+    pub(super) recorded: Option<Arc<Managed>>,
     pub(super) version: u64,
     pub(super) seen: Observation,
     /// How the credentials that this run removes answered before it began.
@@ -47,7 +47,7 @@ pub(super) enum Left {
     /// There is none any more.
     Nothing,
     /// This.
-    Object(Box<Managed>),
+    Object(Arc<Managed>),
 }
 
 /// How one step of a batch ended.
@@ -77,8 +77,8 @@ impl Ended {
 }
 
 /// A job that was begun, and its claim.
-pub(super) struct Begun {
-    pub(super) job: Job,
+pub(super) struct Begun<'p> {
+    pub(super) job: Job<'p>,
     pub(super) claim: Claim,
     /// The record's version since the `Begun` entry.
     pub(super) version: u64,
@@ -86,7 +86,7 @@ pub(super) struct Begun {
     pub(super) secret: Option<Secret>,
 }
 
-impl Job {
+impl Job<'_> {
     /// Whether the step removes an object.
     pub(super) fn removes(&self) -> bool {
         self.step.action == Action::Delete || self.step.part == Part::Remove
@@ -134,10 +134,10 @@ impl Job {
 }
 
 /// Runs the steps of one type that are ready together.
-pub(super) async fn run_batch(run: &Run<'_>, jobs: Vec<Job>) -> Vec<Ended> {
+pub(super) async fn run_batch(run: &Run<'_>, jobs: Vec<Job<'_>>) -> Vec<Ended> {
     let (provider, ty) = (jobs[0].step.provider.clone(), jobs[0].ty);
     let mut ended = Vec::new();
-    let (record_only, jobs): (Vec<Job>, Vec<Job>) =
+    let (record_only, jobs): (Vec<Job<'_>>, Vec<Job<'_>>) =
         jobs.into_iter().partition(|job| job.step.action == Action::Record);
     ended.extend(follow_terms(run, record_only).await);
     if jobs.is_empty() {
@@ -157,7 +157,7 @@ pub(super) async fn run_batch(run: &Run<'_>, jobs: Vec<Job>) -> Vec<Ended> {
     let capabilities = writer.capabilities();
     // A creation says nothing of the object that it takes the place of: read
     // of the past, that may stand after all and would live on unknown.
-    let (unchecked, mut jobs): (Vec<Job>, Vec<Job>) =
+    let (unchecked, mut jobs): (Vec<Job<'_>>, Vec<Job<'_>>) =
         jobs.into_iter().partition(|job| !capabilities.checks_seen || job.follows_a_loss());
     jobs.extend(recheck(run, &*writer, unchecked, &mut ended).await);
     let begun = begin(run, jobs, &mut ended).await;
@@ -171,17 +171,17 @@ pub(super) async fn run_batch(run: &Run<'_>, jobs: Vec<Job>) -> Vec<Ended> {
 }
 
 /// Records what only the engine reads.
-async fn follow_terms(run: &Run<'_>, jobs: Vec<Job>) -> Vec<Ended> {
+async fn follow_terms(run: &Run<'_>, jobs: Vec<Job<'_>>) -> Vec<Ended> {
     let mut expected = BTreeMap::new();
     let mut entries = Vec::new();
     let mut objects = Vec::new();
     for job in &jobs {
         let Some(mut object) = job.target.clone() else { continue };
         if let Some(seen) = job.seen.object() {
-            object = as_written(object, seen, job.ty);
+            object = Arc::new(as_written(Arc::unwrap_or_clone(object), seen, job.ty));
         }
         expected.insert(job.step.address.clone(), job.version);
-        let event = crate::ledger::RecordEvent::Updated { object: object.clone() };
+        let event = crate::ledger::RecordEvent::Updated { object: Arc::clone(&object) };
         entries.push(Entry::of(&job.step.address, event));
         objects.push((job.index, object));
     }
@@ -192,7 +192,7 @@ async fn follow_terms(run: &Run<'_>, jobs: Vec<Job>) -> Vec<Ended> {
         Ok(version) => objects
             .into_iter()
             .map(|(index, object)| Ended {
-                record: Left::Object(Box::new(object)),
+                record: Left::Object(object),
                 ..Ended::with(index, Outcome::Done, Some(version))
             })
             .collect(),
@@ -213,12 +213,12 @@ fn all_failed(indices: impl Iterator<Item = usize>, error: Error) -> Vec<Ended> 
 }
 
 /// Reads again just before the write, and refuses what is not as it was seen.
-async fn recheck(
+async fn recheck<'p>(
     run: &Run<'_>,
     writer: &dyn DynWrite,
-    jobs: Vec<Job>,
+    jobs: Vec<Job<'p>>,
     ended: &mut Vec<Ended>,
-) -> Vec<Job> {
+) -> Vec<Job<'p>> {
     let asked: Vec<(usize, Reference)> =
         jobs.iter().enumerate().filter_map(|(at, job)| Some((at, job.reference()?))).collect();
     let references: Vec<Reference> = asked.iter().map(|(_, reference)| reference.clone()).collect();
@@ -283,7 +283,11 @@ fn difference(now: &Observation, seen: &Observation) -> String {
 
 /// Makes the begin of all steps durable, in one append. A step whose record
 /// was changed by somebody else fails, and only that one.
-async fn begin(run: &Run<'_>, mut jobs: Vec<Job>, ended: &mut Vec<Ended>) -> Vec<Begun> {
+async fn begin<'p>(
+    run: &Run<'_>,
+    mut jobs: Vec<Job<'p>>,
+    ended: &mut Vec<Ended>,
+) -> Vec<Begun<'p>> {
     loop {
         let claims: Vec<Claim> = jobs.iter().map(|_| run.next_claim()).collect();
         let entries =
@@ -310,20 +314,24 @@ async fn begin(run: &Run<'_>, mut jobs: Vec<Job>, ended: &mut Vec<Ended>) -> Vec
     }
 }
 
-fn begun(run: &Run<'_>, job: Job, claim: Claim, version: u64) -> Begun {
+fn begun<'p>(run: &Run<'_>, job: Job<'p>, claim: Claim, version: u64) -> Begun<'p> {
     run.tell(&Progress::StepBegun { address: job.step.address.clone(), action: job.step.action });
     Begun { job, claim, version, secret: None }
 }
 
 /// The jobs whose records have the versions that they rest on.
-async fn still_as_planned(run: &Run<'_>, jobs: Vec<Job>, ended: &mut Vec<Ended>) -> Vec<Job> {
+async fn still_as_planned<'p>(
+    run: &Run<'_>,
+    jobs: Vec<Job<'p>>,
+    ended: &mut Vec<Ended>,
+) -> Vec<Job<'p>> {
     let instances: std::collections::BTreeSet<_> =
         jobs.iter().map(|job| job.step.address.instance().clone()).collect();
     let query = Query::Agents(instances.into_iter().collect());
     let Ok(state) = run.engine.persist(|| run.engine.ledger.state(&query)).await else {
         return jobs;
     };
-    let (same, moved): (Vec<Job>, Vec<Job>) =
+    let (same, moved): (Vec<Job<'_>>, Vec<Job<'_>>) =
         jobs.into_iter().partition(|job| state.version(&job.step.address) == job.version);
     ended.extend(moved.into_iter().map(|job| {
         let now = state.version(&job.step.address);
@@ -333,8 +341,8 @@ async fn still_as_planned(run: &Run<'_>, jobs: Vec<Job>, ended: &mut Vec<Ended>)
     same
 }
 
-fn begin_entry(job: &Job, claim: &Claim) -> Entry {
-    let generation = |object: &Managed| object.credential.as_ref().map(|c| c.generation);
+fn begin_entry(job: &Job<'_>, claim: &Claim) -> Entry {
+    let generation = |object: &Arc<Managed>| object.credential.as_ref().map(|c| c.generation);
     let mut entry = Entry::of(
         &job.step.address,
         StepEvent::Begun {
@@ -353,18 +361,18 @@ fn begin_entry(job: &Job, claim: &Claim) -> Entry {
 
 /// Delivers the secrets that the engine makes before the system learns them,
 /// so that a crash goes on with the same value.
-async fn stage_own_secrets(
+async fn stage_own_secrets<'p>(
     run: &Run<'_>,
     writer: &dyn DynWrite,
     capabilities: &Capabilities,
-    begun: Vec<Begun>,
+    begun: Vec<Begun<'p>>,
     ended: &mut Vec<Ended>,
-) -> Vec<Begun> {
+) -> Vec<Begun<'p>> {
     let ours = capabilities.credential.as_ref().is_some_and(|c| c.origin == Origin::Engine);
     if !ours {
         return begun;
     }
-    let (mut staged, issuing): (Vec<Begun>, Vec<Begun>) =
+    let (mut staged, issuing): (Vec<Begun<'_>>, Vec<Begun<'_>>) =
         begun.into_iter().partition(|one| one.job.removes());
     let secrets = credential::stage_new(run, writer, &issuing).await;
     for (mut one, secret) in issuing.into_iter().zip(secrets) {
@@ -380,7 +388,7 @@ async fn stage_own_secrets(
 }
 
 /// Records that a step failed before anything was asked of the provider.
-pub(super) async fn give_up(run: &Run<'_>, begun: &Begun, error: Error) -> Ended {
+pub(super) async fn give_up(run: &Run<'_>, begun: &Begun<'_>, error: Error) -> Ended {
     let failed = StepEvent::Failed { claim: begun.claim.clone(), error: error.to_string() };
     let entry = Entry::of(&begun.job.step.address, failed);
     let expected = BTreeMap::from([(begun.job.step.address.clone(), begun.version)]);
@@ -395,7 +403,7 @@ pub(super) async fn give_up(run: &Run<'_>, begun: &Begun, error: Error) -> Ended
 
 /// Records how each step ended; plain ones together, credentials each on its
 /// way through the secret store.
-async fn conclude(run: &Run<'_>, begun: Vec<Begun>, answers: Vec<Answer>) -> Vec<Ended> {
+async fn conclude(run: &Run<'_>, begun: Vec<Begun<'_>>, answers: Vec<Answer>) -> Vec<Ended> {
     let mut plain = Vec::new();
     let mut credentials = Vec::new();
     for (one, answer) in begun.into_iter().zip(answers) {
@@ -414,7 +422,7 @@ async fn conclude(run: &Run<'_>, begun: Vec<Begun>, answers: Vec<Answer>) -> Vec
     ended
 }
 
-async fn conclude_plain(run: &Run<'_>, answers: Vec<(Begun, Answer)>) -> Vec<Ended> {
+async fn conclude_plain(run: &Run<'_>, answers: Vec<(Begun<'_>, Answer)>) -> Vec<Ended> {
     let mut expected = BTreeMap::new();
     let mut entries = Vec::new();
     let mut ended = Vec::new();
@@ -457,7 +465,7 @@ async fn conclude_plain(run: &Run<'_>, answers: Vec<(Begun, Answer)>) -> Vec<End
 }
 
 /// The end of a step that the provider carried out.
-fn written(begun: &Begun, written: Written) -> (StepEvent, Ended, Option<String>) {
+fn written(begun: &Begun<'_>, written: Written) -> (StepEvent, Ended, Option<String>) {
     let job = &begun.job;
     let correlation = written.correlation;
     if let (true, Some(_)) = (job.removes(), &written.object) {
@@ -480,17 +488,17 @@ fn written(begun: &Begun, written: Written) -> (StepEvent, Ended, Option<String>
             None => Outcome::Done,
             Some(what) => Outcome::Failed(Arc::new(contract(job, &what))),
         };
-        let object = as_written(target.clone(), real, job.ty);
-        (Some(object), Observation::Present(real.clone()), outcome)
+        let object = as_written(Managed::clone(target), real, job.ty);
+        (Some(Arc::new(object)), Observation::Present(real.clone()), outcome)
     };
     let event = StepEvent::Done { claim: begun.claim.clone(), object: object.clone() };
-    let record = object.map_or(Left::Nothing, |object| Left::Object(Box::new(object)));
+    let record = object.map_or(Left::Nothing, Left::Object);
     let ended = Ended { record, seen: Some(seen), ..Ended::with(job.index, outcome, None) };
     (event, ended, correlation)
 }
 
 /// The provider is blamed by name when its answer breaks the contract.
-fn contract(job: &Job, what: &str) -> Error {
+fn contract(job: &Job<'_>, what: &str) -> Error {
     Error::new(
         ErrorKind::ProviderContract,
         format!("the provider `{}` answered {what}", job.step.provider),

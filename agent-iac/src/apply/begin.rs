@@ -1,6 +1,9 @@
 //! Whether a plan may run, and the append that begins its run.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    sync::Arc,
+};
 
 use jiff::Timestamp;
 
@@ -215,7 +218,8 @@ fn record_entry(engine: &Engine, step: &Step) -> Result<Option<Entry>> {
         Action::Adopt => {
             let object = seen_object(step)?;
             let ty = engine.resource_type(&step.resource_type)?;
-            RecordEvent::Adopted { object: as_adopted(step, object, ty), from: object.mark.clone() }
+            let adopted = Arc::new(as_adopted(step, object, ty));
+            RecordEvent::Adopted { object: adopted, from: object.mark.clone() }
         }
         Action::Move => match &step.reason {
             crate::plan::Reason::Moved { from } => RecordEvent::Moved { from: from.clone() },

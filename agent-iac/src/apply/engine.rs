@@ -49,6 +49,7 @@ impl Engine {
         providers: &BTreeMap<String, Arc<dyn Provider>>,
         stores: BTreeMap<String, Arc<dyn SecretStore>>,
     ) -> Self {
+        let mut types = BTreeMap::new();
         let providers: BTreeMap<String, Handles> = providers
             .iter()
             .map(|(name, provider)| {
@@ -60,13 +61,19 @@ impl Engine {
                     probers: provider.probers().map_err(Arc::new),
                     limits: provider.limits(),
                 };
+                match &handles.writers {
+                    Ok(writers) => types.extend(writers.types().map(|ty| (ty.name.to_owned(), ty))),
+                    // What is only recorded, as what is adopted, needs no
+                    // handle that writes.
+                    Err(_) => {
+                        types.extend(provider.observers().into_iter().flat_map(|observers| {
+                            let types: Vec<_> = observers.types().collect();
+                            types.into_iter().map(|ty| (ty.name.to_owned(), ty))
+                        }))
+                    }
+                }
                 (name.clone(), handles)
             })
-            .collect();
-        let types = providers
-            .values()
-            .filter_map(|handles| handles.writers.as_ref().ok())
-            .flat_map(|writers| writers.types().map(|ty| (ty.name.to_owned(), ty)))
             .collect();
         Self {
             fleet: names.0.to_owned(),

@@ -91,7 +91,7 @@ struct Execution<'r, 'a> {
     /// acts on it, and no longer on what the plan saw.
     latest: BTreeMap<Address, Observation>,
     /// The records as they are, for steps that keep most of one.
-    objects: BTreeMap<Address, Managed>,
+    objects: BTreeMap<Address, Arc<Managed>>,
     controls: Arc<BTreeMap<Address, Tried>>,
     ended: BTreeSet<usize>,
     report: Report,
@@ -108,8 +108,8 @@ impl<'r, 'a> Execution<'r, 'a> {
             .steps
             .iter()
             .filter_map(|step| {
-                let object = state.object(&step.address)?;
-                Some((step.address.clone(), object.clone()))
+                let object = state.records.get(&step.address)?.object.clone()?;
+                Some((step.address.clone(), object))
             })
             .collect();
         Self {
@@ -213,8 +213,9 @@ impl<'r, 'a> Execution<'r, 'a> {
         Some(future.boxed())
     }
 
-    fn job(&self, index: usize) -> Result<Job> {
-        let step = &self.plan.steps[index];
+    fn job(&self, index: usize) -> Result<Job<'r>> {
+        let plan: &'r Plan = self.plan;
+        let step = &plan.steps[index];
         let ty = self.run.engine.resource_type(&step.resource_type)?;
         let (properties, target) = match &step.target {
             None => (BTreeMap::new(), None),
@@ -235,12 +236,12 @@ impl<'r, 'a> Execution<'r, 'a> {
                     intended.suspended = kept.suspended;
                     intended.credential.clone_from(&kept.credential);
                 }
-                (properties, Some(intended))
+                (properties, Some(Arc::new(intended)))
             }
         };
         Ok(Job {
             index,
-            step: step.clone(),
+            step,
             ty,
             properties,
             target,
@@ -276,7 +277,7 @@ impl<'r, 'a> Execution<'r, 'a> {
             }
             Left::Object(object) => {
                 self.values.set(&step.address, Some(&object));
-                self.objects.insert(step.address.clone(), *object);
+                self.objects.insert(step.address.clone(), object);
             }
         }
         if let Some(seen) = ended.seen.filter(|_| !removes_deposed(step)) {

@@ -343,10 +343,11 @@ async fn conclude_step(
         Settled::Done(written) => match (credential, &step.target, written.object) {
             (true, None, _) => conclude_revocation(run, address, record, step, ty).await,
             (true, Some(target), Some(object)) => {
-                conclude_issue(run, address, record, step, target.clone(), object, ty).await
+                let target = Managed::clone(target);
+                conclude_issue(run, address, record, step, target, object, ty).await
             }
             (false, Some(target), Some(object)) => {
-                let object = as_written(target.clone(), &object, ty);
+                let object = Arc::new(as_written(Managed::clone(target), &object, ty));
                 let done = StepEvent::Done { claim: step.claim.clone(), object: Some(object) };
                 append(run, address, record.version, done).await?;
                 Ok(Outcome::Done)

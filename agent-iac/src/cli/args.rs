@@ -80,6 +80,13 @@ pub(super) enum GraphFormat {
     Json,
 }
 
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(super) enum ImportFormat {
+    Toml,
+    /// One struct for each agent.
+    Rust,
+}
+
 #[derive(Debug, Subcommand)]
 pub(super) enum Command {
     /// Check the fleet, without contacting anything.
@@ -145,9 +152,18 @@ pub(super) enum Command {
     /// Settle what a run that died left in doubt; `apply` does so first.
     #[command(display_order = 14)]
     Recover,
-    /// Print completions for a shell.
+    /// Write a fleet that adopts what stands in a system, or report it.
+    ///
+    /// The system is looked at and not changed, and no secret is asked for. What
+    /// is written plans to no change: the next apply records what it adopts.
     #[command(
         display_order = 15,
+        after_help = "Examples:\n  import --report\n  import --owner team:billing --only 'invoice_*' --out fleet.toml\n  import --owner team:billing --format rust > imported.rs"
+    )]
+    Import(Import),
+    /// Print completions for a shell.
+    #[command(
+        display_order = 16,
         after_help = "Example:\n  completions bash > /etc/bash_completion.d/deploy"
     )]
     Completions {
@@ -155,7 +171,7 @@ pub(super) enum Command {
         shell: Shell,
     },
     /// Explain a command, or a topic: `exit-codes`, `environment`.
-    #[command(display_order = 16)]
+    #[command(display_order = 17)]
     Help {
         /// The command or the topic.
         topic: Option<String>,
@@ -265,6 +281,35 @@ pub(super) struct Verify {
     /// A head that was seen before, as `NUMBER:HASH`: the ledger must hold it.
     #[arg(long, value_name = "HEAD", value_parser = pin)]
     pub(super) pin: Option<crate::ledger::Head>,
+}
+
+#[derive(Debug, Args)]
+pub(super) struct Import {
+    /// The provider to look at, where there are several.
+    #[arg(long, value_name = "NAME")]
+    pub(super) provider: Option<String>,
+    /// The form of the fleet.
+    #[arg(long, value_name = "FORMAT", default_value = "toml")]
+    pub(super) format: ImportFormat,
+    /// Only identities of such a name (`*`, `?`), and what belongs to them; may
+    /// be repeated.
+    #[arg(long, value_name = "PATTERN")]
+    pub(super) only: Vec<String>,
+    /// Who answers for the agents, until each has an owner of its own.
+    #[arg(long, value_name = "OWNER")]
+    pub(super) owner: Option<String>,
+    /// Their last day; a year from now unless said.
+    #[arg(long, value_name = "DAY")]
+    pub(super) expires: Option<jiff::civil::Date>,
+    /// Where Rust finds the provider's types, as `agent_iac::providers::authority`.
+    #[arg(long, value_name = "PATH")]
+    pub(super) module: Option<String>,
+    /// Show what is there instead.
+    #[arg(long, conflicts_with_all = ["out", "format", "module"])]
+    pub(super) report: bool,
+    /// Write it to a file that is not there yet.
+    #[arg(long, value_name = "FILE")]
+    pub(super) out: Option<PathBuf>,
 }
 
 #[derive(Debug, Args)]

@@ -64,7 +64,11 @@ pub const CODES: &[(u8, &str, &str)] = &[
         "changes",
         "changes or drift were found (only with --detailed-exitcode; Terraform has 2 here)",
     ),
-    (4, "unchecked", "clean, except what could not be checked (only with --detailed-exitcode)"),
+    (
+        4,
+        "unchecked",
+        "clean, except what could not be checked (only with --detailed-exitcode, and of import)",
+    ),
     (5, "refused", "a guard, a protection, a cap or a hold forbids it"),
     (6, "unacknowledged", "the plan was not acknowledged, or by another digest"),
     (7, "stale", "the plan is stale, or somebody else holds the agent; plan again"),

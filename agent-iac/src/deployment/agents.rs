@@ -45,7 +45,7 @@ fn without_widening(plan: Plan) -> Plan {
         let keeps = stays.iter().any(|(_, step)| *step.address.instance() == agent.instance);
         !(keeps && matches!(agent.change, AgentChange::Ends { .. }))
     });
-    Plan { steps, blocked, agents, ..plan }
+    Plan { agents, steps, blocked, ..plan }
 }
 
 impl Deployment {

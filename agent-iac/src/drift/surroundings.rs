@@ -19,6 +19,9 @@ use crate::{
     value::Value,
 };
 
+/// Permissions of one identity: the type and the properties of each.
+type Permissions = Vec<(String, BTreeMap<String, Value>)>;
+
 /// The identities of one type in one provider, in the order in which they are
 /// asked about.
 #[derive(Default)]
@@ -76,11 +79,8 @@ fn identity(
 }
 
 /// The declared permissions of each identity, as far as they are known.
-fn permissions(
-    blueprint: &Blueprint,
-    recorded: &Recorded<'_>,
-) -> BTreeMap<Address, Vec<(String, BTreeMap<String, Value>)>> {
-    let mut permissions: BTreeMap<Address, Vec<_>> = BTreeMap::new();
+fn permissions(blueprint: &Blueprint, recorded: &Recorded<'_>) -> BTreeMap<Address, Permissions> {
+    let mut permissions: BTreeMap<Address, Permissions> = BTreeMap::new();
     for desired in blueprint.resources().values() {
         let ty = desired.resource_type;
         let Some(owner) = ty.owner_field().filter(|_| ty.kind == Kind::Permission) else {
@@ -137,9 +137,10 @@ async fn ask(
     };
     match observe.surroundings(&asked.of).await {
         Err(error) => beside.unread = Some(told(&error)),
-        Ok(surroundings) => match broken(&surroundings, asked.of.len()) {
-            Some(what) => beside.unread = Some(format!("the provider `{provider}` {what}")),
-            None => {
+        Ok(surroundings) => {
+            if let Some(what) = broken(&surroundings, asked.of.len()) {
+                beside.unread = Some(format!("the provider `{provider}` {what}"));
+            } else {
                 let Surroundings { sources, of, warnings } = surroundings;
                 beside.sources = sources;
                 beside.warnings = warnings;
@@ -149,7 +150,7 @@ async fn ask(
                     .filter(|(_, sources)| !sources.is_empty())
                     .collect();
             }
-        },
+        }
     }
     let silent = beside.sources.is_empty() && beside.warnings.is_empty();
     (!silent || beside.unread.is_some()).then_some(beside)

@@ -128,41 +128,29 @@ impl Draft {
             .help("say who answers for the agents, as `team:billing`"));
         }
         let names = names::agents(&survey.found, &survey.taken);
-        let mut drawing = Drawing { identities: BTreeMap::new(), keys: BTreeSet::new(), at: 0 };
-        let mut places = Vec::with_capacity(names.len());
-        for (at, (found, name)) in survey.found.iter().zip(names).enumerate() {
-            let instance = Instance::new(name)?;
-            let ty = found.resource_type;
-            let field = names::field(ty.name, &found.object.id, &[], &mut BTreeSet::new());
-            let address = instance.resource(field)?;
-            if found.object.suspended {
-                places.push(Err(
-                    "it is suspended, and a declaration would let it act again".to_owned()
-                ));
-                continue;
-            }
-            drawing.identities.insert((ty.name, &found.object.id), (at, address.clone()));
-            places.push(Ok(address));
-        }
+        let mut drawing = Drawing { identities: BTreeMap::new(), keys: BTreeSet::new() };
         let mut draft = Self {
             survey: survey.clone(),
             accountable: accountable.clone(),
-            agents: Vec::with_capacity(places.len()),
+            agents: Vec::with_capacity(names.len()),
             aside: Vec::new(),
         };
-        // The identities first: what cannot be declared is referred to by its
-        // id.
-        let mut identities = Vec::with_capacity(places.len());
-        for (at, (found, place)) in survey.found.iter().zip(places).enumerate() {
-            drawing.at = at;
-            let declared = place
-                .and_then(|address| drawing.declare(address, found.resource_type, &found.object));
-            if declared.is_err() {
-                drawing.identities.remove(&(found.resource_type.name, found.object.id.as_str()));
+        // The identities first, each after those that it refers to: what comes
+        // later, and what cannot be declared, is referred to by its id.
+        let mut identities: Vec<_> = survey.found.iter().map(|_| Err(String::new())).collect();
+        for at in in_order_of_need(&survey.found) {
+            let Found { resource_type: ty, object, .. } = &survey.found[at];
+            let field = names::field(ty.name, &object.id, &[], &mut BTreeSet::new());
+            let address = Instance::new(&*names[at])?.resource(field)?;
+            identities[at] = if object.suspended {
+                Err("it is suspended, and a declaration would let it act again".to_owned())
+            } else {
+                drawing.declare(address, ty, object)
+            };
+            if let Ok(declared) = &identities[at] {
+                drawing.identities.insert((ty.name, &object.id), declared.address.clone());
             }
-            identities.push(declared);
         }
-        drawing.at = usize::MAX;
         for (found, declared) in survey.found.iter().zip(identities) {
             match declared {
                 Ok(identity) => draft.agents.push(drawing.agent(survey, found, identity)),
@@ -233,14 +221,15 @@ impl Draft {
     /// How drift goes from being reported to being undone.
     pub(super) fn enforcing(&self, widening: &str, exclusive: &str) -> Vec<String> {
         let keys = self.survey.count(Kind::Credential);
+        let width = widening.len().max(exclusive.len());
         let mut lines = vec![
             "Drift is reported and nothing else. Once plans are quiet, enforce:".to_owned(),
-            format!("  {widening}   what widens access is taken back unattended"),
-            format!("  {exclusive}   what nobody declared is planned to be removed"),
+            format!("  {widening:width$}   what widens access is taken back unattended"),
+            format!("  {exclusive:width$}   what nobody declared is planned to be removed"),
         ];
         if keys > 0 {
             lines.push(format!(
-                "  that is true of {keys} credentials that are named below and not declared"
+                "Credentials that are not declared ({keys} below) would go then: replace them first."
             ));
         }
         lines
@@ -256,13 +245,10 @@ impl Draft {
 
 /// What is needed to declare one object among others.
 struct Drawing<'a> {
-    /// Where identities are declared, and in which order.
-    identities: BTreeMap<(&'static str, &'a str), (usize, Address)>,
+    /// Where identities are declared.
+    identities: BTreeMap<(&'static str, &'a str), Address>,
     /// Natural keys that are declared.
     keys: BTreeSet<(&'static str, Vec<Value>)>,
-    /// Only identities before this one are referred to: so no two of them ever
-    /// need each other.
-    at: usize,
 }
 
 impl Drawing<'_> {
@@ -372,10 +358,44 @@ impl Drawing<'_> {
             return Given::Value(value);
         };
         match self.identities.get(&(to, id.as_str())) {
-            Some((at, address)) if *at < self.at => Given::Link(address.clone()),
-            _ => Given::NotOurs(id.clone()),
+            Some(address) => Given::Link(address.clone()),
+            None => Given::NotOurs(id.clone()),
         }
     }
+}
+
+/// The identities, each after those that it refers to; those that refer to each
+/// other in a circle come last, as they stand.
+fn in_order_of_need(found: &[Found]) -> Vec<usize> {
+    let place: BTreeMap<(&str, &str), usize> = found
+        .iter()
+        .zip(0..)
+        .map(|(one, at)| ((one.resource_type.name, one.object.id.as_str()), at))
+        .collect();
+    let mut needs = vec![0_usize; found.len()];
+    let mut followers: Vec<Vec<usize>> = vec![Vec::new(); found.len()];
+    for (at, one) in found.iter().enumerate() {
+        for field in one.resource_type.fields {
+            let to = field.ty.link().zip(one.object.value(field.name).and_then(Value::as_text));
+            if let Some(needed) = to.and_then(|to| place.get(&to)) {
+                needs[at] += 1;
+                followers[*needed].push(at);
+            }
+        }
+    }
+    let mut order: Vec<usize> = (0..found.len()).filter(|at| needs[*at] == 0).collect();
+    let mut next = 0;
+    while next < order.len() {
+        for follower in std::mem::take(&mut followers[order[next]]) {
+            needs[follower] -= 1;
+            if needs[follower] == 0 {
+                order.push(follower);
+            }
+        }
+        next += 1;
+    }
+    order.extend((0..found.len()).filter(|at| needs[*at] > 0));
+    order
 }
 
 fn aside(ty: &ResourceType, object: &Object, why: String) -> Aside {

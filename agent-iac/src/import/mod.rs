@@ -12,7 +12,6 @@
 //! use std::sync::Arc;
 //!
 //! use agent_iac::{
-//!     clock::block_on,
 //!     config::{self, Types},
 //!     deployment::Deployment,
 //!     fleet::Fleet,
@@ -34,7 +33,7 @@
 //! .with_clock(world.clock())
 //! .with_provider("sim", Arc::new(sim));
 //!
-//! let survey = block_on(deployment.survey(&SurveyRequest::default()))?;
+//! let survey = world.run(deployment.survey(&SurveyRequest::default())).finished()?;
 //! let draft = Draft::of(&survey, &Accountable::new("team:billing", "2027-06-30".parse()?))?;
 //! let text = draft.toml();
 //! assert!(text.contains("[agents.invoice-reader.account]"));

@@ -68,7 +68,8 @@ pub struct Survey {
     pub at: Timestamp,
     /// The identities that nobody manages, sorted by name, type and id.
     pub found: Vec<Found>,
-    /// How many objects this ledger manages, or the fleet says to adopt.
+    /// How many of what was looked at this ledger manages, or the fleet says to
+    /// adopt: identities most of all, for what belongs to them is not listed.
     pub managed: usize,
     /// How many identities no pattern names.
     pub unmatched: usize,

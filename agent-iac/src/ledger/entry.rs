@@ -1,6 +1,9 @@
 //! What the ledger records, in its persisted form.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    sync::Arc,
+};
 
 use jiff::{Timestamp, civil::Date};
 use serde::{Deserialize, Serialize};
@@ -326,7 +329,7 @@ pub enum StepEvent {
         #[serde(default, skip_serializing_if = "std::ops::Not::not")]
         deposed: bool,
         /// What will be recorded once it is done; `None` for a removal.
-        target: Option<Managed>,
+        target: Option<Arc<Managed>>,
         /// The id of the object that it acts on, when there is one.
         #[serde(default, skip_serializing_if = "Option::is_none")]
         id: Option<String>,
@@ -340,7 +343,7 @@ pub enum StepEvent {
         /// Its idempotency token.
         claim: Claim,
         /// The record.
-        object: Option<Managed>,
+        object: Option<Arc<Managed>>,
     },
     /// It failed and left nothing behind.
     Failed {
@@ -536,7 +539,7 @@ pub enum RecordEvent {
     /// An object that existed is managed from now on.
     Adopted {
         /// The record.
-        object: Managed,
+        object: Arc<Managed>,
         /// Whose it was, where the system kept a mark.
         #[serde(default, skip_serializing_if = "Option::is_none")]
         from: Option<Mark>,
@@ -552,6 +555,6 @@ pub enum RecordEvent {
     /// dependencies), or of what was seen.
     Updated {
         /// The record.
-        object: Managed,
+        object: Arc<Managed>,
     },
 }

@@ -1,6 +1,9 @@
 //! The state: what the entries amount to.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    sync::Arc,
+};
 
 use jiff::{Timestamp, civil::Date};
 use serde::{Deserialize, Serialize};
@@ -21,7 +24,8 @@ use crate::{
     vault::Place,
 };
 
-/// One managed object as it was last recorded.
+/// One managed object as it was last recorded. An entry, the record that it
+/// makes and whoever reads that record share one.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Managed {
     /// The type, as `postgres.role`.
@@ -91,7 +95,7 @@ pub struct OpenStep {
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub deposed: bool,
     /// What will be recorded once it is done.
-    pub target: Option<Managed>,
+    pub target: Option<Arc<Managed>>,
     /// The id of the object that it acts on.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub id: Option<String>,
@@ -113,10 +117,10 @@ pub struct Record {
     pub version: u64,
     /// The object, when there is one.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub object: Option<Managed>,
+    pub object: Option<Arc<Managed>>,
     /// Objects that were replaced and still have to go.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    pub deposed: Vec<Managed>,
+    pub deposed: Vec<Arc<Managed>>,
     /// A step whose end is not recorded.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub open: Option<OpenStep>,
@@ -246,7 +250,7 @@ impl State {
 
     /// The recorded object at an address.
     pub fn object(&self, address: &Address) -> Option<&Managed> {
-        self.records.get(address)?.object.as_ref()
+        self.records.get(address)?.object.as_deref()
     }
 
     /// Folds one batch in. It is the only way in which a state changes.
@@ -386,7 +390,7 @@ impl State {
             }
             CredentialEvent::Delivered { claim, stored, fingerprint, .. } => {
                 let record = self.record_mut(entry, sequence)?;
-                let target = still_open(record, claim)?.target.as_mut();
+                let target = still_open(record, claim)?.target.as_mut().map(Arc::make_mut);
                 if let Some(credential) = target.and_then(|target| target.credential.as_mut()) {
                     credential.stored = Some(*stored);
                     credential.fingerprint = Some(fingerprint.clone());
@@ -494,7 +498,7 @@ impl State {
             RecordEvent::Adopted { object, .. } | RecordEvent::Updated { object } => {
                 let generation = object.credential.as_ref().map_or(0, |c| c.generation);
                 record.generations = record.generations.max(generation);
-                record.object = Some(object.clone());
+                record.object = Some(Arc::clone(object));
             }
             RecordEvent::Forgotten => {
                 record.object = None;

@@ -71,7 +71,7 @@ pub trait Observe<R: Resource>: Send + Sync + 'static {
     /// When it could not be read to its end. The plan then says so, and is not
     /// clean.
     async fn surroundings(&self, of: &[Surrounded]) -> Result<Surroundings> {
-        let _nothing = of;
+        let _: &[Surrounded] = of;
         Ok(Surroundings::default())
     }
 }
@@ -160,7 +160,7 @@ pub trait Probe<C: Resource>: Send + Sync + 'static {
     /// that was issued, and equals it in all but what is random: it asks for
     /// the same user with another password.
     fn decoy(&self, like: &Secret, entropy: &dyn Entropy) -> Secret {
-        let _only_random = like;
+        let _: &Secret = like;
         Secret::random(entropy, 32)
     }
 }

@@ -37,7 +37,7 @@ pub trait Provider: Send + Sync + 'static {
     /// contacted. Statements stand in the order in which they are typed; a
     /// comment of the system's language begins with `--`.
     fn requires(&self, blueprint: &Blueprint) -> Vec<Requirement> {
-        let _any = blueprint;
+        let _: &Blueprint = blueprint;
         Vec::new()
     }
 

@@ -117,7 +117,10 @@ fn adopt(at: &[(&str, u64)]) -> Append {
         entries: at
             .iter()
             .map(|(text, _)| {
-                Entry::of(&address(text), RecordEvent::Adopted { object: object(text), from: None })
+                Entry::of(
+                    &address(text),
+                    RecordEvent::Adopted { object: object(text).into(), from: None },
+                )
             })
             .collect(),
         ..Append::default()
@@ -328,7 +331,7 @@ async fn answers_for_some_agents_as_for_all(ledger: &dyn Ledger) {
         claim: one.claim(1),
         action: Action::Create,
         deposed: false,
-        target: Some(object("new")),
+        target: Some(object("new").into()),
         id: None,
         provider: String::from("test"),
         resource_type: String::from("test.account"),

@@ -47,6 +47,7 @@ on_each_version![
     a_batch_whose_commit_is_lost_is_in_doubt_as_a_whole,
     who_is_held_up_to_the_end_fails_alone,
     a_replica_answers_only_where_that_was_allowed,
+    another_server_behind_the_same_name_is_refused,
 ];
 
 fn endpoint(cluster: &Cluster, database: &str) -> Endpoint {
@@ -478,16 +479,7 @@ async fn what_a_server_is_can_be_learned_by_an_ordinary_login(cluster: &Cluster)
 
 async fn what_stands_between_is_seen(cluster: &Cluster) {
     let database = cluster.database("between").await;
-    let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
-    let between = listener.local_addr().unwrap().port();
-    let port = cluster.port();
-    tokio::spawn(async move {
-        let (mut ours, _) = listener.accept().await.unwrap();
-        let mut theirs = tokio::net::TcpStream::connect(("127.0.0.1", port)).await.unwrap();
-        tokio::io::copy_bidirectional(&mut ours, &mut theirs).await
-    });
-    let endpoint: Endpoint =
-        format!("postgresql://127.0.0.1:{between}/{database}").parse().unwrap();
+    let endpoint = by_way_of(vec![cluster.port()], &database).await;
     let principal = principal("postgres", cluster.password());
     let about = server(Settings::new(endpoint, principal)).about().await.unwrap();
     assert!(about.pooler.unwrap().starts_with("we connect from port "));
@@ -694,4 +686,41 @@ async fn a_replica_answers_only_where_that_was_allowed(cluster: &Cluster) {
         assert_eq!(error.kind(), ErrorKind::Refused, "{error:?}");
         assert!(error.message().ends_with("is a replica, or in recovery"), "{error}");
     }
+}
+
+/// Something in between, which leads each connection to the next port.
+async fn by_way_of(ports: Vec<u16>, database: &str) -> Endpoint {
+    let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let between = listener.local_addr().unwrap().port();
+    tokio::spawn(async move {
+        for port in ports {
+            let (mut ours, _) = listener.accept().await.unwrap();
+            let mut theirs = tokio::net::TcpStream::connect(("127.0.0.1", port)).await.unwrap();
+            tokio::spawn(
+                async move { tokio::io::copy_bidirectional(&mut ours, &mut theirs).await },
+            );
+        }
+    });
+    format!("postgresql://127.0.0.1:{between}/{database}").parse().unwrap()
+}
+
+async fn another_server_behind_the_same_name_is_refused(cluster: &Cluster) {
+    let other = Cluster::fresh(cluster.version());
+    // Both have the same password, so that only their identity tells them apart.
+    let password = format!("ALTER ROLE postgres PASSWORD '{}'", cluster.password());
+    other.admin().await.run(&password).await;
+    let ports = vec![cluster.port(), cluster.port(), other.port()];
+    let endpoint = by_way_of(ports, "postgres").await;
+    let server = server(Settings::new(endpoint, principal("postgres", cluster.password())));
+    let (first, second) = (server.clone(), server.clone());
+    let held = server.read(None, move |_| async move {
+        // While one connection is held, each of these needs another one.
+        first.read(None, |_| async { Ok(()) }).await?;
+        first
+            .read(None, move |_| async move { second.read(None, |_| async { Ok(()) }).await })
+            .await
+    });
+    let error = held.await.unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::Refused, "{error:?}");
+    assert!(error.message().ends_with("is another server than a moment ago"), "{error}");
 }

@@ -2,6 +2,7 @@
 
 use std::{
     collections::{BTreeMap, BTreeSet},
+    sync::Arc,
     time::Duration,
 };
 
@@ -61,7 +62,7 @@ async fn value_of(engine: &Engine, object: &Managed) -> Result<Secret> {
     open.open(credential.place.path(), Some(credential.generation), credential.stored).await
 }
 
-pub(super) async fn conclude_revocation(run: &Run<'_>, begun: Begun, answer: Answer) -> Ended {
+pub(super) async fn conclude_revocation(run: &Run<'_>, begun: Begun<'_>, answer: Answer) -> Ended {
     match answer {
         Answer::Written(_) => {}
         Answer::Failed(error) => return give_up(run, &begun, error).await,
@@ -131,9 +132,9 @@ pub(in crate::apply) struct Ending<'j> {
     pub(in crate::apply) id: String,
     pub(in crate::apply) retires: Option<CredentialTarget>,
     /// The record of the revoked one, when it is the present one.
-    pub(in crate::apply) old: Option<Managed>,
+    pub(in crate::apply) old: Option<Arc<Managed>>,
     /// The record of the one that replaced it.
-    pub(in crate::apply) replaced_by: Option<Managed>,
+    pub(in crate::apply) replaced_by: Option<Arc<Managed>>,
     /// How it answered before.
     pub(in crate::apply) control: Option<Tried>,
     pub(in crate::apply) version: u64,

@@ -36,10 +36,10 @@ const PROBE_BUDGET: u32 = 4;
 pub(super) async fn stage_new(
     run: &Run<'_>,
     writer: &dyn DynWrite,
-    begun: &[Begun],
+    begun: &[Begun<'_>],
 ) -> Vec<Result<Secret>> {
-    let composition = |one: &Begun| {
-        let credential = target_of(one.job.target.as_ref());
+    let composition = |one: &Begun<'_>| {
+        let credential = target_of(one.job.target.as_deref());
         CompositionRequest {
             mark: run.mark(&one.job.step.address),
             generation: credential.map_or(1, |credential| credential.generation),
@@ -65,7 +65,7 @@ pub(super) async fn stage_new(
             ))
         });
         staged.push(match secret {
-            Ok(secret) => match target_of(one.job.target.as_ref()) {
+            Ok(secret) => match target_of(one.job.target.as_deref()) {
                 Ok(credential) => {
                     stage(run, address, credential, &one.claim, &secret).await.map(|_| secret)
                 }
@@ -215,7 +215,10 @@ pub(super) async fn install(
     let entries = vec![
         Entry::of(address, CredentialEvent::Verified { tried }),
         Entry::of(address, CredentialEvent::Promoted { place }),
-        Entry::of(address, StepEvent::Done { claim: claim.clone(), object: Some(record.clone()) }),
+        Entry::of(
+            address,
+            StepEvent::Done { claim: claim.clone(), object: Some(Arc::new(record.clone())) },
+        ),
     ];
     let expected = BTreeMap::from([(address.clone(), version)]);
     let version = run.append(expected, at_generation(entries, generation)).await.map_err(fail)?;
@@ -280,7 +283,7 @@ fn without(why: String, secret: &Secret) -> String {
 }
 
 /// Concludes the step of one credential.
-pub(super) async fn conclude(run: &Run<'_>, begun: Begun, answer: Answer) -> Ended {
+pub(super) async fn conclude(run: &Run<'_>, begun: Begun<'_>, answer: Answer) -> Ended {
     if begun.job.removes() {
         return ending::conclude_revocation(run, begun, answer).await;
     }
@@ -340,13 +343,13 @@ pub(super) async fn conclude(run: &Run<'_>, begun: Begun, answer: Answer) -> End
         address: &begun.job.step.address,
         ty: begun.job.ty,
         claim: &begun.claim,
-        target,
+        target: Arc::unwrap_or_clone(target),
         object: object.clone(),
         version: begun.version,
     };
     match install(run, fresh, &secret, staged).await {
         Ok((record, version, outcome)) => Ended {
-            record: Left::Object(Box::new(record)),
+            record: Left::Object(Arc::new(record)),
             seen: Some(Observation::Present(object)),
             ..Ended::with(begun.job.index, outcome, Some(version))
         },
@@ -371,8 +374,8 @@ pub(super) async fn staged_by(
     Ok(staged.filter(|(stored, _)| stored.claim == *claim))
 }
 
-async fn discard(run: &Run<'_>, begun: &Begun) {
-    let Ok(credential) = target_of(begun.job.target.as_ref()) else { return };
+async fn discard(run: &Run<'_>, begun: &Begun<'_>) {
+    let Ok(credential) = target_of(begun.job.target.as_deref()) else { return };
     if let Ok(deliver) = run.engine.deliver(credential.place.store()) {
         // What stays behind is pending: no consumer reads it, and the next
         // delivery to this place replaces it.

@@ -5,6 +5,7 @@ mod apply;
 mod graph;
 mod help;
 mod history;
+mod import;
 mod inventory;
 mod plan;
 mod show;
@@ -66,6 +67,7 @@ pub(super) fn run(
         Command::Apply(apply) => apply::apply(&cx, &apply, input),
         Command::Drift(drift) => plan::drift(&cx, &drift),
         Command::Show(show) => show::show(&cx, &show),
+        Command::Import(import) => import::import(&cx, &import),
         Command::Inventory => inventory::inventory(&cx),
         Command::History(history) => history::history(&cx, &history),
         Command::Graph(graph) => Ok(graph::graph(&cx, &graph)),

@@ -126,13 +126,13 @@ pub struct Round {
 }
 
 impl Grants for Grant {
-    fn grants(_: &BTreeMap<String, Node>) -> Access {
+    fn grants(_: &str, _: &BTreeMap<String, Node>) -> Access {
         Access::undecided("nobody asks here")
     }
 }
 
 impl Grants for Membership {
-    fn grants(_: &BTreeMap<String, Node>) -> Access {
+    fn grants(_: &str, _: &BTreeMap<String, Node>) -> Access {
         Access::undecided("nobody asks here")
     }
 }
@@ -150,7 +150,8 @@ impl Museum {
     pub fn put<R: Resource>(&mut self, id: &str, fields: &[(&str, Reading)]) -> &mut Object {
         let fields =
             fields.iter().map(|(name, reading)| ((*name).to_owned(), reading.clone())).collect();
-        let object = Object { id: id.to_owned(), fields, suspended: false, mark: None };
+        let object =
+            Object { id: id.to_owned(), fields, suspended: false, mark: None, obstacle: None };
         let of = self.objects.entry(R::TYPE).or_default();
         of.push(object);
         of.last_mut().unwrap()
@@ -265,6 +266,9 @@ pub fn table(schema: &str, name: &str, columns: Option<&[&str]>) -> Thing {
     Thing { kind: ObjectKind::Table, schema: schema.to_owned(), name: name.to_owned(), columns }
 }
 
+/// A name that tries to be something else.
+const HOSTILE: &str = "x\"]\n[agents.y]\n# \u{202e}\\ {} $ ${z} */ \u{0}\u{e9}\u{65e5}'";
+
 /// A museum with something of everything.
 pub fn rich() -> Museum {
     let mut museum = Museum::default();
@@ -284,6 +288,10 @@ pub fn rich() -> Museum {
         },
     );
     museum.put_known("3", &Role { keeper: Some(Link::id("99")), ..role("night-watch") });
+    // Two that look after each other.
+    museum.put_known("10", &Role { keeper: Some(Link::id("11")), ..role("castor") });
+    museum.put_known("11", &Role { keeper: Some(Link::id("10")), ..role("pollux") });
+    museum.put_known("12", &role(HOSTILE));
     museum.put_known("4", &role("asleep")).suspended = true;
     museum.put_known("5", &role("theirs")).mark = Some(Mark {
         fleet: "other".into(),

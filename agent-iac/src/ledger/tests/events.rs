@@ -1,6 +1,8 @@
 //! Any event, for property tests, and the proof that its persisted form loses
 //! nothing.
 
+use std::sync::Arc;
+
 use proptest::{collection, option, prelude::*, sample::select};
 
 use super::super::*;
@@ -257,13 +259,13 @@ fn step_event() -> BoxedStrategy<StepEvent> {
         Action::Resume,
     ]);
     let id = option::of(select(vec![String::from("1"), String::from("2")]));
-    let begun = ((claim(), action, any::<bool>()), option::of(managed()), id, text(), text())
+    let begun = ((claim(), action, any::<bool>()), option::of(shared()), id, text(), text())
         .prop_map(|((claim, action, deposed), target, id, provider, resource_type)| {
             StepEvent::Begun { claim, action, deposed, target, id, provider, resource_type }
         });
     prop_oneof![
         begun,
-        (claim(), option::of(managed()))
+        (claim(), option::of(shared()))
             .prop_map(|(claim, object)| StepEvent::Done { claim, object }),
         (claim(), text()).prop_map(|(claim, error)| StepEvent::Failed { claim, error }),
         (claim(), text()).prop_map(|(claim, error)| StepEvent::InDoubt { claim, error }),
@@ -341,13 +343,17 @@ fn agent_event() -> BoxedStrategy<AgentEvent> {
     .boxed()
 }
 
+fn shared() -> impl Strategy<Value = Arc<Managed>> {
+    managed().prop_map(Arc::new)
+}
+
 fn record_event() -> BoxedStrategy<RecordEvent> {
     prop_oneof![
-        (managed(), option::of(mark()))
+        (shared(), option::of(mark()))
             .prop_map(|(object, from)| RecordEvent::Adopted { object, from }),
         address().prop_map(|from| RecordEvent::Moved { from }),
         Just(RecordEvent::Forgotten),
-        managed().prop_map(|object| RecordEvent::Updated { object }),
+        shared().prop_map(|object| RecordEvent::Updated { object }),
     ]
     .boxed()
 }

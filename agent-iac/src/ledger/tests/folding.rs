@@ -147,10 +147,10 @@ fn a_replaced_object_stays_recorded_until_it_is_gone() {
     };
     let (create, remove) = (run.claim(1), run.claim(2));
     absorb(&mut state, vec![begun(&create, Action::ReplaceCreateFirst, false, None)]);
-    absorb(&mut state, vec![done(&create, Some(managed("new")))]);
+    absorb(&mut state, vec![done(&create, Some(managed("new").into()))]);
     let record = &state.records[&account];
     assert_eq!(record.object.as_ref().unwrap().id, "new");
-    assert_eq!(record.deposed, [managed("old")]);
+    assert_eq!(record.deposed, [managed("old").into()]);
     absorb(&mut state, vec![begun(&remove, Action::Delete, true, Some("old"))]);
     absorb(&mut state, vec![done(&remove, None)]);
     let record = &state.records[&account];
@@ -170,7 +170,7 @@ fn a_move_loses_nothing_and_covers_nothing() {
         issued_at: None,
         verified_at: None,
     });
-    let adopted = RecordEvent::Adopted { object: key.clone(), from: None };
+    let adopted = RecordEvent::Adopted { object: key.clone().into(), from: None };
     absorb(&mut state, vec![Entry::of(&old, adopted), adopt(&third, "3")]);
     let moved = |to: &Address, from: &Address| {
         vec![Entry::of(to, RecordEvent::Moved { from: from.clone() })]

@@ -76,7 +76,7 @@ pub(crate) fn managed(id: &str) -> Managed {
 }
 
 pub(crate) fn adopt(address: &Address, id: &str) -> Entry {
-    Entry::of(address, RecordEvent::Adopted { object: managed(id), from: None })
+    Entry::of(address, RecordEvent::Adopted { object: managed(id).into(), from: None })
 }
 
 pub(crate) fn begin(address: &Address, claim: &Claim, id: &str) -> Entry {
@@ -86,7 +86,7 @@ pub(crate) fn begin(address: &Address, claim: &Claim, id: &str) -> Entry {
             claim: claim.clone(),
             action: Action::Create,
             deposed: false,
-            target: Some(managed(id)),
+            target: Some(managed(id).into()),
             id: None,
             provider: String::from("test"),
             resource_type: String::from("test.account"),

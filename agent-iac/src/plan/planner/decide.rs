@@ -178,6 +178,10 @@ impl<'a> Planner<'a> {
         object: &'a Object,
         reason: Reason,
     ) {
+        // What points to it is told by this address from now on, as it is once
+        // the record says so.
+        let key = (object.id.as_str(), desired.resource_type.name, desired.provider.as_str());
+        self.owners.insert(key, address);
         let wanted = Wanted { address, desired, recorded: None, seen: Some(object) };
         let mut step = self.step(&wanted, Action::Adopt, reason);
         step.access = AccessChange::default();

@@ -124,7 +124,7 @@ impl World {
                 let Existing { resource_type, object, claim: Some(claim), .. } = existing else {
                     continue;
                 };
-                let same = |managed: &Managed| {
+                let same = |managed: &Arc<Managed>| {
                     managed.provider == provider.name()
                         && managed.resource_type == resource_type
                         && managed.id == object.id

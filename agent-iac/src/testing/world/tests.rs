@@ -101,7 +101,7 @@ impl Tiny {
         let claim = open.claim.clone();
         let event = match settled {
             Settled::Done(written) => {
-                let object = written.object.as_ref().map(managed::<Account>);
+                let object = written.object.as_ref().map(|it| managed::<Account>(it).into());
                 StepEvent::Done { claim, object }
             }
             _ => StepEvent::Failed { claim, error: "its run died".into() },
@@ -142,7 +142,7 @@ impl Tiny {
         let writer = writers.of(Account::TYPE).expect("accounts are managed");
         let issued = writer.write(vec![request]).await.remove(0)?;
         if self.begins {
-            let object = issued.written.object.as_ref().map(managed::<Account>);
+            let object = issued.written.object.as_ref().map(|it| managed::<Account>(it).into());
             let done = StepEvent::Done { claim, object };
             rig.append(&rig.state().await?, at, run, Some(fence), done).await?;
         }
@@ -365,7 +365,7 @@ async fn deliver(rig: &Rig, store: &dyn SecretStore, secret: &Secret) -> Result<
         issued_at: None,
         verified_at: None,
     });
-    let adopted = crate::ledger::RecordEvent::Adopted { object, from: None };
+    let adopted = crate::ledger::RecordEvent::Adopted { object: object.into(), from: None };
     let append = Append {
         expected: BTreeMap::from([(at.clone(), 0)]),
         entries: vec![Entry::of(&at, adopted)],

@@ -237,7 +237,8 @@ impl Rig {
             credential,
         };
         let generations = u32::from(object.credential.is_some());
-        let record = Record { version: 3, object: Some(object), generations, ..Record::default() };
+        let record =
+            Record { version: 3, object: Some(object.into()), generations, ..Record::default() };
         self.state.records.insert(address.clone(), record);
         let real =
             Object { id, fields, suspended: false, mark: Some(mark(address)), obstacle: None };
@@ -267,7 +268,8 @@ impl Rig {
     }
 
     fn recorded(&mut self, at: &str) -> &mut Managed {
-        self.record(at).object.as_mut().expect("the test records an object")
+        let object = self.record(at).object.as_mut().expect("the test records an object");
+        std::sync::Arc::make_mut(object)
     }
 
     fn agent(&mut self, at: &str) -> &mut AgentRecord {

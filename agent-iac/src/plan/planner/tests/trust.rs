@@ -243,7 +243,7 @@ fn an_object_that_was_replaced_and_cannot_be_removed_is_blocked() {
     let mut rig = Rig::applied(fleet(vec![small("a")]));
     let mut old = rig.recorded("a.grant").clone();
     old.id = "old".into();
-    rig.record("a.grant").deposed.push(old);
+    rig.record("a.grant").deposed.push(old.into());
     let mut real = found::<Grant>("old", &[("to", "id-a.account".into())]);
     real.obstacle = Some("bob granted it".into());
     rig.seen.deposed.insert((address("a.grant"), "old".into()), Observation::Present(real));

@@ -3,10 +3,10 @@
 
 use std::{fs, path::PathBuf, time::Duration};
 
-use super::{Endpoint, Host, Options, Password, Principal, Settings, Thread, TlsMode, tls};
+use super::{Endpoint, Host, Options, Password, Principal, Server, Settings, Thread, TlsMode, tls};
 use crate::{
     clock::block_on,
-    error::{Error, ErrorKind},
+    error::{Error, ErrorKind, Retry},
     secret::Secret,
 };
 
@@ -295,4 +295,100 @@ fn a_certificate_that_is_cut_off_binds_nothing() {
     {
         assert_eq!(tls::end_point(odd), None, "{odd:x?}");
     }
+}
+
+/// What a server of a test says to everybody who logs in, after it has let him
+/// in and heard one request; `None` is to say nothing at all.
+fn impostor(answer: Option<Vec<u8>>) -> Endpoint {
+    use std::io::{Read as _, Write as _};
+    let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let port = listener.local_addr().unwrap().port();
+    std::thread::spawn(move || {
+        for stream in listener.incoming() {
+            let (mut stream, mut heard) = (stream.unwrap(), [0; 8192]);
+            let Some(answer) = &answer else {
+                // Until the other side has had enough.
+                while stream.read(&mut heard).is_ok_and(|read| read > 0) {}
+                continue;
+            };
+            assert!(stream.read(&mut heard).unwrap() > 0);
+            let let_in = [message(b'R', &[0, 0, 0, 0]), message(b'Z', b"I")].concat();
+            stream.write_all(&let_in).unwrap();
+            assert!(stream.read(&mut heard).unwrap() > 0);
+            stream.write_all(answer).unwrap();
+        }
+    });
+    parsed(&format!("postgresql://127.0.0.1:{port}/app?connect_timeout=1"))
+}
+
+fn message(kind: u8, body: &[u8]) -> Vec<u8> {
+    let length = u32::try_from(body.len() + 4).unwrap().to_be_bytes();
+    [&[kind], &length[..], body].concat()
+}
+
+fn asked(endpoint: Endpoint) -> Error {
+    let password = Password::given(Secret::from_text("p".into()));
+    let settings = Settings::new(endpoint, Principal::new("me", password).unwrap());
+    let server = Server::new(&Thread::start().unwrap(), settings).unwrap();
+    block_on(server.about()).unwrap_err()
+}
+
+#[test]
+fn a_pooler_that_allows_no_transactions_is_refused_with_the_reason() {
+    // What PgBouncer 1.18 answers to BEGIN in that mode.
+    let body =
+        b"SFATAL\0VFATAL\0C08P01\0Mtransaction blocks not allowed in statement pooling mode\0\0";
+    let error = asked(impostor(Some(message(b'E', body))));
+    assert_eq!(error.kind(), ErrorKind::Unsupported, "{error:?}");
+    assert!(error.repair().is_some_and(|help| help.contains("pool_mode")));
+}
+
+/// The answer to the first question, with this version.
+fn greeting(version: &str) -> Vec<u8> {
+    let columns = [version, "0", "app", "5", "0", "1", "0"];
+    let mut described = u16::try_from(columns.len()).unwrap().to_be_bytes().to_vec();
+    let mut row = described.clone();
+    for column in columns {
+        // A name, and then numbers that nobody looks at.
+        described.extend(b"c\0");
+        described.extend([0; 18]);
+        row.extend(u32::try_from(column.len()).unwrap().to_be_bytes());
+        row.extend(column.bytes());
+    }
+    let parts = [
+        message(b'C', b"BEGIN\0"),
+        message(b'T', &described),
+        message(b'D', &row),
+        message(b'C', b"SELECT 1\0"),
+        message(b'Z', b"T"),
+    ];
+    parts.concat()
+}
+
+#[test]
+fn an_older_version_is_refused_with_its_number() {
+    for version in ["140011", "90624"] {
+        let error = asked(impostor(Some(greeting(version))));
+        assert_eq!(error.kind(), ErrorKind::Unsupported, "{error:?}");
+        assert!(error.message().contains(&format!("of version {version}")), "{error}");
+    }
+}
+
+#[test]
+fn what_only_speaks_like_postgresql_is_refused() {
+    let nothing = [message(b'C', b"BEGIN\0"), message(b'Z', b"I")].concat();
+    let error = asked(impostor(Some(nothing)));
+    assert!(error.message().ends_with("it does not say what it is"), "{error:?}");
+    let error = asked(impostor(Some(b"HTTP/1.1 400 Bad Request\r\n\r\n".to_vec())));
+    assert_eq!(error.retry(), Retry::Backoff, "{error:?}");
+}
+
+#[test]
+fn a_server_that_says_nothing_is_given_up_in_time() {
+    let error = asked(impostor(None));
+    assert!(error.message().ends_with("within the time that it was given"), "{error:?}");
+    assert_eq!(error.retry(), Retry::Backoff);
+    // And one that nobody listens at, at once.
+    let error = asked(parsed("postgresql://127.0.0.1:1/app"));
+    assert!(error.message().ends_with("cannot be connected to"), "{error:?}");
 }

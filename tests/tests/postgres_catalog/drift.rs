@@ -1,0 +1,185 @@
+//! What somebody changed by hand.
+
+use agent_iac_tests::on_each_version;
+
+use super::*;
+
+on_each_version![
+    a_grant_by_another_grantor_is_another_grant_and_says_who_has_to_take_it_back,
+    what_a_login_was_given_for_itself_is_its_roles,
+    a_membership_is_seen_however_it_reaches,
+    who_can_act_as_the_role_is_seen,
+];
+
+async fn a_grant_by_another_grantor_is_another_grant_and_says_who_has_to_take_it_back(
+    cluster: &'static Cluster,
+) {
+    let world = World::new(cluster, "grantor", &[]).await;
+    world
+        .run(
+            "CREATE ROLE @_to; CREATE ROLE @_dba; CREATE ROLE @_between; CREATE SCHEMA s;
+             GRANT ALL ON SCHEMA s TO @_admins, @_dba, @_between;
+             CREATE TABLE s.t (a int); ALTER TABLE s.t OWNER TO @_admins;
+             GRANT SELECT ON s.t TO @_dba WITH GRANT OPTION;
+             GRANT SELECT ON s.t TO @_between WITH GRANT OPTION; GRANT @_between TO @_admins;
+             SET ROLE @_admins; GRANT SELECT, INSERT ON s.t TO @_to; RESET ROLE;
+             SET ROLE @_between; GRANT SELECT ON s.t TO @_to; RESET ROLE;
+             SET ROLE @_dba; GRANT SELECT ON s.t TO @_to WITH GRANT OPTION; RESET ROLE;",
+        )
+        .await;
+    let to = world.oid("@_to").await;
+    let (admins, dba) = (world.oid("@_admins").await, world.oid("@_dba").await);
+    let between = world.oid("@_between").await;
+    let listed = world.list("postgres.grant", &["@_to"]).await;
+    let mut expected = [
+        format!("{to} on table s.t by {admins}: allow=[\"insert\",\"select\"] grantable=false"),
+        format!("{to} on table s.t by {between}: allow=[\"select\"] grantable=false"),
+        format!(
+            "{to} on table s.t by {dba}: allow=[\"select\"] grantable=true [it was given by \
+             `grantor_dba`, and `grantor_admins` cannot become that role; revoke it as that role, \
+             or GRANT \"grantor_dba\" TO \"grantor_admins\"]"
+        ),
+    ];
+    expected.sort();
+    assert_eq!(lines(&listed), expected);
+    let key = [("to", to.as_str().into()), ("on", Value::from(&pg::Table::new("s", "t")))];
+    let ours = world.read_key("postgres.grant", &key).await;
+    assert!(ours.object().unwrap().id.ends_with(&format!("by {admins}")), "{ours:?}");
+    world.run("SET ROLE @_admins; REVOKE ALL ON s.t FROM @_to; RESET ROLE").await;
+    assert_eq!(
+        world.read_key("postgres.grant", &key).await,
+        Observation::Absent,
+        "what others gave is no declaration of ours"
+    );
+    assert_eq!(world.list("postgres.grant", &["@_to"]).await.len(), 2);
+}
+
+async fn what_a_login_was_given_for_itself_is_its_roles(cluster: &'static Cluster) {
+    let world = World::new(cluster, "own", &[]).await;
+    world
+        .run(
+            "CREATE ROLE @_to; CREATE ROLE @_to__g7 LOGIN IN ROLE @_to; CREATE ROLE @_dba;
+             ALTER ROLE @_to__g7 SET role = '@_to';
+             CREATE SCHEMA s; CREATE TABLE s.t (a int); CREATE TABLE s.u (a int);
+             GRANT SELECT ON s.t TO @_to__g7; ALTER TABLE s.u OWNER TO @_to__g7;
+             GRANT @_dba TO @_to__g7; CREATE POLICY p ON s.t TO @_to__g7;
+             ALTER DEFAULT PRIVILEGES GRANT SELECT ON TABLES TO @_to__g7;",
+        )
+        .await;
+    let (to, login) = (world.oid("@_to").await, world.oid("@_to__g7").await);
+    for ty in [
+        "postgres.grant",
+        "postgres.ownership",
+        "postgres.membership",
+        "postgres.policy",
+        "postgres.default_privileges",
+    ] {
+        let listed = world.list(ty, &["@_to"]).await;
+        assert_eq!(listed.len(), 1, "{ty}: {listed:?}");
+        assert_eq!(listed[0].value("to"), Some(&to.as_str().into()), "{ty} belongs to the agent");
+    }
+    let login_of = async || {
+        let listed = world.list("postgres.login", &["@_to"]).await;
+        assert_eq!(listed.len(), 1);
+        assert_eq!(listed[0].id, login);
+        listed[0].value("of").unwrap().as_text().unwrap().to_owned()
+    };
+    assert_eq!(login_of().await, to);
+    for (change, back, says) in [
+        ("CREATEDB", "NOCREATEDB", "createdb by itself"),
+        ("SET search_path = evil", "RESET search_path", "`search_path` = `evil`"),
+        ("SET role = own_dba", "SET role = own_to", "it becomes `own_dba`"),
+    ] {
+        world.run(&format!("ALTER ROLE @_to__g7 {change}")).await;
+        let of = login_of().await;
+        assert!(of.contains(says), "{of}, not {says}");
+        world.run(&format!("ALTER ROLE @_to__g7 {back}")).await;
+        assert_eq!(login_of().await, to);
+    }
+}
+
+async fn a_membership_is_seen_however_it_reaches(cluster: &'static Cluster) {
+    let world = World::new(cluster, "member", &[]).await;
+    world
+        .run(
+            "CREATE ROLE @_to; CREATE ROLE @_quiet NOINHERIT; CREATE ROLE @_of; CREATE ROLE @_by;
+             GRANT @_of TO @_quiet, @_to; CREATE ROLE @_more; GRANT @_more TO @_to WITH ADMIN OPTION",
+        )
+        .await;
+    let (quiet, of) = (world.oid("@_quiet").await, world.oid("@_of").await);
+    let quiets = world.list("postgres.membership", &["@_quiet"]).await;
+    // From 16 a membership by a superuser has a grantor whom others cannot be.
+    let by = if cluster.version() >= 16 { "10" } else { "0" };
+    assert_eq!(quiets[0].id, format!("{quiet} in {of} by {by}"));
+    assert_eq!(quiets[0].value("noinherit"), Some(&true.into()));
+    assert_eq!(quiets[0].value("noset"), Some(&false.into()));
+    assert_eq!(quiets[0].obstacle.is_some(), cluster.version() >= 16, "{quiets:?}");
+    let to = world.list("postgres.membership", &["@_to"]).await;
+    let admin: Vec<_> = to.iter().map(|m| (m.value("of"), m.value("admin"))).collect();
+    assert!(admin.contains(&(Some(&"member_more".into()), Some(&true.into()))), "{admin:?}");
+    let key = [("to", quiet.as_str().into()), ("of", Value::from("member_of"))];
+    let read = world.read_key("postgres.membership", &key).await;
+    assert_eq!(read, Observation::Present(quiets[0].clone()));
+    if cluster.version() == 15 {
+        return;
+    }
+    // Another grantor's is another membership, and ours comes first.
+    world
+        .run(
+            "GRANT @_of TO @_admins, @_by WITH ADMIN OPTION;
+             SET ROLE @_by; GRANT @_of TO @_to WITH INHERIT FALSE, SET FALSE; RESET ROLE;
+             SET ROLE @_admins; GRANT @_of TO @_to WITH INHERIT FALSE; RESET ROLE;",
+        )
+        .await;
+    let to = world.oid("@_to").await;
+    let key = [("to", to.as_str().into()), ("of", Value::from("member_of"))];
+    let ours = world.read_key("postgres.membership", &key).await;
+    let ours = ours.object().unwrap();
+    assert_eq!(ours.value("grantor"), Some(&"member_admins".into()));
+    assert_eq!((ours.value("noinherit"), &ours.obstacle), (Some(&true.into()), &None));
+    let listed = world.list("postgres.membership", &["@_to"]).await;
+    let of_it = listed.iter().filter(|m| m.value("of") == Some(&"member_of".into())).count();
+    assert_eq!(of_it, 3);
+}
+
+async fn who_can_act_as_the_role_is_seen(cluster: &'static Cluster) {
+    let world = World::new(cluster, "acting", &[]).await;
+    world
+        .run(
+            "CREATE ROLE @_to; CREATE ROLE @_to__g1 LOGIN IN ROLE @_to;
+             ALTER ROLE @_to__g1 SET role = '@_to'; ALTER ROLE @_to__g1 CONNECTION LIMIT 5;
+             CREATE ROLE @_mallory LOGIN IN ROLE @_to; CREATE ROLE @_group IN ROLE @_to;
+             CREATE ROLE @_to__g01 LOGIN IN ROLE @_to;
+             GRANT @_to TO @_admins;",
+        )
+        .await;
+    let listed = world.list("postgres.login", &["@_to"]).await;
+    let to = world.oid("@_to").await;
+    let mut seen: Vec<(String, String)> = listed
+        .iter()
+        .map(|login| {
+            let user = login.value("user").unwrap().as_text().unwrap().to_owned();
+            assert_eq!(login.value("of").unwrap().as_text(), Some(to.as_str()));
+            (user, login.id.clone())
+        })
+        .collect();
+    seen.sort();
+    let mut expected = Vec::new();
+    for (name, ours) in
+        [("@_to__g1", true), ("@_mallory", false), ("@_group", false), ("@_to__g01", false)]
+    {
+        let oid = world.oid(name).await;
+        expected.push((world.named(name), if ours { oid } else { format!("{oid} in {to}") }));
+    }
+    expected.sort();
+    assert_eq!(seen, expected);
+    let ours = listed.iter().find(|login| !login.id.contains(" in ")).unwrap();
+    assert_eq!(ours.value("connection_limit"), Some(&Value::Int(5)));
+    // The credential is no identity of its own, and what only looks like one
+    // is.
+    let roles = world.listed("postgres.role", &Listing::All).await;
+    let names: Vec<&str> =
+        roles.iter().filter_map(|role| role.value("name").and_then(Value::as_text)).collect();
+    assert!(names.contains(&"acting_to__g01") && names.contains(&"acting_mallory"));
+    assert!(!names.contains(&"acting_to__g1") && !names.contains(&"acting_admins"));
+}
