@@ -12,8 +12,8 @@
 //! somebody else's is no slower.
 
 mod acl;
-mod classes;
-mod default_privileges;
+pub(super) mod classes;
+pub(super) mod default_privileges;
 pub(super) mod detail;
 mod grants;
 pub(super) mod ids;
@@ -22,7 +22,7 @@ mod marks;
 mod memberships;
 mod observer;
 mod ownerships;
-mod people;
+pub(super) mod people;
 mod policies;
 mod publics;
 mod roles;
