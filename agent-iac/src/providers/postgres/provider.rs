@@ -12,9 +12,8 @@ use super::{
 };
 use crate::{
     address::quoted,
-    blueprint::Blueprint,
     error::{Error, ErrorKind, Result},
-    provider::{Limits, Observers, Probers, Provider, Requirement, Writers},
+    provider::{Limits, Observers, Probers, Provider, Writers},
 };
 
 /// How many connections observing uses at once, to all databases together.
@@ -172,9 +171,5 @@ impl Provider for PostgresProvider {
     fn probers(&self) -> Result<Probers> {
         let door = server::Prober::new(&Thread::start()?, self.endpoint.clone())?;
         Ok(Probers::new().with::<Login, _>(&Arc::new(Prober { door })))
-    }
-
-    fn requires(&self, blueprint: &Blueprint) -> Vec<Requirement> {
-        super::requires::requires(self.observe.as_ref(), self.apply.as_ref(), &self.layout, blueprint)
     }
 }

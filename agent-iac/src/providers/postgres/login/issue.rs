@@ -2,7 +2,7 @@
 
 use std::{
     collections::{BTreeMap, BTreeSet},
-    sync::Mutex,
+    sync::Arc,
 };
 
 use postgres_protocol::password::scram_sha_256;
@@ -117,15 +117,14 @@ struct Making<'j> {
 async fn make(
     within: Within,
     slice: Slice<Job>,
-    entered: &Mutex<Claims>,
+    entered: Arc<Claims>,
 ) -> Result<Vec<Written>, Fault> {
     let mut faults = Faults::default();
     let mut answers: Vec<Option<Written>> = Vec::with_capacity(slice.len());
     let mut fresh: Vec<(usize, &Job)> = Vec::new();
     for (at, job) in slice.iter().enumerate() {
-        let registered =
-            entered.lock().unwrap_or_else(std::sync::PoisonError::into_inner).get(&job.claim).cloned();
-        let known = registered.as_ref().map(|known| repeated::<Login>(&job.claim, known));
+        let registered = entered.get(&job.claim);
+        let known = registered.map(|known| repeated::<Login>(&job.claim, known));
         answers.push(known.and_then(|known| faults.of(at, known)));
         if registered.is_none() {
             fresh.push((at, job));
@@ -239,7 +238,11 @@ impl Roles {
             // What was delivered already would never be let in.
             return Err(Error::new(
                 ErrorKind::StalePlan,
-                format!("what was delivered is for {}, and the login is {}", quoted(&user), quoted(&name)),
+                format!(
+                    "what was delivered is for {}, and the login is {}",
+                    quoted(&user),
+                    quoted(&name)
+                ),
             )
             .help("the role was renamed meanwhile; plan again"));
         }

@@ -9,7 +9,7 @@
 
 use std::{
     collections::{BTreeMap, BTreeSet},
-    sync::{Mutex, PoisonError},
+    sync::Arc,
 };
 
 use crate::{
@@ -20,7 +20,7 @@ use crate::{
     providers::postgres::{
         Login,
         catalog::{self, Within, ids::LoginId, ids::Oid},
-        name::ident,
+        name::{generation_of, ident},
         outcome::{not_foreign, repeated, text_of},
         server::{Fault, Slice, Type, copy, registry},
         write::{Claims, Faults, Leaver, Writer, correlation, end_sessions, leaving, switch},
@@ -51,7 +51,7 @@ pub(super) async fn revoke(writer: &Writer, batch: &[RevokeRequest]) -> Vec<Resu
         .iter()
         .map(|one| Job { claim: one.claim.clone(), mark: one.mark.clone(), id: one.id.clone() })
         .collect();
-    let claim = |job: &Job| &job.claim;
+    let claim: fn(&Job) -> &Claim = |job| &job.claim;
     let mut prepared = writer.carry_out(None, jobs.clone(), claim, switch_off).await;
     let off: BTreeSet<Oid> = prepared.iter().flatten().filter_map(|one| one.login).collect();
     if let Err(error) = end_sessions(writer.view(), &off).await {
@@ -61,8 +61,12 @@ pub(super) async fn revoke(writer: &Writer, batch: &[RevokeRequest]) -> Vec<Resu
         prepared.iter().flatten().flat_map(|one| one.databases.iter().cloned()).collect();
     for database in databases {
         let is_there = |one: &Prepared| one.databases.contains(&database);
-        let here: BTreeSet<Oid> =
-            prepared.iter().flatten().filter(|one| is_there(one)).filter_map(|one| one.login).collect();
+        let here: BTreeSet<Oid> = prepared
+            .iter()
+            .flatten()
+            .filter(|one| is_there(one))
+            .filter_map(|one| one.login)
+            .collect();
         if let Err(error) = release_in(writer, &database, here).await {
             fail(&mut prepared, &error, is_there);
         }
@@ -93,8 +97,7 @@ fn parsed(job: &Job) -> Option<LoginId> {
 }
 
 /// The jobs of a slice whose claims are new, with their places.
-fn fresh<'s>(slice: &'s Slice<Job>, entered: &Mutex<Claims>) -> Vec<(usize, &'s Job)> {
-    let entered = entered.lock().unwrap_or_else(PoisonError::into_inner);
+fn fresh<'s>(slice: &'s Slice<Job>, entered: &Claims) -> Vec<(usize, &'s Job)> {
     slice.iter().enumerate().filter(|(_, job)| !entered.contains_key(&job.claim)).collect()
 }
 
@@ -105,26 +108,31 @@ async fn leavers(within: &Within, oids: &BTreeSet<Oid>) -> Result<BTreeMap<Oid, 
     let sql = "SELECT l.oid, l.rolname::text, r.rolname::text FROM pg_roles l
         LEFT JOIN pg_auth_members m ON m.member = l.oid
         LEFT JOIN pg_roles r ON r.oid = m.roleid
-            AND l.rolname::text ~ ('^' || regexp_replace(r.rolname::text, '(\\W)', '\\\\\\1', 'g') || '__g[0-9]+$')
-        WHERE l.oid = ANY ($1) ORDER BY l.oid, r.rolname IS NULL";
+        WHERE l.oid = ANY ($1)";
     let rows = within.tx.query(sql, &[(&oids, Type::OID_ARRAY)]).await?;
-    let mut leavers = BTreeMap::new();
+    let mut found: BTreeMap<Oid, (String, Option<String>)> = BTreeMap::new();
     for row in rows {
         let (oid, name): (Oid, String) = (row.get(0), row.get(1));
-        let heir: Option<String> = row.get(2);
-        leavers.entry(oid).or_insert_with(|| Leaver::login(oid, &name, heir));
+        let role: Option<String> = row.get(2);
+        let is_its_own = |role: &String| generation_of(role, &name).is_some();
+        let role = role.filter(is_its_own);
+        let (_, its_own) = found.entry(oid).or_insert((name, None));
+        *its_own = its_own.take().or(role);
     }
-    Ok(leavers)
+    let leaver = |(oid, (name, role)): (Oid, (String, Option<String>))| {
+        (oid, Leaver::login(oid, &name, role))
+    };
+    Ok(found.into_iter().map(leaver).collect())
 }
 
 /// Switches logins off.
 async fn switch_off(
     within: Within,
     slice: Slice<Job>,
-    entered: &Mutex<Claims>,
+    entered: Arc<Claims>,
 ) -> Result<Vec<Prepared>, Fault> {
     let mut prepared = vec![Prepared::default(); slice.len()];
-    let fresh = fresh(&slice, entered);
+    let fresh = fresh(&slice, &entered);
     let own: BTreeMap<usize, Oid> = fresh
         .iter()
         .filter_map(|(at, job)| {
@@ -144,8 +152,9 @@ async fn switch_off(
     for (at, job) in &fresh {
         let Some(leaver) = own.get(at).and_then(|oid| leavers.get(oid)) else { continue };
         let mark = marks.get(&job.id).map(|owned| &owned.mark);
-        let judged = not_foreign(leaver.what(), mark, &job.mark)
-            .and_then(|()| if mark.is_some() || leaver.has_heir() { Ok(()) } else { Err(not_ours(leaver)) });
+        let judged = not_foreign(leaver.what(), mark, &job.mark).and_then(|()| {
+            if mark.is_some() || leaver.has_heir() { Ok(()) } else { Err(not_ours(leaver)) }
+        });
         if faults.of(*at, judged).is_none() {
             continue;
         }
@@ -209,22 +218,16 @@ async fn release_in(writer: &Writer, database: &str, oids: BTreeSet<Oid>) -> Res
 async fn end(
     within: Within,
     slice: Slice<Job>,
-    entered: &Mutex<Claims>,
+    entered: Arc<Claims>,
 ) -> Result<Vec<Written>, Fault> {
     let mut faults = Faults::default();
-    let mut answers: Vec<Option<Written>> = {
-        let entered = entered.lock().unwrap_or_else(PoisonError::into_inner);
-        slice
-            .iter()
-            .enumerate()
-            .map(|(at, job)| {
-                let known = entered.get(&job.claim).map(|known| repeated::<Login>(&job.claim, known));
-                known.and_then(|known| faults.of(at, known))
-            })
-            .collect()
-    };
+    let mut answers: Vec<Option<Written>> = Vec::with_capacity(slice.len());
+    for (at, job) in slice.iter().enumerate() {
+        let known = entered.get(&job.claim).map(|known| repeated::<Login>(&job.claim, known));
+        answers.push(known.and_then(|known| faults.of(at, known)));
+    }
     faults.none()?;
-    let fresh = fresh(&slice, entered);
+    let fresh = fresh(&slice, &entered);
     let ids: BTreeSet<LoginId> = fresh.iter().filter_map(|(_, job)| parsed(job)).collect();
     let own: BTreeSet<Oid> = ids.iter().filter(|id| id.of.is_none()).map(|id| id.login).collect();
     let leavers = leavers(&within, &own).await?;
