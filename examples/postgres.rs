@@ -203,10 +203,9 @@ fn run(config: &Config, sql: &str) -> Result<(), tokio_postgres::Error> {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
     runtime.expect("a runtime starts").block_on(async {
         let (client, connection) = config.connect(NoTls).await?;
-        tokio::select! {
-            done = client.batch_execute(sql) => done,
-            ended = connection => ended,
-        }
+        // Its errors are those of the client, which it serves.
+        let _serving = tokio::spawn(connection);
+        client.batch_execute(sql).await
     })
 }
 
