@@ -118,7 +118,7 @@ fn eyes(cluster: &Cluster, name: &str, others: &[&str]) -> (Observers, Server) {
     let password = Password::given(Secret::from_text(PASSWORD.into()));
     let observe = Principal::new(format!("{name}_observe"), password).unwrap();
     let server = Server::new(&thread, Settings::new(endpoint, observe)).unwrap();
-    let observers = pg::observers(
+    let observers = pg::observers_on(
         server.clone(),
         others.iter().map(|other| (*other).to_owned()).collect(),
         Some(format!("{name}_admins")),

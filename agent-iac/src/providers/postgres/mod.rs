@@ -33,6 +33,8 @@ mod object;
 #[cfg(feature = "postgres")]
 mod outcome;
 mod privilege;
+#[cfg(feature = "postgres")]
+mod reach;
 mod resources;
 #[cfg(feature = "postgres")]
 #[doc(hidden)]
@@ -42,7 +44,7 @@ mod view;
 
 #[cfg(feature = "postgres")]
 #[doc(hidden)]
-pub use catalog::observers;
+pub use catalog::observers_on;
 pub use object::{
     Column, DataType, Database, ForeignServer, ForeignWrapper, Function, Language, LargeObject,
     Object, ObjectKind, Parameter, Procedure, Schema, Sequence, Table, Tablespace,
