@@ -2,8 +2,8 @@
 //! embedded systems: the local authority, the SQLite ledger, the age vault.
 //!
 //! ```text
-//! cargo bench -p agent-iac-benches                  100, 1,000 and 10,000 resources
-//! cargo bench -p agent-iac-benches -- 100 1000      other sizes
+//! cargo bench -p agent-iac-benches --bench fleet                  100, 1,000 and 10,000 resources
+//! cargo bench -p agent-iac-benches --bench fleet -- 100 1000      other sizes
 //! ```
 //!
 //! Each size runs in a fresh process, so that its peak memory is its own.

@@ -45,7 +45,7 @@ impl Instance {
     /// When the name is not a lower-case word with dashes of at most
     /// [`MAX_NAME`] bytes.
     pub fn new(name: impl Into<String>) -> Result<Self> {
-        Self::keyed(name, Vec::new())
+        Self::keyed(name, std::iter::empty::<&str>())
     }
 
     /// Makes an instance with the values of its key inputs, in their order.
@@ -54,14 +54,18 @@ impl Instance {
     ///
     /// As [`Instance::new`], and when a key is empty, longer than [`MAX_KEY`]
     /// bytes, or holds what cannot be shown (see [`is_printable`]).
-    pub fn keyed(name: impl Into<String>, key: Vec<String>) -> Result<Self> {
+    pub fn keyed(
+        name: impl Into<String>,
+        key: impl IntoIterator<Item: AsRef<str>>,
+    ) -> Result<Self> {
         let mut text = name.into();
         if !is_agent_name(&text) {
             return Err(invalid(format!("{} is not an agent's name", quoted(&text))).help(
                 format!("use a-z, 0-9 and dashes, a letter first, at most {MAX_NAME} bytes"),
             ));
         }
-        for part in &key {
+        for part in key {
+            let part = part.as_ref();
             if part.is_empty() || part.len() > MAX_KEY || !is_printable(part) {
                 let name = text.split(BETWEEN).next().unwrap_or_default();
                 return Err(invalid(format!("{} is not a key of `{name}`", quoted(part)))
@@ -410,7 +414,7 @@ mod tests {
             "\u{f1ac0}a.b#c\u{f1ac1}",
         ];
         for key in hostile.into_iter().chain([""]) {
-            let error = Instance::keyed("a", vec!["fine".into(), key.into()]).unwrap_err();
+            let error = Instance::keyed("a", ["fine", key]).unwrap_err();
             assert!(is_printable(error.message()), "{key:?} in {:?}", error.message());
             assert!(
                 Address::undeclared(Instance::new("a").unwrap(), "t", key).is_ok()
@@ -418,8 +422,8 @@ mod tests {
             );
         }
         let long = "k".repeat(MAX_KEY);
-        assert!(Instance::keyed("a", vec![long.clone()]).is_ok());
-        assert!(Instance::keyed("a", vec![long + "k"]).is_err());
+        assert!(Instance::keyed("a", [&long]).is_ok());
+        assert!(Instance::keyed("a", [long + "k"]).is_err());
     }
 
     #[test]
@@ -496,7 +500,7 @@ mod tests {
             if same {
                 k.extend(l.iter().take(1).cloned());
             }
-            let agent = |name: &str, key: &[String]| Instance::keyed(name, key.to_vec()).unwrap();
+            let agent = |name: &str, key: &[String]| Instance::keyed(name, key).unwrap();
             for (name, key) in [(&b, &l), (&a, &l), (&b, &k)] {
                 prop_assert_eq!(agent(&a, &k).cmp(&agent(name, key)), (&a, &k).cmp(&(name, key)));
             }

@@ -181,7 +181,7 @@ async fn follow_terms(run: &Run<'_>, jobs: Vec<Job<'_>>) -> Vec<Ended> {
             object = Arc::new(as_written(Arc::unwrap_or_clone(object), seen, job.ty));
         }
         expected.insert(job.step.address.clone(), job.version);
-        let event = crate::ledger::RecordEvent::Updated { object: object.clone() };
+        let event = crate::ledger::RecordEvent::Updated { object: Arc::clone(&object) };
         entries.push(Entry::of(&job.step.address, event));
         objects.push((job.index, object));
     }

@@ -6,7 +6,7 @@
 
 use std::{
     ffi::{OsStr, OsString},
-    path::PathBuf,
+    path::{Path, PathBuf},
     process::ExitCode,
 };
 
@@ -14,6 +14,8 @@ use agent_iac::{
     cli,
     config::{self, Types},
     deployment::Deployment,
+    fleet::Fleet,
+    provider::Reach,
 };
 
 const OPTIONS: &str = "\
@@ -22,7 +24,8 @@ The fleet:
       --environment <NAME>    The environment that it is for [default: production]
       --folder <FOLDER>       Where ledger, vault and authority are kept [default: .agent-iac]
 
-`schema` prints the JSON Schema of text fleets, for editors.
+`schema` prints the JSON Schema of text fleets, for editors. `import` needs no fleet: the one
+that it writes is called as the file is.
 
 ";
 
@@ -51,10 +54,43 @@ fn main() -> ExitCode {
         print(&mut std::io::stderr(), OPTIONS, 0);
     }
     let Options { fleet, environment, folder, rest } = options;
+    let importing = command(&rest) == Some(OsStr::new("import"));
     cli::main_with(rest, || {
+        if importing {
+            // Who imports may have no fleet yet, and wants nothing to be made.
+            let fleet = if fleet.exists() {
+                config::load(&fleet, &Types::builtin())?
+            } else {
+                unwritten(&fleet)
+            };
+            return Deployment::embedded_to_look_at(fleet, environment, folder);
+        }
         let fleet = config::load(&fleet, &Types::builtin())?;
         Deployment::embedded(fleet, environment, folder)
     })
+}
+
+/// A fleet that nobody has written yet, called as its file will be.
+fn unwritten(path: &Path) -> Fleet {
+    let name = path.file_stem().and_then(OsStr::to_str).unwrap_or("fleet");
+    let mut fleet = Fleet::new(name);
+    fleet.provider("authority", Reach::Watched).store("vault");
+    fleet
+}
+
+/// The command among the words, which options may stand before.
+fn command(words: &[OsString]) -> Option<&OsStr> {
+    let mut words = words.iter().skip(1).map(OsString::as_os_str);
+    while let Some(word) = words.next() {
+        match word.to_str() {
+            Some("--color" | "--progress" | "--json-into") => {
+                words.next();
+            }
+            Some(option) if option.starts_with('-') => {}
+            _ => return Some(word),
+        }
+    }
+    None
 }
 
 fn print(stream: &mut dyn std::io::Write, text: &str, code: u8) -> ExitCode {

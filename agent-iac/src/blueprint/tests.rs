@@ -148,7 +148,7 @@ fn what_a_type_checks_is_reported_at_the_property_and_only_what_is_known_is_chec
         },
         expect![[r#"
             fleet.rs:21:5: error[IAC0009]: a.role: `public` is everybody; choose another
-            fleet.rs:23:5: error[IAC0009]: b.other: `home`: expected text, found 7; 
+            fleet.rs:23:5: error[IAC0009]: b.other: `home`: expected text, found 7; Where it lives.
             fleet.toml:8:3: error[IAC0009]: a.role: a home begins with no dash; drop it"#]],
     );
 }

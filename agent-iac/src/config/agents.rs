@@ -90,7 +90,7 @@ impl Reader<'_> {
             each.truncate(1);
         }
         let each = each.into_iter().filter_map(|inputs| {
-            let key = inputs.iter().map(|(_, value)| value.clone()).collect();
+            let key = inputs.iter().map(|(_, value)| value);
             Some((Instance::keyed(bare.name(), key).ok()?, inputs))
         });
         Instances { each: each.collect(), sound }
@@ -161,7 +161,7 @@ impl Reader<'_> {
                 *sound = false;
                 continue;
             };
-            if let Err(error) = Instance::keyed(agent.name(), vec![value.clone()]) {
+            if let Err(error) = Instance::keyed(agent.name(), [&value]) {
                 let help = error.repair().unwrap_or_default().to_owned();
                 self.error(Code::Name, item.span(), error.message().to_owned(), help);
                 *sound = false;

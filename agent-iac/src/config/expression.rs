@@ -264,7 +264,7 @@ impl Reader<'_> {
             let node = self.parts(&part, span, scope)?;
             values.push(self.known(node, span.clone(), "a key")?);
         }
-        let named = Instance::keyed(agent, values.clone())
+        let named = Instance::keyed(agent, &values)
             .and_then(|instance| Ok((instance.resource(field)?, instance)));
         let (address, instance) = match named {
             Ok(named) => named,
@@ -283,7 +283,7 @@ impl Reader<'_> {
             let shown: Vec<String> = keys
                 .iter()
                 .take(8)
-                .filter_map(|key| Instance::keyed(agent, key.clone()).ok())
+                .filter_map(|key| Instance::keyed(agent, key).ok())
                 .map(|instance| instance.to_string())
                 .collect();
             let help = nearest(&instance.to_string(), &shown).map_or_else(

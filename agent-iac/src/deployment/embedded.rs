@@ -7,7 +7,7 @@ use crate::{
     clock::{SystemClock, SystemEntropy},
     error::{Error, ErrorKind, Result},
     fleet::Fleet,
-    ledger::{SqliteLedger, sqlite::Options},
+    ledger::{Ledger, MemoryLedger, SqliteLedger, sqlite::Options},
     providers::authority::AuthorityProvider,
     vault::age::AgeVault,
 };
@@ -70,6 +70,35 @@ impl Deployment {
         Ok(Self::new(fleet, environment, Arc::new(ledger), Arc::new(SystemEntropy))
             .with_provider("authority", Arc::new(provider))
             .with_store("vault", Arc::new(vault)))
+    }
+}
+
+impl Deployment {
+    /// The same systems as they stand in a folder, to look at: nothing is made
+    /// and nothing is opened for writing, so no plan can be applied through it.
+    /// A ledger that is not there is empty, and there is no secret store, so
+    /// the ledger's pin is not looked at.
+    ///
+    /// # Errors
+    ///
+    /// When there is a ledger and it cannot be opened. An authority that is not
+    /// there is told when it is looked at.
+    pub fn embedded_to_look_at(
+        fleet: Fleet,
+        environment: impl Into<String>,
+        folder: impl AsRef<Path>,
+    ) -> Result<Self> {
+        let (folder, environment) = (folder.as_ref(), environment.into());
+        let path = folder.join("ledger.db");
+        let ledger: Arc<dyn Ledger> = if path.exists() {
+            let options = Options::new(fleet.name(), &environment);
+            Arc::new(SqliteLedger::open_read_only(path, &options)?)
+        } else {
+            Arc::new(MemoryLedger::new(Arc::new(SystemClock)))
+        };
+        let provider = AuthorityProvider::new(folder.join("authority.db"));
+        Ok(Self::new(fleet, environment, ledger, Arc::new(SystemEntropy))
+            .with_provider("authority", Arc::new(provider)))
     }
 }
 

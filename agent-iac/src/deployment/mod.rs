@@ -15,6 +15,8 @@ use std::{
     sync::Arc,
 };
 
+use futures_util::future::join;
+
 use crate::{
     address::Instance,
     agent::{Agent, Handle, Live},
@@ -171,8 +173,8 @@ impl Deployment {
     /// one that it should be. What cannot be read of the real systems stands
     /// in the plan.
     pub async fn plan(&self, request: &PlanRequest) -> Result<Plan> {
-        let blueprint = self.blueprint()?;
-        self.plan_for(&blueprint, request).await
+        let (blueprint, state) = self.desired_and_recorded().await?;
+        Ok(self.plan_on(&blueprint, &state, request).await)
     }
 
     /// Looks at what stands in a system and is nobody's yet, so that a fleet
@@ -192,9 +194,11 @@ impl Deployment {
         import::survey(system, &self.fleet, &self.environment, mine).await
     }
 
-    async fn plan_for(&self, blueprint: &Blueprint, request: &PlanRequest) -> Result<Plan> {
-        let state = self.state().await?;
-        Ok(self.plan_on(blueprint, &state, request).await)
+    /// Validates the fleet while the ledger is being read. A mistake of the
+    /// fleet is told first.
+    async fn desired_and_recorded(&self) -> Result<(Blueprint, State)> {
+        let (state, blueprint) = join(self.state(), async { self.blueprint() }).await;
+        Ok((blueprint?, state?))
     }
 
     async fn plan_on(&self, blueprint: &Blueprint, state: &State, request: &PlanRequest) -> Plan {
@@ -333,8 +337,8 @@ impl Deployment {
     ///
     /// As [`Deployment::plan`], and when the run could not begin.
     pub async fn revert_drift(&self, context: &RunContext) -> Result<Report> {
-        let blueprint = self.blueprint()?;
-        let whole = self.plan_for(&blueprint, &PlanRequest::default()).await?;
+        let (blueprint, state) = self.desired_and_recorded().await?;
+        let whole = self.plan_on(&blueprint, &state, &PlanRequest::default()).await;
         let plan = drift::narrowing_only(&whole, &blueprint);
         let authorised = Authorised {
             plan: &plan,

@@ -52,19 +52,6 @@ pub fn compare(field: &Field, read: Option<&Reading>, wanted: Option<&Value>) ->
     }
 }
 
-/// Compares every declared property of an object with the values wanted of it.
-pub fn compare_all<'a>(
-    resource_type: &'static ResourceType,
-    read: &BTreeMap<String, Reading>,
-    mut wanted: impl FnMut(&'static Field) -> Option<&'a Value>,
-) -> BTreeMap<&'static str, Compared> {
-    resource_type
-        .fields
-        .iter()
-        .map(|field| (field.name, compare(field, read.get(field.name), wanted(field))))
-        .collect()
-}
-
 /// The readings as nodes, for what computes access of a real object: what was
 /// not read is left out.
 pub fn readings_as_nodes(
@@ -130,17 +117,6 @@ mod tests {
             compare(allow, Some(&known(&shuffled)), Some(&set(&["read"]))),
             Differs(set(&["read", "write"]))
         );
-    }
-
-    #[test]
-    fn every_field_of_the_type_is_compared() {
-        let read = BTreeMap::from([("allow".to_owned(), Reading::Redacted)]);
-        let null = Value::Null;
-        let compared =
-            compare_all(Grant::RESOURCE, &read, |field| (field.name == "on").then_some(&null));
-        assert_eq!(compared.len(), Grant::RESOURCE.fields.len());
-        assert_eq!(compared["on"], Compared::Matched);
-        assert_eq!(compared["to"], Compared::Unknown);
     }
 
     #[test]

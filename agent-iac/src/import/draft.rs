@@ -14,6 +14,7 @@ use super::{
 use crate::{
     address::{Address, Instance, is_printable, quoted},
     error::{Error, ErrorKind, Result},
+    plan::render::moment,
     provider::Object,
     resource::Reading,
     schema::{Field, Kind, ResourceType, Type},
@@ -201,7 +202,7 @@ impl Draft {
     pub(super) fn preface(&self) -> Vec<String> {
         let survey = &self.survey;
         let mut lines = vec![
-            format!("Imported from {} at {}.", survey.system, survey.at),
+            format!("Imported from {} at {}.", survey.system, moment(survey.at)),
             "Planning this adopts what is there, as it is; applying the plan writes to the".into(),
             "ledger only. Once that is done, the imports can be removed.".into(),
             String::new(),
@@ -221,10 +222,11 @@ impl Draft {
     /// How drift goes from being reported to being undone.
     pub(super) fn enforcing(&self, widening: &str, exclusive: &str) -> Vec<String> {
         let keys = self.survey.count(Kind::Credential);
+        let width = widening.len().max(exclusive.len());
         let mut lines = vec![
             "Drift is reported and nothing else. Once plans are quiet, enforce:".to_owned(),
-            format!("  {widening}   what widens access is taken back unattended"),
-            format!("  {exclusive}   what nobody declared is planned to be removed"),
+            format!("  {widening:width$}   what widens access is taken back unattended"),
+            format!("  {exclusive:width$}   what nobody declared is planned to be removed"),
         ];
         if keys > 0 {
             lines.push(format!(
@@ -420,7 +422,9 @@ fn telling_words(ty: &ResourceType, object: &Object) -> Vec<String> {
                 }
             }
             (Type::List(inner) | Type::Set(inner), Value::List(items)) => {
-                items.iter().for_each(|item| collect(inner, item, words));
+                for item in items {
+                    collect(inner, item, words);
+                }
             }
             (Type::Link(_), _) => {}
             (_, Value::Text(text)) => words.push(text.clone()),

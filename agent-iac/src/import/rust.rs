@@ -28,7 +28,7 @@ pub(super) fn rust(draft: &Draft, module: &str) -> String {
         comment(&mut text, "", &line);
     }
     comment(&mut text, "", "");
-    for line in draft.enforcing("OnDrift::RevertWidening", "Reach::Exclusive       ") {
+    for line in draft.enforcing("OnDrift::RevertWidening", "Reach::Exclusive") {
         comment(&mut text, "", &line);
     }
     for line in draft.unlisted() {
@@ -181,6 +181,10 @@ fn write_resource(
             match given {
                 Given::Link(to) => input(to),
                 Given::NotOurs(id) => format!("value!({})", string(id)),
+                // Within another value a negative number needs parentheses.
+                Given::Value(Value::Int(number)) if i32::try_from(*number).is_ok() => {
+                    format!("value!({number})")
+                }
                 Given::Value(given) if is_plain(&field.ty, given) => {
                     format!("value!({})", value(given))
                 }
@@ -285,7 +289,7 @@ fn is_plain(ty: &Type, value: &Value) -> bool {
             Type::Text | Type::Bool => is_plain(inner, value),
             _ => true,
         },
-        (Type::Text, _) | (Type::Bool, _) => false,
+        (Type::Text | Type::Bool, _) => false,
         (Type::List(Type::Text) | Type::Set(Type::Text), Value::List(items)) => items.is_empty(),
         _ => true,
     }

@@ -14,8 +14,7 @@ pub(super) fn toml(draft: &Draft) -> String {
     let mut text = String::new();
     let mut preface = draft.preface();
     preface.push(String::new());
-    preface
-        .extend(draft.enforcing("on_drift = \"revert_widening\"", "reach = \"exclusive\"        "));
+    preface.extend(draft.enforcing("on_drift = \"revert_widening\"", "reach = \"exclusive\""));
     for line in &preface {
         comment(&mut text, line);
     }

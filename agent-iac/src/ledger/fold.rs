@@ -498,7 +498,7 @@ impl State {
             RecordEvent::Adopted { object, .. } | RecordEvent::Updated { object } => {
                 let generation = object.credential.as_ref().map_or(0, |c| c.generation);
                 record.generations = record.generations.max(generation);
-                record.object = Some(object.clone());
+                record.object = Some(Arc::clone(object));
             }
             RecordEvent::Forgotten => {
                 record.object = None;

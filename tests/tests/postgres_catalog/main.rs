@@ -22,6 +22,7 @@ use agent_iac_tests::postgres::{Cluster, Session};
 
 mod drift;
 mod reading;
+mod surroundings;
 
 /// Every login's: no test here is about passwords.
 const PASSWORD: &str = "as-everybody-here";

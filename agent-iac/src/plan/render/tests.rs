@@ -621,7 +621,7 @@ fn hostile() -> Plan {
     bad.seen = Observation::Unread(HOSTILE.into());
     plan.steps = vec![bad];
     plan.agents = vec![AgentStep {
-        instance: Instance::keyed("agent", vec!["`<b>|@all".into()]).unwrap(),
+        instance: Instance::keyed("agent", ["`<b>|@all"]).unwrap(),
         change: AgentChange::Declared {
             owner: HOSTILE.into(),
             purpose: HOSTILE.into(),

@@ -41,6 +41,8 @@ mod resources;
 pub mod server;
 #[cfg(feature = "postgres")]
 mod view;
+#[cfg(feature = "postgres")]
+mod write;
 
 #[cfg(feature = "postgres")]
 #[doc(hidden)]
@@ -59,3 +61,6 @@ pub use privilege::{
 pub use resources::*;
 #[cfg(feature = "postgres")]
 pub use server::{Endpoint, Password, Principal};
+#[cfg(feature = "postgres")]
+#[doc(hidden)]
+pub use write::writers;

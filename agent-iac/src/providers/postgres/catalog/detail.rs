@@ -19,6 +19,9 @@ pub(in super::super) struct RoleDetail {
     /// which are its logins and perhaps itself.
     #[serde(default)]
     pub(in super::super) suspended: Option<BTreeSet<Oid>>,
+    /// The same, while their sessions are being ended: not suspended yet.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(in super::super) ending: Option<BTreeSet<Oid>>,
 }
 
 /// Of a grant: the privileges that it was given, by their words. Two grants
@@ -78,8 +81,11 @@ mod tests {
 
     #[test]
     fn a_detail_is_read_back_and_one_that_says_nothing_is_empty() {
-        let detail =
-            RoleDetail { heir: Some("dba".into()), suspended: Some(BTreeSet::from([7, 9])) };
+        let detail = RoleDetail {
+            heir: Some("dba".into()),
+            suspended: Some(BTreeSet::from([7, 9])),
+            ending: None,
+        };
         let json = serde_json::to_string(&detail).unwrap();
         assert_eq!(json, r#"{"heir":"dba","suspended":[7,9]}"#);
         assert_eq!(read::<RoleDetail>(Some(&json)), detail);

@@ -325,7 +325,7 @@ fn meaning(said: &DbError) -> Meaning {
 }
 
 /// The same error for another write of a batch.
-pub(super) fn copy(error: &Error) -> Error {
+pub(in super::super) fn copy(error: &Error) -> Error {
     let mut copy = Error::new(error.kind(), error.message()).retry_as(error.retry());
     if let Some(help) = error.repair() {
         copy = copy.help(help);

@@ -32,6 +32,7 @@ pub use attempt::Prober;
 pub use batch::{Batch, Fault, Slice};
 pub use connection::About;
 use connection::{Connection, Route};
+pub(super) use error::copy;
 pub use error::{Said, sqlstate};
 use pool::{Lease, Pool};
 pub use settings::{Endpoint, Host, Password, Principal, TlsMode};

@@ -1,0 +1,647 @@
+//! Grants: entries of access control lists.
+
+use std::{
+    cmp::Reverse,
+    collections::{BTreeMap, BTreeSet},
+};
+
+use super::{
+    Entry, Found, Job, Kind, Seen,
+    acl::{Acls, Given, whole},
+    apply_script,
+    powers::{self, Acting, Powers},
+    role_names, rules,
+    script::{Phase, Step, Verb, grouped},
+};
+use crate::{
+    error::{Error, ErrorKind, Result},
+    provider::{self, Operation, Reference},
+    providers::postgres::{
+        Grant, GrantSpec, Object, ObjectKind, Privilege,
+        catalog::{
+            Within,
+            detail::{self, GrantDetail},
+            ids::GrantId,
+            people::BOOTSTRAP,
+        },
+        name::ident,
+        server::{Type, sqlstate},
+    },
+    resource::{Property as _, Resource as _},
+    value::Value,
+};
+
+/// The version that has the privilege to maintain tables.
+const MAINTAIN: u32 = 17;
+
+/// What is known beside the grants themselves.
+pub(super) struct Now {
+    acls: Acls,
+    powers: Powers,
+    names: BTreeMap<u32, String>,
+    /// The registered grants on columns of the same tables, and what each gave.
+    registered: BTreeMap<GrantId, BTreeSet<Privilege>>,
+}
+
+/// What becomes of one entry.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Change {
+    pub(super) id: GrantId,
+    pub(super) acting: Acting,
+    pub(super) before: Given,
+    pub(super) after: Given,
+    /// What stands on columns, and would go with the whole.
+    pub(super) columns: BTreeMap<String, Given>,
+}
+
+/// The role that a write is about, and the object; the grantor when it names
+/// one.
+fn parties(job: &Job<Grant>) -> Result<(u32, Object, Option<u32>)> {
+    match job.id() {
+        Some(id) => {
+            let id: GrantId = id.parse().map_err(|_| no_such(id))?;
+            Ok((id.grantee, id.on, Some(id.grantor)))
+        }
+        None => {
+            let spec = job.spec().expect("a write without an id is a create");
+            Ok((number(spec.to.target())?, spec.on.clone(), None))
+        }
+    }
+}
+
+fn no_such(id: &str) -> Error {
+    Error::new(ErrorKind::NotFound, format!("`{id}` is no grant of a cluster")).help("plan again")
+}
+
+/// The number of a role.
+pub(super) fn number(id: &str) -> Result<u32> {
+    id.parse().map_err(|_| {
+        Error::new(ErrorKind::NotFound, format!("`{id}` is no role's number")).help("plan again")
+    })
+}
+
+impl Kind for Grant {
+    const NOUN: &'static str = "grant";
+
+    type Now = Now;
+    type Change = Change;
+
+    fn declared(spec: &GrantSpec) -> BTreeMap<&'static str, Value> {
+        BTreeMap::from([
+            ("to", spec.to.target().into()),
+            ("on", spec.on.to_value()),
+            ("allow", spec.allow.to_value()),
+            ("grantable", spec.grantable.into()),
+        ])
+    }
+
+    async fn now(within: &Within, seen: &[Seen<'_, Self>]) -> Result<Now> {
+        let parties: Vec<_> = seen.iter().filter_map(|(job, _)| parties(job).ok()).collect();
+        let objects = parties.iter().map(|(_, on, _)| on.clone()).collect();
+        let grantees = parties.iter().map(|(grantee, ..)| *grantee).collect();
+        let acls = Acls::read(within, &objects, &grantees).await?;
+        let grantors = parties.iter().filter_map(|(.., grantor)| *grantor);
+        let roles = acls.owners().into_iter().chain(grantors).collect();
+        let powers = powers::read(within, &roles, &BTreeSet::new()).await?;
+        let names = role_names(within, &grantees).await?;
+        let registered = registered(within, &parties).await?;
+        Ok(Now { acls, powers, names, registered })
+    }
+
+    fn judge(within: &Within, now: &Now, job: &Job<Self>, found: Option<&Found>) -> Result<Change> {
+        let what = Self::what(job, found);
+        let (grantee, on, grantor) = parties(job)?;
+        let name = now.names.get(&grantee).filter(|name| *name != "public");
+        if name.is_none() && found.is_none() && job.spec().is_some() {
+            return Err(Error::new(
+                ErrorKind::NotFound,
+                format!("{what} is to a role that is not there"),
+            )
+            .help("plan again; it may have been dropped meanwhile"));
+        }
+        if let Some(spec) = job.spec() {
+            permitted(within, spec)?;
+            if number(spec.to.target()).ok() != found.map_or(Some(grantee), master) || spec.on != on
+            {
+                return Err(key_changed(&what, Self::NOUN));
+            }
+        }
+        let owner = now.acls.owner(&on).or_else(|| {
+            // A parameter on which nobody was granted anything has no row.
+            (on.kind == ObjectKind::Parameter).then_some(BOOTSTRAP)
+        });
+        let Some(owner) = owner else {
+            return match job.operation {
+                // What the object's end took with it.
+                Operation::Delete { .. } => Ok(Change::nothing(job, grantee, on)),
+                _ => Err(not_there(&what, &on)),
+            };
+        };
+        let powers = &now.powers;
+        // What nobody can be for the owner may still be given with a grant
+        // option; then the server says.
+        let ours = || powers.as_owner(owner).map_or((powers.me, Acting::Me), |how| (owner, how));
+        let (grantor, acting) = match grantor {
+            None => ours(),
+            Some(grantor) if grantor == owner => (owner, ours().1),
+            Some(grantor) => {
+                let how = powers.as_grantor(grantor);
+                (grantor, how.ok_or_else(|| powers.cannot_become(&what, grantor))?)
+            }
+        };
+        let before = match found {
+            Some(found) => held(&now.acls.given_at(&on, grantee, grantor), &found.object),
+            None => now.acls.given_at(&on, grantee, grantor),
+        };
+        let after = job.spec().map(|spec| desired(&spec.allow, spec.grantable)).unwrap_or_default();
+        let columns = if on.columns.is_none() {
+            let columns = now.acls.columns(&on, grantee, grantor);
+            columns.map(|(column, given)| (column.clone(), given.clone())).collect()
+        } else {
+            BTreeMap::new()
+        };
+        let id = GrantId { grantee, on, grantor };
+        Ok(Change { id, acting, before, after, columns })
+    }
+
+    async fn carry_out(within: &Within, now: &Now, changes: &[(&Job<Self>, Change)]) -> Result<()> {
+        let depths = depths(changes.iter().map(|(_, change)| &change.id));
+        // What the registered grants will have given once the batch is done.
+        let mut registered = now.registered.clone();
+        for (_, change) in changes.iter().filter(|(_, change)| change.id.on.columns.is_some()) {
+            registered.insert(change.id.clone(), change.after.keys().copied().collect());
+        }
+        let steps = changes.iter().zip(depths).flat_map(|((_, change), depth)| {
+            let grantee = now.names.get(&change.id.grantee).map(|name| ident(name));
+            let steps = grantee.map(|grantee| change.steps(&grantee, depth, &registered));
+            steps.unwrap_or_default()
+        });
+        apply_script(within, &now.powers, &grouped(steps)).await
+    }
+
+    fn written(_: &Job<Self>, change: &Change) -> Reference {
+        Reference::Id(change.id.to_string())
+    }
+
+    fn entry(
+        _: &Now,
+        _: &Job<Self>,
+        change: &Change,
+        _: Option<&provider::Object>,
+    ) -> Result<Entry> {
+        let id = change.id.to_string();
+        if change.id.on.columns.is_none() {
+            return Ok(Entry::new(id));
+        }
+        let allow = change.after.keys().map(|privilege| privilege.word().to_owned()).collect();
+        Entry::with(id, &GrantDetail { allow })
+    }
+
+    /// Which of two grants on one column a privilege is of, only the registry
+    /// says.
+    fn reads_registry(job: &Job<Self>) -> bool {
+        parties(job).is_ok_and(|(_, on, _)| on.columns.is_some())
+    }
+
+    fn checks(change: &Change) -> bool {
+        change.takes_columns()
+    }
+
+    fn check(_: &Now, after: &Now, job: &Job<Self>, change: &Change) -> Result<()> {
+        let GrantId { grantee, on, grantor } = &change.id;
+        for (column, given) in &change.columns {
+            let now = after.acls.given_on(on, column, *grantee, *grantor);
+            // Another write of the batch may be about the column itself; what
+            // it leaves is compared there.
+            if !given.keys().any(|privilege| now.contains_key(privilege)) && !now.is_empty() {
+                let how = format!("the column {} has other privileges", ident(column));
+                return Err(rules::not_as_written(&Self::what(job, None), &how));
+            }
+        }
+        Ok(())
+    }
+
+    async fn explain(
+        within: &Within,
+        now: &Now,
+        job: &Job<Self>,
+        change: &Change,
+        error: Error,
+    ) -> Error {
+        let what = Self::what(job, None);
+        explain(within, now, &what, change, error).await
+    }
+}
+
+/// The role that a found grant is shown to be of: that of its login.
+fn master(found: &Found) -> Option<u32> {
+    found.object.value("to").and_then(Value::as_text).and_then(|to| to.parse().ok())
+}
+
+/// Of what stands there, what belongs to the grant: two grants may be on the
+/// same column.
+fn held(given: &Given, object: &provider::Object) -> Given {
+    let words: BTreeSet<&str> = object
+        .value("allow")
+        .and_then(Value::as_list)
+        .into_iter()
+        .flatten()
+        .filter_map(Value::as_text)
+        .collect();
+    let its_own = given.iter().filter(|(privilege, _)| words.contains(privilege.word()));
+    its_own.map(|(privilege, option)| (*privilege, *option)).collect()
+}
+
+/// What a declaration gives.
+pub(super) fn desired(allow: &BTreeSet<Privilege>, grantable: bool) -> Given {
+    allow.iter().map(|privilege| (*privilege, grantable)).collect()
+}
+
+/// The privileges that go, and those that lose their grant option.
+pub(super) fn taken(before: &Given, after: &Given) -> (BTreeSet<Privilege>, BTreeSet<Privilege>) {
+    let gone = before.keys().filter(|one| !after.contains_key(one));
+    let narrowed = before
+        .iter()
+        .filter(|(one, option)| **option && after.get(one).is_some_and(|option| !option));
+    (gone.copied().collect(), narrowed.map(|(one, _)| *one).collect())
+}
+
+fn permitted(within: &Within, spec: &GrantSpec) -> Result<()> {
+    if spec.allow.is_empty() {
+        return Err(Error::new(ErrorKind::InvalidInput, "a grant that allows nothing")
+            .help("name at least one privilege in `allow`, or remove the grant"));
+    }
+    supported(within.version, &spec.allow)
+}
+
+/// Refuses a privilege that the server does not have yet.
+pub(super) fn supported(version: u32, allow: &BTreeSet<Privilege>) -> Result<()> {
+    if version < MAINTAIN && allow.contains(&Privilege::Maintain) {
+        return Err(Error::new(
+            ErrorKind::Unsupported,
+            format!("there is no privilege `maintain` in PostgreSQL {version}"),
+        )
+        .help("leave it out, or upgrade the server to 17 or later"));
+    }
+    Ok(())
+}
+
+pub(super) fn key_changed(what: &str, noun: &str) -> Error {
+    Error::new(ErrorKind::InvalidInput, format!("the key of {what} cannot change"))
+        .help(format!("make a new {noun} and delete this one"))
+}
+
+pub(super) fn not_there(what: &str, on: &Object) -> Error {
+    Error::new(ErrorKind::NotFound, format!("{what} is on something that is not there: {on}"))
+        .help("create it first, or correct its name; an administrator may have dropped it")
+}
+
+impl Change {
+    fn nothing(job: &Job<Grant>, grantee: u32, on: Object) -> Self {
+        let grantor = parties(job).ok().and_then(|(.., grantor)| grantor).unwrap_or_default();
+        Self {
+            id: GrantId { grantee, on, grantor },
+            acting: Acting::Me,
+            before: Given::new(),
+            after: Given::new(),
+            columns: BTreeMap::new(),
+        }
+    }
+
+    fn takes_columns(&self) -> bool {
+        let (gone, narrowed) = taken(&self.before, &self.after);
+        self.columns
+            .values()
+            .any(|given| given.keys().any(|one| gone.contains(one) || narrowed.contains(one)))
+    }
+
+    /// The statements' parts.
+    pub(super) fn steps(
+        &self,
+        grantee: &str,
+        depth: u8,
+        registered: &BTreeMap<GrantId, BTreeSet<Privilege>>,
+    ) -> Vec<Step> {
+        let on = &self.id.on;
+        let step = |phase, verb, privileges: BTreeSet<Privilege>, on: Object| Step {
+            phase,
+            acting: self.acting,
+            verb,
+            privileges,
+            on,
+            grantee: grantee.to_owned(),
+        };
+        let (gone, narrowed) = taken(&self.before, &self.after);
+        let mut steps = vec![];
+        // The server takes what is on the columns along.
+        for (column, given) in &self.columns {
+            for (option, verb) in [(false, Verb::Grant), (true, Verb::GrantOption)] {
+                let back = given.iter().filter(|(one, has)| {
+                    **has == option && (gone.contains(one) || narrowed.contains(one))
+                });
+                let on = Object { columns: Some(BTreeSet::from([column.clone()])), ..on.clone() };
+                steps.push(step(Phase::PutBack, verb, back.map(|(one, _)| *one).collect(), on));
+            }
+        }
+        for (option, verb) in [(false, Verb::Grant), (true, Verb::GrantOption)] {
+            let missing = self.after.iter().filter(|(one, wanted)| {
+                let has = self.before.get(one);
+                **wanted == option && (has.is_none() || option && has == Some(&false))
+            });
+            let missing = missing.map(|(one, _)| *one).collect();
+            steps.push(step(Phase::Give, verb, missing, on.clone()));
+        }
+        for (verb, privileges) in [(Verb::Revoke, gone), (Verb::RevokeOption, narrowed)] {
+            let Some(columns) = &on.columns else {
+                steps.push(step(Phase::Whole(Reverse(depth)), verb, privileges, on.clone()));
+                continue;
+            };
+            for (privileges, columns) in self.apart(columns, &privileges, registered) {
+                let on = Object { columns: Some(columns), ..on.clone() };
+                steps.push(step(Phase::Columns(Reverse(depth)), verb, privileges, on));
+            }
+        }
+        steps
+    }
+
+    /// What is taken on which columns: what another registered grant gave on
+    /// one of them stays there.
+    fn apart(
+        &self,
+        columns: &BTreeSet<String>,
+        privileges: &BTreeSet<Privilege>,
+        registered: &BTreeMap<GrantId, BTreeSet<Privilege>>,
+    ) -> BTreeMap<BTreeSet<Privilege>, BTreeSet<String>> {
+        let table = whole(&self.id.on);
+        let others: Vec<_> = registered
+            .iter()
+            .filter(|(id, _)| {
+                let parties = (id.grantee, id.grantor) == (self.id.grantee, self.id.grantor);
+                parties && **id != self.id && whole(&id.on) == table
+            })
+            .collect();
+        let mut apart: BTreeMap<BTreeSet<Privilege>, BTreeSet<String>> = BTreeMap::new();
+        for column in columns {
+            let stays = |privilege: &Privilege| {
+                others.iter().any(|(id, allow)| {
+                    allow.contains(privilege)
+                        && id.on.columns.as_ref().is_some_and(|all| all.contains(column))
+                })
+            };
+            let taken = privileges.iter().filter(|one| !stays(one)).copied().collect();
+            apart.entry(taken).or_default().insert(column.clone());
+        }
+        apart
+    }
+}
+
+/// The registered grants on columns of the tables that some writes are about.
+async fn registered(
+    within: &Within,
+    parties: &[(u32, Object, Option<u32>)],
+) -> Result<BTreeMap<GrantId, BTreeSet<Privilege>>> {
+    let prefixes: BTreeSet<String> = parties
+        .iter()
+        .filter(|(_, on, _)| on.columns.is_some())
+        .map(|(grantee, on, _)| format!("{grantee} on {}", Object { database: None, ..whole(on) }))
+        .collect();
+    if prefixes.is_empty() {
+        return Ok(BTreeMap::new());
+    }
+    let prefixes: Vec<String> = prefixes.into_iter().collect();
+    let rows = within
+        .tx
+        .query(
+            "SELECT id, detail::text FROM agent_iac.objects
+            WHERE type = $1 AND split_part(id, ' (', 1) = ANY ($2) AND strpos(id, ' (') > 0",
+            &[(&Grant::TYPE, Type::TEXT), (&prefixes, Type::TEXT_ARRAY)],
+        )
+        .await?;
+    Ok(rows
+        .iter()
+        .filter_map(|row| {
+            let id: GrantId = row.get::<_, &str>(0).parse().ok()?;
+            let detail: GrantDetail = detail::read(row.get(1));
+            let allow = Privilege::ALL.into_iter().filter(|one| detail.allow.contains(one.word()));
+            Some((id, allow.collect()))
+        })
+        .collect())
+}
+
+/// How deep each entry stands in a chain of grantors, by what the batch is
+/// about: what was passed on goes before what it was passed on from.
+fn depths<'i>(ids: impl Iterator<Item = &'i GrantId> + Clone) -> Vec<u8> {
+    let mut from: BTreeMap<(Object, u32), BTreeSet<u32>> = BTreeMap::new();
+    for id in ids.clone().filter(|id| id.grantee != id.grantor) {
+        from.entry((whole(&id.on), id.grantee)).or_default().insert(id.grantor);
+    }
+    ids.map(|id| {
+        let (mut depth, mut grantors) = (0, BTreeSet::from([id.grantor]));
+        // A chain that is longer, or closed, is left to the server.
+        while depth < 8 {
+            let on = whole(&id.on);
+            let next: BTreeSet<u32> = grantors
+                .iter()
+                .filter_map(|grantor| from.get(&(on.clone(), *grantor)))
+                .flatten()
+                .copied()
+                .collect();
+            if next.is_empty() {
+                break;
+            }
+            (depth, grantors) = (depth + 1, next);
+        }
+        depth
+    })
+    .collect()
+}
+
+async fn explain(within: &Within, now: &Now, what: &str, change: &Change, error: Error) -> Error {
+    let GrantId { grantee, on, .. } = &change.id;
+    let owner = now.acls.owner(on);
+    match sqlstate(&error) {
+        Some("42501" | "01007" | "01006" | "0LP01") => {
+            let (me, powers) = (now.powers.my_name(), &now.powers);
+            let Some(owner) = owner else { return error };
+            let owner_name = powers.name(owner);
+            let message = if powers.as_owner(owner).is_some() {
+                format!("{what} cannot be written, although {me} can act as its owner {owner_name}")
+            } else {
+                format!(
+                    "{what} cannot be written by {me}, which is no member of the owner \
+                     {owner_name} and has no grant option"
+                )
+            };
+            let help = match powers.role(owner) {
+                Some(power) => format!(
+                    "GRANT {} TO {}, or give it the privileges WITH GRANT OPTION; \
+                     it also needs USAGE on the schema",
+                    ident(&power.name),
+                    ident(me)
+                ),
+                None => "let the owner do it".into(),
+            };
+            Error::new(ErrorKind::Denied, message).help(help).caused_by(error)
+        }
+        Some("2BP01") => match passed_on(within, *grantee, on).await {
+            Ok(entries) if !entries.is_empty() => Error::new(
+                ErrorKind::Refused,
+                format!("{what} cannot be taken back: it was passed on, {}", entries.join(", ")),
+            )
+            .help("take these back first, as whoever gave them; nothing is taken by CASCADE")
+            .caused_by(error),
+            _ => error,
+        },
+        Some("54000") => Error::new(
+            ErrorKind::Refused,
+            format!("{what} finds no more room: the list of who may do what to {on} is full"),
+        )
+        .help("grant it to one role, and make the others its members")
+        .caused_by(error),
+        _ => error,
+    }
+}
+
+/// What a role gave to others on an object, in words.
+async fn passed_on(within: &Within, grantor: u32, on: &Object) -> Result<Vec<String>> {
+    let everybody = super::all_grantees(within).await?;
+    let acls = Acls::read(within, &BTreeSet::from([on.clone()]), &everybody).await?;
+    let by = acls.given_by(on, grantor);
+    let names = role_names(within, &by.keys().copied().collect()).await?;
+    Ok(by
+        .into_iter()
+        .map(|(grantee, privileges)| {
+            let privileges: Vec<&str> = privileges.iter().map(|one| one.word()).collect();
+            let name = names.get(&grantee).map_or("PUBLIC", String::as_str);
+            format!("{} to {}", privileges.join(" and "), crate::address::quoted(name))
+        })
+        .collect())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{
+        super::super::{Column, Insert, Select, Table, Update},
+        *,
+    };
+    use crate::providers::postgres::write::script::Statements;
+
+    fn given(privileges: &[(Privilege, bool)]) -> Given {
+        privileges.iter().copied().collect()
+    }
+
+    fn change(on: Object, before: &[(Privilege, bool)], after: &[(Privilege, bool)]) -> Change {
+        Change {
+            id: GrantId { grantee: 7, on, grantor: 2 },
+            acting: Acting::Me,
+            before: given(before),
+            after: given(after),
+            columns: BTreeMap::new(),
+        }
+    }
+
+    fn texts(change: &Change) -> Vec<String> {
+        let statements: Statements = grouped(change.steps("\"x\"", 0, &BTreeMap::new()));
+        statements.into_iter().map(|(_, text)| text).collect()
+    }
+
+    #[test]
+    fn only_the_difference_is_written() {
+        let table = || Table::new("s", "t");
+        let check =
+            |before: &[(Privilege, bool)], after: &[(Privilege, bool)], expected: &[&str]| {
+                assert_eq!(texts(&change(table(), before, after)), expected);
+            };
+        check(&[], &[(Select, false)], &[r#"GRANT SELECT ON TABLE "s"."t" TO "x""#]);
+        check(&[(Select, false)], &[], &[r#"REVOKE SELECT ON TABLE "s"."t" FROM "x""#]);
+        check(&[(Select, false)], &[(Select, false)], &[]);
+        check(
+            &[(Select, false), (Insert, false)],
+            &[(Select, false), (Update, false)],
+            &[
+                r#"REVOKE INSERT ON TABLE "s"."t" FROM "x""#,
+                r#"GRANT UPDATE ON TABLE "s"."t" TO "x""#,
+            ],
+        );
+        check(
+            &[(Select, false)],
+            &[(Select, true)],
+            &[r#"GRANT SELECT ON TABLE "s"."t" TO "x" WITH GRANT OPTION"#],
+        );
+        check(
+            &[(Select, true), (Insert, false)],
+            &[(Select, false), (Insert, false)],
+            &[r#"REVOKE GRANT OPTION FOR SELECT ON TABLE "s"."t" FROM "x""#],
+        );
+    }
+
+    #[test]
+    fn what_stands_on_columns_is_put_back_after_the_whole_was_revoked() {
+        let mut change = change(Table::new("s", "t"), &[(Select, false), (Insert, false)], &[]);
+        change.columns = BTreeMap::from([
+            ("a".to_owned(), given(&[(Select, false), (Update, false)])),
+            ("b".to_owned(), given(&[(Insert, true)])),
+        ]);
+        assert!(change.takes_columns());
+        assert_eq!(
+            texts(&change),
+            [
+                r#"REVOKE SELECT, INSERT ON TABLE "s"."t" FROM "x""#,
+                r#"GRANT SELECT ("a") ON TABLE "s"."t" TO "x""#,
+                r#"GRANT INSERT ("b") ON TABLE "s"."t" TO "x" WITH GRANT OPTION"#,
+            ]
+        );
+        change.before = given(&[]);
+        assert!(!change.takes_columns());
+    }
+
+    #[test]
+    fn columns_are_named_behind_each_privilege() {
+        let change =
+            change(Column::new("s", "t", ["a", "b"]), &[], &[(Select, false), (Update, false)]);
+        assert_eq!(
+            texts(&change),
+            [r#"GRANT SELECT ("a", "b"), UPDATE ("a", "b") ON TABLE "s"."t" TO "x""#]
+        );
+    }
+
+    #[test]
+    fn what_another_grant_gave_on_a_column_stays_there() {
+        let on = |columns: &[&str]| Column::new("s", "t", columns.iter().copied());
+        let change = change(on(&["a", "b"]), &[(Select, false), (Update, false)], &[]);
+        let other = GrantId { on: on(&["b", "c"]), ..change.id.clone() };
+        let registered = BTreeMap::from([
+            (change.id.clone(), BTreeSet::new()),
+            (other.clone(), BTreeSet::from([Select])),
+            (GrantId { grantee: 8, ..other }, BTreeSet::from([Update])),
+        ]);
+        let texts: Vec<String> = grouped(change.steps("\"x\"", 0, &registered))
+            .into_iter()
+            .map(|(_, text)| text)
+            .collect();
+        assert_eq!(
+            texts,
+            [
+                r#"REVOKE SELECT ("a"), UPDATE ("a") ON TABLE "s"."t" FROM "x""#,
+                r#"REVOKE UPDATE ("b") ON TABLE "s"."t" FROM "x""#,
+            ]
+        );
+    }
+
+    #[test]
+    fn what_was_passed_on_stands_deeper_than_what_it_came_from() {
+        let id = |grantee, grantor| GrantId { grantee, on: Table::new("s", "t"), grantor };
+        let ids = [id(7, 2), id(8, 7), id(9, 8), id(5, 6)];
+        assert_eq!(depths(ids.iter()), [0, 1, 2, 0]);
+        let closed = [id(7, 8), id(8, 7)];
+        assert_eq!(depths(closed.iter()), [8, 8]);
+    }
+
+    #[test]
+    fn a_privilege_is_refused_where_the_server_does_not_have_it() {
+        let allow = BTreeSet::from([Privilege::Maintain]);
+        assert_eq!(supported(16, &allow).unwrap_err().kind(), ErrorKind::Unsupported);
+        assert!(supported(17, &allow).is_ok());
+        assert!(supported(15, &BTreeSet::from([Select])).is_ok());
+    }
+}

@@ -1,0 +1,710 @@
+//! How a role is switched off, and how it leaves for good.
+//!
+//! Owns the order: nobody logs in any more, and that committed; sessions end;
+//! then, in every database in which the role has anything, what it owns goes to
+//! its heir and what it was granted goes; last the role itself, with its
+//! logins. Each part can be repeated, so that a crash between two of them
+//! leaves nothing that a second attempt could not finish, and what cannot be
+//! done is found out before the first.
+
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    sync::{Arc, Mutex, PoisonError},
+};
+
+use super::{
+    Claims, Entry, Faults, Found, GRANTORS, Job, Seen, Writer, look, mark, permitted,
+    powers::{self, Powers},
+    role::{self, Now},
+    rules, sessions,
+};
+use crate::{
+    address::quoted,
+    error::{Error, ErrorKind, Result},
+    ledger::Claim,
+    provider::{Operation, Write, Written},
+    providers::postgres::{
+        DefaultPrivileges, Grant, Login, Membership, Ownership, Role,
+        catalog::{
+            Within,
+            detail::{self, RoleDetail},
+        },
+        name::ident,
+        server::{Batch, Fault, Options, Slice, Type, copy, sqlstate},
+    },
+    resource::{Reading, Resource as _},
+    value::Value,
+};
+
+/// A role that leaves, with its logins.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Leaver {
+    what: String,
+    role: u32,
+    /// The names of the role and of its logins.
+    names: BTreeMap<u32, String>,
+    heir: Option<String>,
+}
+
+impl Leaver {
+    /// A role that is there.
+    ///
+    /// # Errors
+    ///
+    /// When its heir is not.
+    pub(super) fn of(what: &str, now: &Now, role: Option<u32>, found: &Found) -> Result<Self> {
+        let name = found.object.value("name").and_then(Value::as_text);
+        let (Some(role), Some(name)) = (role, name) else {
+            return Err(
+                Error::new(ErrorKind::NotFound, format!("{what} has no name")).help("plan again")
+            );
+        };
+        let heir = detail::read::<RoleDetail>(found.detail.as_deref()).heir;
+        if let Some(heir) = heir.as_ref().filter(|heir| now.powers.oid(heir).is_none()) {
+            return Err(Error::new(
+                ErrorKind::NotFound,
+                format!("the heir {} of {what} is not there", quoted(heir)),
+            )
+            .help("create the role, or declare another `heir` and apply that first"));
+        }
+        let logins = now.logins.get(&role).into_iter().flatten();
+        let names = logins
+            .map(|(oid, login)| (*oid, login.name.clone()))
+            .chain([(role, name.to_owned())])
+            .collect();
+        Ok(Self { what: what.to_owned(), role, names, heir })
+    }
+
+    fn oids(&self) -> impl Iterator<Item = u32> {
+        self.names.keys().copied()
+    }
+}
+
+/// Everything that depends on some roles, in all databases, by the cluster's
+/// own account.
+#[derive(Clone, Debug, PartialEq, Eq)]
+struct Dependent {
+    role: u32,
+    /// `None` for what belongs to the whole cluster.
+    database: Option<String>,
+    can_connect: bool,
+    owns: bool,
+}
+
+async fn dependents(within: &Within, roles: &[u32]) -> Result<Vec<Dependent>> {
+    // Default privileges and user mappings are of a role, and go with it; what
+    // it gave to others in roles goes too.
+    let rows = within
+        .tx
+        .query(
+            "SELECT DISTINCT s.refobjid, d.datname::text, coalesce(d.datallowconn, true),
+                s.deptype = 'o' AND s.classid NOT IN (826, 1418)
+            FROM pg_shdepend s LEFT JOIN pg_database d ON d.oid = s.dbid
+            WHERE s.refclassid = 'pg_authid'::regclass AND s.refobjid = ANY ($1)",
+            &[(&roles, Type::OID_ARRAY)],
+        )
+        .await?;
+    Ok(rows
+        .iter()
+        .map(|row| Dependent {
+            role: row.get(0),
+            database: row.get(1),
+            can_connect: row.get(2),
+            owns: row.get(3),
+        })
+        .collect())
+}
+
+/// What was found out, and done, before a role is written.
+#[derive(Clone, Debug, Default)]
+struct Prepared {
+    /// The roles whose sessions are to end.
+    off: BTreeSet<u32>,
+    /// The other databases in which something of it is.
+    databases: BTreeSet<String>,
+}
+
+/// Carries out writes of roles: those that switch something off in several
+/// parts.
+pub(super) async fn write(writer: &Writer, batch: &[Write<Role>]) -> Vec<Result<Written>> {
+    let mut failed: BTreeMap<usize, Error> = BTreeMap::new();
+    let places: Vec<usize> =
+        batch.iter().enumerate().filter(|(_, one)| switches_off(one)).map(|(at, _)| at).collect();
+    if !places.is_empty() {
+        let prepared = prepare(writer, places.iter().map(|at| &batch[*at]).collect()).await;
+        for (at, prepared) in places.into_iter().zip(prepared) {
+            failed.extend(prepared.err().map(|error| (at, error)));
+        }
+    }
+    let jobs = batch.iter().enumerate().filter(|(at, _)| !failed.contains_key(at));
+    let written = writer.batch(jobs.map(|(_, write)| Job::of(write)).collect()).await;
+    let mut written = written.into_iter();
+    (0..batch.len())
+        .map(|at| match failed.remove(&at) {
+            Some(error) => Err(error),
+            None => written.next().expect("there is an answer for each that did not fail"),
+        })
+        .collect()
+}
+
+fn switches_off(write: &Write<Role>) -> bool {
+    match &write.operation {
+        Operation::Suspend { .. } | Operation::Delete { .. } => true,
+        Operation::Update { desired, .. } => {
+            let logs_in = write.seen.object().and_then(|seen| seen.value("login"));
+            !desired.login && logs_in == Some(&Value::Bool(true))
+        }
+        Operation::Create(_) | Operation::Resume { .. } => false,
+    }
+}
+
+async fn prepare(writer: &Writer, writes: Vec<&Write<Role>>) -> Vec<Result<()>> {
+    let jobs = || writes.iter().map(|write| Job::of(write)).collect::<Vec<_>>();
+    let mut answers = match switch_off(writer, jobs()).await {
+        Ok(answers) => answers,
+        Err(error) => return writes.iter().map(|_| Err(copy(&error))).collect(),
+    };
+    let off = answers.iter().flatten().flat_map(|one| one.off.iter().copied()).collect();
+    if let Err(error) = sessions::end_sessions(writer.view(), &off).await {
+        for answer in answers.iter_mut().filter(|one| one.as_ref().is_ok_and(|p| !p.off.is_empty()))
+        {
+            *answer = Err(copy(&error));
+        }
+    }
+    let databases: BTreeSet<String> =
+        answers.iter().flatten().flat_map(|one| one.databases.iter().cloned()).collect();
+    for database in databases {
+        let is_there = |answer: &Result<Prepared>| {
+            answer.as_ref().is_ok_and(|prepared| prepared.databases.contains(&database))
+        };
+        let places: Vec<usize> = (0..answers.len()).filter(|at| is_there(&answers[*at])).collect();
+        let jobs = places.iter().map(|at| Job::of(writes[*at])).collect();
+        for (at, done) in places.iter().zip(release_in(writer, &database, jobs).await) {
+            if let Err(error) = done {
+                answers[*at] = Err(error);
+            }
+        }
+    }
+    answers.into_iter().map(|answer| answer.map(drop)).collect()
+}
+
+/// Switches roles and their logins off, and takes note of that.
+async fn switch_off(writer: &Writer, jobs: Vec<Job<Role>>) -> Result<Vec<Result<Prepared>>> {
+    let version = writer.version().await?;
+    let entered = Arc::<Mutex<Claims>>::default();
+    let noted = Arc::clone(&entered);
+    let (entering, working) = (writer.clone(), writer.clone());
+    let before = move |tx, slice: Slice<Job<Role>>| {
+        let (writer, noted) = (entering.clone(), Arc::clone(&noted));
+        async move {
+            let claims: Vec<Claim> = slice.iter().map(|job| job.claim.clone()).collect();
+            let found = writer.enter(&tx, &None, &claims).await?;
+            *noted.lock().unwrap_or_else(PoisonError::into_inner) = found;
+            Ok(())
+        }
+    };
+    let work = move |tx, slice: Slice<Job<Role>>| {
+        let within = working.here(tx, None, version);
+        let entered = Arc::clone(&entered);
+        async move { switch_off_slice(&within, &slice, &entered).await }
+    };
+    let server = &writer.view().server;
+    Ok(Batch::new(server, None, jobs).options(Options::writing()).carry_out(before, work).await)
+}
+
+async fn switch_off_slice(
+    within: &Within,
+    slice: &Slice<Job<Role>>,
+    entered: &Mutex<Claims>,
+) -> Result<Vec<Prepared>, Fault> {
+    let is_new = |job: &Job<Role>| {
+        !entered.lock().unwrap_or_else(PoisonError::into_inner).contains_key(&job.claim)
+    };
+    // What was done before is answered later.
+    let (places, jobs): (Vec<usize>, Vec<&Job<Role>>) =
+        slice.iter().enumerate().filter(|(_, job)| is_new(job)).unzip();
+    let mut prepared: Vec<Prepared> = slice.iter().map(|_| Prepared::default()).collect();
+    if jobs.is_empty() {
+        return Ok(prepared);
+    }
+    let mut faults = Faults::default();
+    let seen = look(within, &jobs, &places).await?;
+    for (at, (job, found)) in places.iter().zip(&seen) {
+        faults.of(*at, permitted(job, found.as_ref()));
+    }
+    faults.none()?;
+    let now = <Role as super::Kind>::now(within, &seen).await?;
+    let leavers = leavers(&seen, &places, &now, &mut faults);
+    let dependents = dependents(within, &oids_of(leavers.values())).await?;
+    for (at, leaver) in &leavers {
+        let of = dependents.iter().filter(|one| leaver.names.contains_key(&one.role));
+        let databases = databases_of(within, leaver, of);
+        prepared[*at].databases = faults.of(*at, databases).unwrap_or_default();
+    }
+    faults.none()?;
+    let leavers_here: Vec<&Leaver> = leavers.values().collect();
+    for (leaver, why) in ownerless(within, &leavers_here).await? {
+        let at = leavers.iter().find(|(_, one)| one.role == leaver).map(|(at, _)| *at);
+        faults.0.extend(at.map(|at| (at, why)));
+    }
+    faults.none()?;
+
+    let (mut statements, mut entries, mut marked) = (Vec::new(), Vec::new(), Vec::new());
+    for (at, (job, found)) in places.iter().zip(&seen) {
+        let Some(found) = found else { continue };
+        let switched = Switched::of(job, found, &now);
+        prepared[*at].off.clone_from(&switched.sessions);
+        statements.extend(switched.statements);
+        let mut detail: RoleDetail = detail::read(found.detail.as_deref());
+        detail.ending.get_or_insert_default().extend(switched.off);
+        entries.push(Entry::with(found.object.id.clone(), &detail)?);
+        marked.push(*job);
+    }
+    if !statements.is_empty() {
+        within.tx.batch(&statements.join(";\n")).await?;
+    }
+    // As what is kept, and not as what is gone.
+    mark_kept(within, &marked, &entries).await?;
+    Ok(prepared)
+}
+
+async fn mark_kept(within: &Within, jobs: &[&Job<Role>], entries: &[Entry]) -> Result<()> {
+    let kept: Vec<Job<Role>> = jobs
+        .iter()
+        .zip(entries)
+        .map(|(job, entry)| Job {
+            claim: job.claim.clone(),
+            mark: job.mark.clone(),
+            operation: Operation::Suspend { id: entry.id.clone() },
+            seen: job.seen.clone(),
+        })
+        .collect();
+    mark::<Role>(within, &kept.iter().collect::<Vec<_>>(), entries).await
+}
+
+/// What is switched off for one write.
+struct Switched {
+    statements: Vec<String>,
+    /// Those that could log in until now.
+    off: BTreeSet<u32>,
+    /// Those whose sessions end.
+    sessions: BTreeSet<u32>,
+}
+
+impl Switched {
+    fn of(job: &Job<Role>, found: &Found, now: &Now) -> Self {
+        let mut switched =
+            Self { statements: Vec::new(), off: BTreeSet::new(), sessions: BTreeSet::new() };
+        let role: Option<u32> = found.object.id.parse().ok();
+        let name = found.object.value("name").and_then(Value::as_text);
+        let (Some(role), Some(name)) = (role, name) else { return switched };
+        let how = match job.operation {
+            Operation::Suspend { .. } => "NOLOGIN",
+            // What comes back has a new password.
+            _ => "NOLOGIN PASSWORD NULL",
+        };
+        if found.object.value("login") == Some(&Value::Bool(true)) {
+            switched.off.insert(role);
+            switched.statements.push(role::switch(name, how));
+        }
+        switched.sessions.insert(role);
+        if matches!(job.operation, Operation::Update { .. }) {
+            return switched;
+        }
+        for (oid, login) in now.logins.get(&role).into_iter().flatten() {
+            if login.can_login {
+                switched.off.insert(*oid);
+            }
+            if login.can_login || matches!(job.operation, Operation::Delete { .. }) {
+                switched.statements.push(role::switch(&login.name, how));
+            }
+            switched.sessions.insert(*oid);
+        }
+        switched
+    }
+}
+
+/// Shows a role as it was before this engine switched it off, to a write that
+/// was decided then.
+pub(super) fn recall(job: &Job<Role>, found: &mut Found) {
+    let seen = job.seen.object().and_then(|seen| seen.value("login"));
+    let ending = detail::read::<RoleDetail>(found.detail.as_deref()).ending.unwrap_or_default();
+    let by_us = found.object.id.parse().is_ok_and(|oid: u32| ending.contains(&oid));
+    if by_us && seen == Some(&Value::Bool(true)) {
+        found.object.fields.insert("login".into(), Reading::Known(Value::Bool(true)));
+    }
+}
+
+fn leavers(
+    seen: &[Seen<'_, Role>],
+    places: &[usize],
+    now: &Now,
+    faults: &mut Faults,
+) -> BTreeMap<usize, Leaver> {
+    let mut leavers = BTreeMap::new();
+    for (at, (job, found)) in places.iter().zip(seen) {
+        let Some(found) = found else { continue };
+        if let Operation::Delete { id } = &job.operation {
+            let what = <Role as super::Kind>::what(job, Some(found));
+            let leaver = Leaver::of(&what, now, id.parse().ok(), found);
+            leavers.extend(faults.of(*at, leaver).map(|leaver| (*at, leaver)));
+        }
+    }
+    leavers
+}
+
+fn oids_of<'l>(leavers: impl IntoIterator<Item = &'l Leaver>) -> Vec<u32> {
+    leavers.into_iter().flat_map(Leaver::oids).collect()
+}
+
+/// The other databases that have to be visited for a role.
+fn databases_of<'d>(
+    within: &Within,
+    leaver: &Leaver,
+    dependents: impl Iterator<Item = &'d Dependent>,
+) -> Result<BTreeSet<String>> {
+    let layout = &within.layout;
+    let (mut visited, mut closed) = (BTreeSet::new(), BTreeSet::new());
+    for dependent in dependents {
+        let Some(database) = &dependent.database else { continue };
+        if *database == layout.own {
+            continue;
+        }
+        if layout.others.contains(database) && dependent.can_connect {
+            visited.insert(database.clone());
+        } else {
+            closed.insert(database.clone());
+        }
+    }
+    if closed.is_empty() {
+        return Ok(visited);
+    }
+    let names: Vec<String> = closed.iter().map(|name| quoted(name)).collect();
+    let which = if closed.len() == 1 { "the database" } else { "the databases" };
+    Err(Error::new(
+        ErrorKind::Refused,
+        format!(
+            "{} owns or may do something in {which} {}, where this provider does not work",
+            leaver.what,
+            names.join(", ")
+        ),
+    )
+    .help("add it to the provider with `.database(…)`, or DROP OWNED there by hand"))
+}
+
+/// Leavers without an heir that own something in this database, or shared
+/// things.
+async fn ownerless(within: &Within, leavers: &[&Leaver]) -> Result<Vec<(u32, Error)>> {
+    let without: Vec<&&Leaver> = leavers.iter().filter(|one| one.heir.is_none()).collect();
+    let oids: Vec<u32> = without.iter().flat_map(|one| one.oids()).collect();
+    if oids.is_empty() {
+        return Ok(Vec::new());
+    }
+    let rows = within
+        .tx
+        .query(
+            "SELECT s.refobjid, d.datname::text, CASE WHEN s.dbid = 0 OR d.datname = current_database()
+                THEN pg_describe_object(s.classid, s.objid, s.objsubid) END
+            FROM pg_shdepend s LEFT JOIN pg_database d ON d.oid = s.dbid
+            WHERE s.refclassid = 'pg_authid'::regclass AND s.refobjid = ANY ($1)
+                AND s.deptype = 'o' AND s.classid NOT IN (826, 1418)
+            ORDER BY 1, 2, 3 LIMIT 1000",
+            &[(&oids, Type::OID_ARRAY)],
+        )
+        .await?;
+    let mut owned: BTreeMap<u32, BTreeSet<String>> = BTreeMap::new();
+    for row in rows {
+        let (role, database, what): (u32, Option<String>, Option<String>) =
+            (row.get(0), row.get(1), row.get(2));
+        let text = match (what, database) {
+            (Some(what), Some(database)) => format!("{what} in {}", quoted(&database)),
+            (Some(what), None) => what,
+            (None, database) => {
+                format!("something in {}", quoted(&database.unwrap_or_default()))
+            }
+        };
+        owned.entry(role).or_default().insert(text);
+    }
+    Ok(without
+        .into_iter()
+        .filter_map(|leaver| {
+            let all: BTreeSet<&String> =
+                leaver.oids().filter_map(|oid| owned.get(&oid)).flatten().collect();
+            (!all.is_empty()).then(|| (leaver.role, without_heir(leaver, &all)))
+        })
+        .collect())
+}
+
+fn without_heir(leaver: &Leaver, owned: &BTreeSet<&String>) -> Error {
+    const SHOWN: usize = 8;
+    let mut list: Vec<String> = owned.iter().take(SHOWN).map(|one| (*one).clone()).collect();
+    if owned.len() > SHOWN {
+        list.push(format!("and {} more", owned.len() - SHOWN));
+    }
+    Error::new(
+        ErrorKind::Refused,
+        format!("{} has no heir and owns {}", leaver.what, list.join(", ")),
+    )
+    .help("declare an `heir` that takes it over and apply that, or drop it by hand")
+}
+
+/// Frees another database from roles that leave.
+async fn release_in(writer: &Writer, database: &str, jobs: Vec<Job<Role>>) -> Vec<Result<()>> {
+    let version = match writer.version().await {
+        Ok(version) => version,
+        Err(error) => return jobs.iter().map(|_| Err(copy(&error))).collect(),
+    };
+    // Who they are, the own database knows.
+    let known = match known(writer, version, &jobs).await {
+        Ok(known) => Arc::new(known),
+        Err(error) => return jobs.iter().map(|_| Err(copy(&error))).collect(),
+    };
+    let name = Some(database.to_owned());
+    let (entering, working) = (writer.clone(), writer.clone());
+    let (entered_in, worked_in) = (name.clone(), name);
+    let before = move |tx, slice: Slice<Job<Role>>| {
+        let (writer, database) = (entering.clone(), entered_in.clone());
+        async move {
+            let claims: Vec<Claim> = slice.iter().map(|job| job.claim.clone()).collect();
+            writer.enter(&tx, &database, &claims).await.map(drop)
+        }
+    };
+    let work = move |tx, slice: Slice<Job<Role>>| {
+        let within = working.here(tx, worked_in.clone(), version);
+        let known = Arc::clone(&known);
+        async move {
+            let leavers: Vec<&Leaver> = slice
+                .iter()
+                .filter_map(|job| known.get(job.id()?.parse::<u32>().as_ref().ok()?))
+                .collect();
+            let powers = powers_over(&within, &leavers).await?;
+            if let [leaver] = &leavers[..] {
+                let done = within.tx.savepoint(|_| release(&within, &powers, &leavers)).await;
+                if let Err(error) = done {
+                    return Err(explain(&within, &powers, &leaver.what, leaver, error)
+                        .await
+                        .into());
+                }
+            } else {
+                release(&within, &powers, &leavers).await?;
+            }
+            Ok(slice.iter().map(drop).collect())
+        }
+    };
+    Batch::new(&writer.view().server, Some(database), jobs)
+        .options(Options::writing())
+        .carry_out(before, work)
+        .await
+}
+
+/// The leavers of some writes, by the own database.
+async fn known(writer: &Writer, version: u32, jobs: &[Job<Role>]) -> Result<BTreeMap<u32, Leaver>> {
+    let again: Vec<Job<Role>> = jobs
+        .iter()
+        .map(|job| Job {
+            claim: job.claim.clone(),
+            mark: job.mark.clone(),
+            operation: job.operation.clone(),
+            seen: job.seen.clone(),
+        })
+        .collect();
+    let working = writer.clone();
+    writer
+        .view()
+        .server
+        .read(None, move |tx| async move {
+            let within = working.here(tx, None, version);
+            let jobs: Vec<&Job<Role>> = again.iter().collect();
+            let places: Vec<usize> = (0..jobs.len()).collect();
+            let seen = look(&within, &jobs, &places).await.map_err(fault)?;
+            let now = <Role as super::Kind>::now(&within, &seen).await?;
+            let leavers = leavers(&seen, &places, &now, &mut Faults::default());
+            Ok(leavers.into_values().map(|leaver| (leaver.role, leaver)).collect())
+        })
+        .await
+}
+
+fn fault(fault: Fault) -> Error {
+    match fault {
+        Fault::Somewhere(error) => error,
+        Fault::These(mut errors) => errors
+            .pop()
+            .map_or_else(|| Error::new(ErrorKind::Bug, "nothing failed"), |(_, error)| error),
+    }
+}
+
+async fn powers_over(within: &Within, leavers: &[&Leaver]) -> Result<Powers> {
+    let heirs = leavers.iter().filter_map(|one| one.heir.clone()).collect();
+    let mut powers =
+        powers::read(within, &leavers.iter().flat_map(|one| one.oids()).collect(), &heirs).await?;
+    // They are ours, which before 16 only the registry of the own database says.
+    if within.version < GRANTORS {
+        powers.administer(leavers.iter().flat_map(|one| one.oids()));
+    }
+    Ok(powers)
+}
+
+/// Frees a database from roles: what they own goes to their heirs, what they
+/// were granted goes.
+async fn release(within: &Within, powers: &Powers, leavers: &[&Leaver]) -> Result<()> {
+    if leavers.is_empty() {
+        return Ok(());
+    }
+    let oids = oids_of(leavers.iter().copied());
+    let lent: Vec<u32> = oids.iter().copied().filter(|oid| !powers.is_full(*oid)).collect();
+    let (lend, end) = powers.lend_all(&lent);
+    within.tx.batch(&lend).await?;
+    if let Some((_, error)) = ownerless(within, leavers).await?.pop() {
+        return Err(error);
+    }
+    let mut by_heir: BTreeMap<&str, Vec<String>> = BTreeMap::new();
+    for leaver in leavers {
+        if let Some(heir) = &leaver.heir {
+            by_heir.entry(heir).or_default().extend(leaver.names.values().map(|name| ident(name)));
+        }
+    }
+    let reassign: Vec<String> = by_heir
+        .into_iter()
+        .map(|(heir, names)| format!("REASSIGN OWNED BY {} TO {}", names.join(", "), ident(heir)))
+        .collect();
+    within.tx.batch(&reassign.join(";\n")).await?;
+    // `DROP OWNED` would drop what somebody created in their name just now.
+    let left = dependents_here(within, &oids).await?;
+    if left > 0 {
+        return Err(rules::stale("what the leaving roles own", "became more meanwhile"));
+    }
+    let names: Vec<String> =
+        leavers.iter().flat_map(|one| one.names.values()).map(|name| ident(name)).collect();
+    within.tx.batch(&format!("DROP OWNED BY {}", names.join(", "))).await?;
+    forget_rights(within, &oids).await?;
+    within.tx.batch(&end).await
+}
+
+/// How many objects roles own here.
+async fn dependents_here(within: &Within, oids: &[u32]) -> Result<i64> {
+    let rows = within
+        .tx
+        .query(
+            "SELECT count(*) FROM pg_shdepend s
+            WHERE s.refclassid = 'pg_authid'::regclass AND s.refobjid = ANY ($1)
+                AND s.deptype = 'o' AND s.classid NOT IN (826, 1418) AND (s.dbid = 0 OR s.dbid =
+                    (SELECT oid FROM pg_database WHERE datname = current_database()))",
+            &[(&oids, Type::OID_ARRAY)],
+        )
+        .await?;
+    Ok(rows.first().map_or(0, |row| row.get(0)))
+}
+
+/// What is registered of the rights of roles that are gone is gone as well:
+/// another role may get the number one day.
+async fn forget_rights(within: &Within, oids: &[u32]) -> Result<()> {
+    let oids: Vec<String> = oids.iter().map(ToString::to_string).collect();
+    let types = [Grant::TYPE, Membership::TYPE, DefaultPrivileges::TYPE, Ownership::TYPE];
+    within
+        .tx
+        .execute(
+            "DELETE FROM agent_iac.objects
+            WHERE type = ANY ($1) AND split_part(id, ' ', 1) = ANY ($2)
+                OR type = $3 AND id = ANY ($2)",
+            &[
+                (&&types[..], Type::TEXT_ARRAY),
+                (&oids, Type::TEXT_ARRAY),
+                (&Login::TYPE, Type::TEXT),
+            ],
+        )
+        .await
+        .map(drop)
+}
+
+/// Drops roles with their logins, once nothing of them is left elsewhere.
+pub(super) async fn drop_roles(
+    within: &Within,
+    powers: &Powers,
+    leavers: &[&Leaver],
+) -> Result<()> {
+    if leavers.is_empty() {
+        return Ok(());
+    }
+    let oids = oids_of(leavers.iter().copied());
+    let others = dependents(within, &oids).await?;
+    let elsewhere: BTreeSet<String> = others
+        .into_iter()
+        .filter_map(|one| one.database)
+        .filter(|database| *database != within.layout.own)
+        .map(|database| quoted(&database))
+        .collect();
+    if !elsewhere.is_empty() {
+        let names: Vec<String> = elsewhere.into_iter().collect();
+        return Err(rules::stale(
+            "what the leaving roles may do or own",
+            &format!("became more meanwhile, in {}", names.join(", ")),
+        ));
+    }
+    let powers = if within.version < GRANTORS {
+        let mut powers = powers.clone();
+        powers.administer(oids.iter().copied());
+        powers
+    } else {
+        powers.clone()
+    };
+    release(within, &powers, leavers).await?;
+    let names: Vec<String> =
+        leavers.iter().flat_map(|one| one.names.values()).map(|name| ident(name)).collect();
+    within.tx.batch(&format!("DROP ROLE {}", names.join(", "))).await
+}
+
+/// Says of a failed end what stands in its way.
+pub(super) async fn explain(
+    within: &Within,
+    powers: &Powers,
+    what: &str,
+    leaver: &Leaver,
+    error: Error,
+) -> Error {
+    let (me, role) = (powers.my_name(), powers.name(leaver.role));
+    match sqlstate(&error) {
+        Some("42501") => {
+            let name = leaver.names.get(&leaver.role).map_or("", String::as_str);
+            let mut help = format!("GRANT {} TO {} WITH ADMIN OPTION", ident(name), ident(me));
+            if let Some(heir) = &leaver.heir {
+                help.push_str(&format!(
+                    "; GRANT {} TO {}; the heir also needs CREATE on the schemas",
+                    ident(heir),
+                    ident(me)
+                ));
+            }
+            Error::new(
+                ErrorKind::Denied,
+                format!(
+                    "{what} cannot leave: {} may not act as {role}{}, in the database {}",
+                    quoted(me),
+                    leaver.heir.as_ref().map_or(String::new(), |heir| format!(
+                        ", or not give to its heir {}",
+                        quoted(heir)
+                    )),
+                    quoted(within.tx.database())
+                ),
+            )
+            .help(help)
+            .caused_by(error)
+        }
+        Some("2BP01") => {
+            let oids: Vec<u32> = leaver.oids().collect();
+            let left = dependents(within, &oids).await.unwrap_or_default();
+            let places: BTreeSet<String> = left
+                .into_iter()
+                .map(|one| one.database.map_or("the cluster".into(), |name| quoted(&name)))
+                .collect();
+            Error::new(
+                ErrorKind::Refused,
+                format!(
+                    "{what} cannot be dropped: something still depends on it in {}",
+                    places.into_iter().collect::<Vec<_>>().join(", ")
+                ),
+            )
+            .help("`pg_shdepend` names it; take it away by hand, then repeat")
+            .caused_by(error)
+        }
+        _ => error,
+    }
+}

@@ -1,0 +1,693 @@
+//! Everything that writes to a cluster: roles, memberships, grants, default
+//! privileges, policies, ownership, and what everybody may.
+//!
+//! Owns the one way that a batch goes, whatever its type: claims, locks, what
+//! is there now, a judgement of each write, grouped statements, what is there
+//! then, and the registry, all in one transaction for each database. A command
+//! of PostgreSQL that succeeds may have done nothing, or more than was asked,
+//! so its success is never taken for the answer: what was read before and what
+//! is read after are. It knows nothing of connections, nor of plans.
+
+mod acl;
+mod default_privileges;
+mod grant;
+mod handles;
+mod leaving;
+mod membership;
+mod ownership;
+mod policy;
+mod powers;
+mod public;
+mod role;
+mod rules;
+mod script;
+mod sessions;
+
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    fmt,
+    sync::{Arc, Mutex, PoisonError},
+};
+
+use serde::Serialize;
+
+use self::powers::{Acting, Powers};
+use super::{
+    Object as Concrete,
+    catalog::{self, Read, Within},
+    outcome,
+    server::{
+        Batch, Fault, Options, Slice, Transaction, Type, copy,
+        registry::{self, Owned, Registered, State},
+        sqlstate,
+    },
+    view::View,
+};
+use crate::{
+    address::quoted,
+    error::{Error, ErrorKind, Result, Retry},
+    ledger::Claim,
+    provider::{Mark, Object, Observation, Operation, Reference, Settled, Write, Written},
+    resource::{Property as _, Reading, Resource},
+    value::Value,
+};
+
+pub use handles::writers;
+pub(super) use sessions::end_sessions;
+
+/// What keeps all of our writers in one database apart. Two that change one
+/// row of the catalog at once would fail with an internal error.
+pub(super) const SERIAL: &str = "write";
+
+/// The version from which memberships have grantors and options.
+const GRANTORS: u32 = 16;
+
+/// What the registry knows of claims.
+type Claims = BTreeMap<Claim, Registered>;
+
+/// Writes to one cluster; its clones are the same one.
+#[derive(Clone)]
+pub(super) struct Writer(Arc<Inner>);
+
+struct Inner {
+    view: View,
+    /// The role that planning reads as; it is let into the registry.
+    observer: Option<String>,
+    /// The databases whose registry was seen by this process.
+    installed: Mutex<BTreeSet<Option<String>>>,
+}
+
+impl fmt::Debug for Writer {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Writer({:?})", self.0.view)
+    }
+}
+
+/// One write, in a form that outlives the call.
+#[derive(Debug)]
+pub(super) struct Job<R: Resource> {
+    pub(super) claim: Claim,
+    pub(super) mark: Mark,
+    pub(super) operation: Operation<R::Spec>,
+    pub(super) seen: Observation,
+}
+
+impl<R: Resource<Spec: Clone>> Job<R> {
+    fn of(write: &Write<R>) -> Self {
+        Self {
+            claim: write.claim.clone(),
+            mark: write.mark.clone(),
+            operation: write.operation.clone(),
+            seen: write.seen.clone(),
+        }
+    }
+}
+
+impl<R: Resource> Job<R> {
+    /// The id that the write names; a create names none.
+    fn id(&self) -> Option<&str> {
+        match &self.operation {
+            Operation::Create(_) => None,
+            Operation::Update { id, .. }
+            | Operation::Suspend { id }
+            | Operation::Resume { id }
+            | Operation::Delete { id } => Some(id),
+        }
+    }
+
+    /// What is to be there afterwards, where that is declared.
+    fn spec(&self) -> Option<&R::Spec> {
+        match &self.operation {
+            Operation::Create(spec) | Operation::Update { desired: spec, .. } => Some(spec),
+            _ => None,
+        }
+    }
+}
+
+/// What is there where a write goes.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Found {
+    object: Object,
+    /// What its type keeps in the registry.
+    detail: Option<String>,
+}
+
+/// A write with what was found where it goes.
+pub(super) type Seen<'j, R> = (&'j Job<R>, Option<Found>);
+
+/// What is written into the registry about an object.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Entry {
+    id: String,
+    detail: Option<String>,
+}
+
+impl Entry {
+    fn new(id: impl Into<String>) -> Self {
+        Self { id: id.into(), detail: None }
+    }
+
+    fn with(id: impl Into<String>, detail: &impl Serialize) -> Result<Self> {
+        let detail = serde_json::to_string(detail).map_err(|error| {
+            Error::new(ErrorKind::Bug, "a detail has no JSON form").caused_by(error)
+        })?;
+        Ok(Self { id: id.into(), detail: Some(detail) })
+    }
+}
+
+/// A type that is written by statements, many at once.
+pub(super) trait Kind: Read<Spec: Clone> {
+    /// What a person calls one.
+    const NOUN: &'static str;
+    /// Whether the registry keeps more of it than whose it is.
+    const DETAILED: bool = false;
+    /// Whether it can be suspended.
+    const SUSPENDS: bool = false;
+
+    /// What is read of the server for some writes, beside the objects.
+    type Now: Send + Sync;
+    /// What a write is going to do.
+    type Change: Send + Sync;
+
+    /// The declared properties, in their plain form.
+    fn declared(spec: &Self::Spec) -> BTreeMap<&'static str, Value>;
+
+    /// What a person calls the object of a write.
+    fn what(job: &Job<Self>, found: Option<&Found>) -> String {
+        let key = match job.spec() {
+            Some(spec) => key_of::<Self>(spec),
+            None => match found {
+                Some(found) => found.object.fields.iter().filter_map(known).collect(),
+                None => BTreeMap::new(),
+            },
+        };
+        named::<Self>(&key, job.id())
+    }
+
+    /// Reads what else has to be known.
+    fn now(
+        within: &Within,
+        seen: &[Seen<'_, Self>],
+    ) -> impl Future<Output = Result<Self::Now>> + Send;
+
+    /// Decides what a write does. What is there is as it was seen, and is not
+    /// another fleet's; for a create there is nothing.
+    ///
+    /// # Errors
+    ///
+    /// When it cannot be done.
+    fn judge(
+        within: &Within,
+        now: &Self::Now,
+        job: &Job<Self>,
+        found: Option<&Found>,
+    ) -> Result<Self::Change>;
+
+    /// Carries changes out.
+    fn carry_out(
+        within: &Within,
+        now: &Self::Now,
+        changes: &[(&Job<Self>, Self::Change)],
+    ) -> impl Future<Output = Result<()>> + Send;
+
+    /// Shows what was found as it was before a first step of the same write.
+    fn recall(_job: &Job<Self>, _found: &mut Found) {}
+
+    /// Carries out writes of this type.
+    fn write(
+        writer: &Writer,
+        batch: &[Write<Self>],
+    ) -> impl Future<Output = Vec<Result<Written>>> + Send {
+        writer.batch(batch.iter().map(Job::of).collect())
+    }
+
+    /// What finds the object afterwards.
+    fn written(job: &Job<Self>, _change: &Self::Change) -> Reference {
+        job.reference()
+    }
+
+    /// What the registry is to say. It is given what was read afterwards.
+    ///
+    /// # Errors
+    ///
+    /// When what was read is not what the change makes.
+    fn entry(
+        now: &Self::Now,
+        job: &Job<Self>,
+        change: &Self::Change,
+        read: Option<&Object>,
+    ) -> Result<Entry>;
+
+    /// Whether what the registry says changes how the object is read.
+    fn reads_registry(_job: &Job<Self>) -> bool {
+        Self::DETAILED
+    }
+
+    /// Compares what else is there now with what a change makes of it.
+    ///
+    /// # Errors
+    ///
+    /// When it is something else: somebody came in between, or the server did
+    /// not do what it said.
+    fn check(
+        _before: &Self::Now,
+        _after: &Self::Now,
+        _job: &Job<Self>,
+        _change: &Self::Change,
+    ) -> Result<()> {
+        Ok(())
+    }
+
+    /// Whether [`Kind::check`] needs what else is there.
+    fn checks(_change: &Self::Change) -> bool {
+        false
+    }
+
+    /// Says of a failure what is known beside the server's words. The failed
+    /// statements were undone.
+    fn explain(
+        _within: &Within,
+        _now: &Self::Now,
+        _job: &Job<Self>,
+        _change: &Self::Change,
+        error: Error,
+    ) -> impl Future<Output = Error> + Send {
+        std::future::ready(error)
+    }
+}
+
+/// The natural key of a declaration.
+fn key_of<K: Kind>(spec: &K::Spec) -> BTreeMap<String, Value> {
+    let mut declared = K::declared(spec);
+    let keys = K::RESOURCE.key_fields();
+    keys.filter_map(|field| Some((field.name.to_owned(), declared.remove(field.name)?))).collect()
+}
+
+fn known((name, reading): (&String, &Reading)) -> Option<(String, Value)> {
+    match reading {
+        Reading::Known(value) => Some((name.clone(), value.clone())),
+        _ => None,
+    }
+}
+
+/// What a person calls an object, by the fields of its key or its id.
+fn named<K: Kind>(key: &BTreeMap<String, Value>, id: Option<&str>) -> String {
+    let parts: Vec<String> = K::RESOURCE
+        .key_fields()
+        .filter_map(|field| {
+            let value = key.get(field.name)?;
+            let text = match Concrete::from_value(value) {
+                Some(object) => object.to_string(),
+                None => quoted(value.as_text()?),
+            };
+            Some(match field.name {
+                "name" => text,
+                name => format!("{name} {text}"),
+            })
+        })
+        .collect();
+    match (parts.is_empty(), id) {
+        (true, Some(id)) => format!("the {} {}", K::NOUN, quoted(id)),
+        _ => format!("the {} {}", K::NOUN, parts.join(" ")),
+    }
+}
+
+impl<K: Kind> Job<K> {
+    /// What finds the object of the write before it.
+    fn reference(&self) -> Reference {
+        match (&self.operation, self.id()) {
+            (Operation::Create(spec), _) => Reference::Key(key_of::<K>(spec)),
+            (_, id) => Reference::Id(id.unwrap_or_default().to_owned()),
+        }
+    }
+}
+
+impl Writer {
+    pub(super) fn new(view: View, observer: Option<String>) -> Self {
+        Self(Arc::new(Inner { view, observer, installed: Mutex::default() }))
+    }
+
+    pub(super) fn view(&self) -> &View {
+        &self.0.view
+    }
+
+    /// Says what became of claims, as [`outcome::settle`].
+    ///
+    /// # Errors
+    ///
+    /// When a database cannot be asked.
+    pub(super) async fn settle(&self, claims: &[Claim]) -> Result<Vec<Settled>> {
+        outcome::settle(&self.0.view, claims).await
+    }
+
+    /// Carries out writes, in one transaction for each database.
+    async fn batch<K: Kind>(&self, jobs: Vec<Job<K>>) -> Vec<Result<Written>> {
+        let mut answers: Vec<Option<Result<Written>>> = jobs.iter().map(|_| None).collect();
+        let mut by_database: BTreeMap<Option<String>, (Vec<usize>, Vec<Job<K>>)> = BTreeMap::new();
+        for (at, job) in jobs.into_iter().enumerate() {
+            match self.database_of(&job) {
+                Ok(database) => {
+                    let (places, jobs) = by_database.entry(database).or_default();
+                    places.push(at);
+                    jobs.push(job);
+                }
+                Err(error) => answers[at] = Some(Err(error)),
+            }
+        }
+        for (database, (places, jobs)) in by_database {
+            for (at, answer) in places.into_iter().zip(self.within::<K>(database, jobs).await) {
+                answers[at] = Some(answer);
+            }
+        }
+        answers
+            .into_iter()
+            .map(|answer| answer.expect("each write is in one database, or was refused"))
+            .collect()
+    }
+
+    /// The database that a write is in.
+    fn database_of<K: Kind>(&self, job: &Job<K>) -> Result<Option<String>> {
+        match K::asked(&job.reference()) {
+            Ok(asked) => {
+                self.0.view.layout.managed(asked.database.as_deref())?;
+                Ok(asked.database)
+            }
+            // There can be no such thing anywhere.
+            Err(Observation::Absent | Observation::Present(_)) => Ok(None),
+            Err(Observation::Unread(why)) => Err(Error::new(
+                ErrorKind::InvalidInput,
+                format!("{} cannot be written: {why}", K::what(job, None)),
+            )),
+        }
+    }
+
+    /// Carries out writes in one database.
+    async fn within<K: Kind>(
+        &self,
+        database: Option<String>,
+        jobs: Vec<Job<K>>,
+    ) -> Vec<Result<Written>> {
+        let version = match self.version().await {
+            Ok(version) => version,
+            Err(error) => return jobs.iter().map(|_| Err(copy(&error))).collect(),
+        };
+        let entered = Arc::<Mutex<Claims>>::default();
+        let noted = Arc::clone(&entered);
+        let (writer, working) = (self.clone(), self.clone());
+        let name = database.clone();
+        let work = move |tx, slice: Slice<Job<K>>| {
+            let within = working.here(tx, name.clone(), version);
+            let entered = Arc::clone(&entered);
+            async move { carry_out::<K>(&within, &slice, &entered).await }
+        };
+        let before = {
+            let database = database.clone();
+            move |tx, slice: Slice<Job<K>>| {
+                let (writer, noted, database) =
+                    (writer.clone(), Arc::clone(&noted), database.clone());
+                async move {
+                    let claims: Vec<Claim> = slice.iter().map(|job| job.claim.clone()).collect();
+                    let found = writer.enter(&tx, &database, &claims).await?;
+                    *noted.lock().unwrap_or_else(PoisonError::into_inner) = found;
+                    Ok(())
+                }
+            }
+        };
+        Batch::new(&self.0.view.server, database.as_deref(), jobs)
+            .options(Options::writing())
+            .carry_out(before, work)
+            .await
+    }
+
+    async fn version(&self) -> Result<u32> {
+        Ok(self.0.view.server.about().await?.major())
+    }
+
+    fn here(&self, tx: Transaction, database: Option<String>, version: u32) -> Within {
+        Within::new(tx, Arc::clone(&self.0.view.layout), database, version)
+    }
+
+    /// Begins a transaction that writes: the registry is there, recovery of
+    /// these claims waits for it, and none of our other writers is at work.
+    async fn enter(
+        &self,
+        tx: &Transaction,
+        database: &Option<String>,
+        claims: &[Claim],
+    ) -> Result<Claims> {
+        let is_known = |writer: &Self| {
+            let installed = writer.0.installed.lock();
+            installed.unwrap_or_else(PoisonError::into_inner).contains(database)
+        };
+        if !is_known(self) {
+            match registry::state(tx).await? {
+                State::Ready { trusted: true, .. } => {
+                    let installed = self.0.installed.lock();
+                    installed.unwrap_or_else(PoisonError::into_inner).insert(database.clone());
+                }
+                // It is not noted as there: this transaction may be undone.
+                _ => registry::install(tx, self.0.observer.as_deref()).await?,
+            }
+        }
+        let found = registry::enter(tx, claims).await?;
+        registry::serialise(tx, SERIAL).await?;
+        Ok(found)
+    }
+}
+
+/// Carries out some writes of a batch, or says which of them cannot be.
+async fn carry_out<K: Kind>(
+    within: &Within,
+    slice: &Slice<Job<K>>,
+    entered: &Mutex<Claims>,
+) -> Result<Vec<Written>, Fault> {
+    let mut answers: Vec<Option<Written>> = Vec::with_capacity(slice.len());
+    let mut places = Vec::with_capacity(slice.len());
+    let mut jobs = Vec::with_capacity(slice.len());
+    let mut faults = Faults::default();
+    {
+        let entered = entered.lock().unwrap_or_else(PoisonError::into_inner);
+        for (at, job) in slice.iter().enumerate() {
+            let registered = entered.get(&job.claim);
+            let known = registered.map(|known| outcome::repeated::<K>(&job.claim, known));
+            answers.push(known.and_then(|known| faults.of(at, known)));
+            if registered.is_none() {
+                places.push(at);
+                jobs.push(job);
+            }
+        }
+    }
+    faults.none()?;
+    if !jobs.is_empty() {
+        for (at, written) in places.iter().zip(fresh(within, &jobs, &places).await?) {
+            answers[*at] = Some(written);
+        }
+    }
+    Ok(answers.into_iter().flatten().collect())
+}
+
+/// Carries out writes whose claims are new. `places` are theirs in the slice.
+async fn fresh<K: Kind>(
+    within: &Within,
+    jobs: &[&Job<K>],
+    places: &[usize],
+) -> Result<Vec<Written>, Fault> {
+    let mut faults = Faults::default();
+    let seen = look(within, jobs, places).await?;
+    for (at, (job, found)) in places.iter().zip(&seen) {
+        faults.of(*at, permitted(job, found.as_ref()));
+    }
+    faults.none()?;
+    let before = K::now(within, &seen).await?;
+    let mut changes = Vec::with_capacity(jobs.len());
+    for (at, (job, found)) in places.iter().zip(&seen) {
+        let change = K::judge(within, &before, job, found.as_ref());
+        changes.extend(faults.of(*at, change).map(|change| (*job, change)));
+    }
+    faults.none()?;
+    apply(within, &before, &changes).await?;
+
+    let references: Vec<Reference> =
+        changes.iter().map(|(job, change)| K::written(job, change)).collect();
+    let mut read = catalog::read_within::<K>(within, &references).await?;
+    if changes.iter().any(|(_, change)| K::checks(change)) {
+        let after = K::now(within, &seen).await?;
+        for (at, (job, change)) in places.iter().zip(&changes) {
+            faults.of(*at, K::check(&before, &after, job, change));
+        }
+        faults.none()?;
+    }
+    let mut entries = Vec::with_capacity(jobs.len());
+    for ((at, (job, change)), read) in places.iter().zip(&changes).zip(&read) {
+        entries.extend(faults.of(*at, K::entry(&before, job, change, read.object())));
+    }
+    faults.none()?;
+    mark::<K>(within, jobs, &entries).await?;
+    if jobs.iter().any(|job| K::reads_registry(job)) {
+        read = catalog::read_within::<K>(within, &references).await?;
+    }
+    let mut objects = Vec::with_capacity(jobs.len());
+    for ((at, job), read) in places.iter().zip(jobs).zip(read) {
+        objects.extend(faults.of(*at, rules::as_written(job, read)));
+    }
+    faults.none()?;
+    Ok(register::<K>(within, jobs, objects).await?)
+}
+
+/// Finds the objects of some writes.
+async fn look<'j, K: Kind>(
+    within: &Within,
+    jobs: &[&'j Job<K>],
+    places: &[usize],
+) -> Result<Vec<Seen<'j, K>>, Fault> {
+    let references: Vec<Reference> = jobs.iter().map(|job| job.reference()).collect();
+    let read = catalog::read_within::<K>(within, &references).await?;
+    let ids: Vec<String> = read.iter().filter_map(|read| Some(read.object()?.id.clone())).collect();
+    let mut owned = BTreeMap::new();
+    if K::DETAILED && !ids.is_empty() {
+        owned = registry::owned(&within.tx, K::TYPE, Some(&ids)).await?;
+    }
+    let mut faults = Faults::default();
+    let mut seen = Vec::with_capacity(jobs.len());
+    for ((at, job), read) in places.iter().zip(jobs).zip(read) {
+        let found = match read {
+            Observation::Absent => Ok(None),
+            Observation::Present(object) => {
+                let detail = owned.remove(&object.id).and_then(|owned| owned.detail);
+                let mut found = Found { object, detail };
+                K::recall(job, &mut found);
+                Ok(Some(found))
+            }
+            Observation::Unread(why) => Err(Error::new(
+                ErrorKind::Provider,
+                format!("{} cannot be read: {why}", K::what(job, None)),
+            )),
+        };
+        seen.extend(faults.of(*at, found).map(|found| (*job, found)));
+    }
+    faults.none()?;
+    Ok(seen)
+}
+
+fn permitted<K: Kind>(job: &Job<K>, found: Option<&Found>) -> Result<()> {
+    if !K::SUSPENDS && matches!(job.operation, Operation::Suspend { .. } | Operation::Resume { .. })
+    {
+        return Err(Error::new(
+            ErrorKind::Unsupported,
+            format!("a {} cannot be suspended", K::NOUN),
+        )
+        .help("suspend the role that it is given to"));
+    }
+    rules::permitted(job, found)
+}
+
+async fn apply<K: Kind>(
+    within: &Within,
+    before: &K::Now,
+    changes: &[(&Job<K>, K::Change)],
+) -> Result<()> {
+    let [(job, change)] = changes else { return K::carry_out(within, before, changes).await };
+    // One that fails alone is explained, which needs a transaction that goes on.
+    let done = within.tx.savepoint(|_| K::carry_out(within, before, changes)).await;
+    match done {
+        Err(error) if sqlstate(&error).is_some() && error.retry() == Retry::Never => {
+            Err(K::explain(within, before, job, change, error).await)
+        }
+        done => done,
+    }
+}
+
+/// Writes into the registry whose the objects are, or that they are gone.
+async fn mark<K: Kind>(within: &Within, jobs: &[&Job<K>], entries: &[Entry]) -> Result<()> {
+    let (mut marks, mut gone) = (Vec::new(), Vec::new());
+    for (job, Entry { id, detail }) in jobs.iter().zip(entries) {
+        match job.operation {
+            Operation::Delete { .. } => gone.push(id.clone()),
+            _ => {
+                let owned = Owned { mark: job.mark.clone(), detail: detail.clone() };
+                marks.push((id.clone(), owned));
+            }
+        }
+    }
+    if !marks.is_empty() {
+        registry::mark(&within.tx, K::TYPE, &marks).await?;
+    }
+    if !gone.is_empty() {
+        registry::forget(&within.tx, K::TYPE, &gone).await?;
+    }
+    Ok(())
+}
+
+/// Writes into the registry what became of the claims, and answers it.
+async fn register<K: Kind>(
+    within: &Within,
+    jobs: &[&Job<K>],
+    objects: Vec<Option<Object>>,
+) -> Result<Vec<Written>> {
+    let correlation = correlation(&within.tx).await?;
+    let (mut outcomes, mut answers) = (Vec::new(), Vec::new());
+    for (job, object) in jobs.iter().zip(objects) {
+        let object = object.map(|object| Object { mark: Some(job.mark.clone()), ..object });
+        let written = Written { object, correlation: Some(correlation.clone()) };
+        outcomes.push((job.claim.clone(), outcome::text_of::<K>(&written)?));
+        answers.push(written);
+    }
+    registry::register(&within.tx, &outcomes).await?;
+    Ok(answers)
+}
+
+/// What went wrong with some writes of a slice; all of them are told at once.
+#[derive(Debug, Default)]
+struct Faults(Vec<(usize, Error)>);
+
+impl Faults {
+    /// Takes note of an error.
+    fn of<T>(&mut self, at: usize, result: Result<T>) -> Option<T> {
+        result.map_err(|error| self.0.push((at, error))).ok()
+    }
+
+    fn none(&mut self) -> Result<(), Fault> {
+        if self.0.is_empty() { Ok(()) } else { Err(Fault::These(std::mem::take(&mut self.0))) }
+    }
+}
+
+/// What finds a transaction in the server's own log.
+async fn correlation(tx: &Transaction) -> Result<String> {
+    let rows = tx.query("SELECT pg_backend_pid(), pg_current_xact_id()::text", &[]).await?;
+    let row = rows.first().expect("a query without a table has one row");
+    Ok(format!("pid {} transaction {}", row.get::<_, i32>(0), row.get::<_, String>(1)))
+}
+
+/// The names of roles, by their numbers.
+async fn role_names(within: &Within, oids: &BTreeSet<u32>) -> Result<BTreeMap<u32, String>> {
+    if oids.is_empty() {
+        return Ok(BTreeMap::new());
+    }
+    let oids: Vec<u32> = oids.iter().copied().collect();
+    let rows = within
+        .tx
+        .query(
+            "SELECT oid, rolname::text FROM pg_roles WHERE oid = ANY ($1)",
+            &[(&oids, Type::OID_ARRAY)],
+        )
+        .await?;
+    Ok(rows.iter().map(|row| (row.get(0), row.get(1))).collect())
+}
+
+/// Everybody who can be granted something, PUBLIC included.
+async fn all_grantees(within: &Within) -> Result<BTreeSet<u32>> {
+    let rows = within.tx.query("SELECT oid FROM pg_roles", &[]).await?;
+    Ok(rows.iter().map(|row| row.get(0)).chain([0]).collect())
+}
+
+/// Runs statements, each in its name, in one request.
+async fn apply_script(
+    within: &Within,
+    powers: &Powers,
+    statements: &[(Acting, String)],
+) -> Result<()> {
+    if statements.is_empty() {
+        return Ok(());
+    }
+    within.tx.batch(&script::script(powers, statements)).await
+}

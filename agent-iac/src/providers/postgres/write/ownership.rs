@@ -1,0 +1,285 @@
+//! Ownership: given to a role, and to its heir at the end.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use super::{
+    Entry, Found, Job, Kind, Seen, apply_script,
+    grant::{key_changed, not_there, number},
+    powers::{self, Acting, Powers},
+    script::Statements,
+};
+use crate::{
+    address::quoted,
+    error::{Error, ErrorKind, Result},
+    provider::{self, Reference},
+    providers::postgres::{
+        Object, ObjectKind, Ownership, OwnershipSpec,
+        catalog::{
+            Found as Place, Within, classes,
+            detail::{self, OwnershipDetail},
+            ids::OwnershipId,
+        },
+        name::{check_role, ident},
+        outcome,
+        server::sqlstate,
+    },
+    resource::Property as _,
+    value::Value,
+};
+
+/// What is known beside the ownerships themselves.
+pub(super) struct Now {
+    powers: Powers,
+    places: BTreeMap<Object, Place>,
+}
+
+/// What becomes of an object's owner.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Change {
+    on: Object,
+    /// Whose it is, and whose it becomes; `None` when nothing is to be done.
+    hands: Option<(u32, u32)>,
+    /// Whose it is registered to be.
+    owner: u32,
+    acting: Acting,
+    heir: Option<String>,
+}
+
+impl Kind for Ownership {
+    const NOUN: &'static str = "ownership";
+    const DETAILED: bool = true;
+
+    type Now = Now;
+    type Change = Change;
+
+    fn declared(spec: &OwnershipSpec) -> BTreeMap<&'static str, Value> {
+        BTreeMap::from([
+            ("to", spec.to.target().into()),
+            ("on", spec.on.to_value()),
+            ("heir", (*spec.heir).into()),
+        ])
+    }
+
+    async fn now(within: &Within, seen: &[Seen<'_, Self>]) -> Result<Now> {
+        let (mut oids, mut names, mut objects) =
+            (BTreeSet::new(), BTreeSet::new(), BTreeSet::new());
+        for (job, found) in seen {
+            if let Some(Ok(id)) = job.id().map(str::parse::<OwnershipId>) {
+                oids.insert(id.owner);
+                objects.insert(id.on);
+            }
+            if let Some(spec) = job.spec() {
+                oids.extend(number(spec.to.target()).ok());
+                names.insert(spec.heir.clone());
+                objects.insert(spec.on.clone());
+            }
+            names.extend(heir_of(found.as_ref()));
+        }
+        let places = classes::named(within, &objects).await?;
+        oids.extend(places.values().map(|place| place.owner));
+        let powers = powers::read(within, &oids, &names).await?;
+        Ok(Now { powers, places })
+    }
+
+    fn judge(_: &Within, now: &Now, job: &Job<Self>, found: Option<&Found>) -> Result<Change> {
+        let what = Self::what(job, found);
+        let Now { powers, places } = now;
+        let id: Option<OwnershipId> = match job.id() {
+            Some(id) => Some(id.parse().map_err(|_| {
+                Error::new(ErrorKind::NotFound, format!("{what} is none")).help("plan again")
+            })?),
+            None => None,
+        };
+        let Some(spec) = job.spec() else {
+            let id = id.expect("only a create has no id");
+            let Some(found) = found else {
+                let nothing = Change {
+                    on: id.on,
+                    hands: None,
+                    owner: id.owner,
+                    acting: Acting::Me,
+                    heir: None,
+                };
+                return Ok(nothing);
+            };
+            let name = heir_of(Some(found)).ok_or_else(|| {
+                Error::new(ErrorKind::Refused, format!("{what} has no heir who could take it over"))
+                    .help("adopt it by a declaration with an `heir` first")
+            })?;
+            let heir = now.heir(&what, &name)?;
+            let acting = now.acting(&what, id.owner)?;
+            let hands = (heir != id.owner).then_some((id.owner, heir));
+            return Ok(Change { on: id.on, hands, owner: id.owner, acting, heir: Some(name) });
+        };
+        if let Some(wrong) = check_role(&spec.heir) {
+            return Err(Error::new(ErrorKind::InvalidInput, wrong.message).help(wrong.help));
+        }
+        let to = number(spec.to.target())?;
+        let Some(place) = places.get(&spec.on) else { return Err(not_there(&what, &spec.on)) };
+        if powers.role(to).is_none() {
+            return Err(Error::new(
+                ErrorKind::NotFound,
+                format!("{what} is for a role that is not there"),
+            )
+            .help("plan again; it may have been dropped meanwhile"));
+        }
+        now.heir(&what, &spec.heir)?;
+        let heir = Some(spec.heir.clone());
+        match id {
+            Some(id) if id.on != spec.on || found.is_none() => Err(key_changed(&what, Self::NOUN)),
+            Some(id) => {
+                let on = id.on;
+                Ok(Change { on, hands: None, owner: id.owner, acting: Acting::Me, heir })
+            }
+            // It is so already, by somebody else's hand.
+            None if place.owner == to => Err(outcome::exists(&what, None, &job.mark)),
+            None => {
+                let acting = now.acting(&what, place.owner)?;
+                let hands = Some((place.owner, to));
+                Ok(Change { on: spec.on.clone(), hands, owner: to, acting, heir })
+            }
+        }
+    }
+
+    async fn carry_out(within: &Within, now: &Now, changes: &[(&Job<Self>, Change)]) -> Result<()> {
+        let statements = statements(changes.iter().map(|(_, change)| change), &now.powers);
+        apply_script(within, &now.powers, &statements).await
+    }
+
+    fn written(_: &Job<Self>, change: &Change) -> Reference {
+        Reference::Id(OwnershipId { owner: change.owner, on: change.on.clone() }.to_string())
+    }
+
+    fn entry(
+        _: &Now,
+        _: &Job<Self>,
+        change: &Change,
+        _: Option<&provider::Object>,
+    ) -> Result<Entry> {
+        let id = OwnershipId { owner: change.owner, on: change.on.clone() };
+        Entry::with(id.to_string(), &OwnershipDetail { heir: change.heir.clone() })
+    }
+
+    async fn explain(
+        _: &Within,
+        now: &Now,
+        job: &Job<Self>,
+        change: &Change,
+        error: Error,
+    ) -> Error {
+        let Some((_, to)) = change.hands else { return error };
+        let what = Self::what(job, None);
+        let (me, to_name) = (now.powers.my_name(), now.powers.name(to));
+        if sqlstate(&error) != Some("42501") {
+            return error;
+        }
+        let to_sql = now.powers.role(to).map_or_else(String::new, |power| ident(&power.name));
+        let mut help = format!("GRANT {to_sql} TO {}", ident(me));
+        if let Some(schema) = &change.on.schema {
+            help.push_str(&format!("; GRANT CREATE ON SCHEMA {} TO {to_sql}", ident(schema)));
+        } else if change.on.kind == ObjectKind::Database {
+            help.push_str(&format!("; ALTER ROLE {} CREATEDB", ident(me)));
+        }
+        Error::new(
+            ErrorKind::Denied,
+            format!(
+                "{what} cannot be given to {to_name}: {} has to be able to become it, and it needs \
+                 CREATE where the object is",
+                quoted(me)
+            ),
+        )
+        .help(help)
+        .caused_by(error)
+    }
+}
+
+fn heir_of(found: Option<&Found>) -> Option<String> {
+    detail::read::<OwnershipDetail>(found?.detail.as_deref()).heir
+}
+
+impl Now {
+    fn heir(&self, what: &str, name: &str) -> Result<u32> {
+        self.powers.oid(name).ok_or_else(|| {
+            Error::new(
+                ErrorKind::NotFound,
+                format!("the heir {} of {what} is not there", quoted(name)),
+            )
+            .help("create the role, or name another one in `heir`")
+        })
+    }
+
+    /// In whose name an object of this owner is given away: it takes the
+    /// owner's rights, and not to be him, who could not become the next one.
+    fn acting(&self, what: &str, owner: u32) -> Result<Acting> {
+        match self.powers.as_owner(owner) {
+            Some(acting @ (Acting::Me | Acting::With(_))) => Ok(acting),
+            _ => {
+                let (me, name) = (self.powers.my_name(), self.powers.name(owner));
+                let error = Error::new(
+                    ErrorKind::Denied,
+                    format!("{what}: the object is {name}'s, whose rights {} has not", quoted(me)),
+                );
+                Err(match self.powers.role(owner) {
+                    Some(power) => {
+                        error.help(format!("GRANT {} TO {}", ident(&power.name), ident(me)))
+                    }
+                    None => error,
+                })
+            }
+        }
+    }
+}
+
+fn statements<'c>(changes: impl Iterator<Item = &'c Change>, powers: &Powers) -> Statements {
+    let mut statements = Statements::new();
+    for change in changes {
+        let Some((_, to)) = change.hands else { continue };
+        let Some(role) = powers.role(to) else { continue };
+        // Who gives something away has to be able to become the next owner.
+        if !role.set && role.admin {
+            statements.push((Acting::With(to), String::new()));
+        }
+        let kind = match change.on.kind {
+            // The one word for functions, procedures and aggregates.
+            ObjectKind::Function | ObjectKind::Procedure => "ROUTINE",
+            ObjectKind::ForeignServer => "SERVER",
+            kind => kind.sql(),
+        };
+        let (object, owner) = (change.on.sql_name(), ident(&role.name));
+        statements.push((change.acting, format!("ALTER {kind} {object} OWNER TO {owner}")));
+    }
+    statements
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{
+        super::super::{ForeignServer, Function, Table},
+        *,
+    };
+
+    #[test]
+    fn an_object_goes_from_hand_to_hand_by_the_word_of_its_kind() {
+        let powers = Powers::of(
+            16,
+            &[(2, "owner", [true, true, false]), (4, "our\"s", [false, false, true])],
+        );
+        let change = |on, hands, acting| Change { on, hands, owner: 4, acting, heir: None };
+        let changes = [
+            change(Table::new("s", "t"), Some((2, 4)), Acting::Me),
+            change(Function::new("s", "f", ["integer"]), Some((4, 2)), Acting::With(4)),
+            change(ForeignServer::new("far"), Some((4, 2)), Acting::With(4)),
+            change(Table::new("s", "u"), None, Acting::Me),
+        ];
+        let say = |acting, text: &str| (acting, text.to_owned());
+        assert_eq!(
+            statements(changes.iter(), &powers),
+            [
+                say(Acting::With(4), ""),
+                say(Acting::Me, r#"ALTER TABLE "s"."t" OWNER TO "our""s""#),
+                say(Acting::With(4), r#"ALTER ROUTINE "s"."f"(integer) OWNER TO "owner""#),
+                say(Acting::With(4), r#"ALTER SERVER "far" OWNER TO "owner""#),
+            ]
+        );
+    }
+}

@@ -1,0 +1,403 @@
+//! What everybody may no longer do: taken from PUBLIC, and given back at the
+//! end.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use super::{
+    Entry, Found, Job, Kind, Seen,
+    acl::{Acls, Given},
+    apply_script,
+    grant::{self, not_there, supported},
+    powers::{self, Powers},
+    script::{PUBLIC, grouped},
+};
+use crate::{
+    address::quoted,
+    error::{Error, ErrorKind, Result},
+    provider::{self, Operation, Reference},
+    providers::postgres::{
+        Object, ObjectKind, Privilege, Public, PublicSpec,
+        catalog::{
+            Within,
+            detail::{self, PublicDetail},
+            ids::{GrantId, PublicId},
+            people::{BOOTSTRAP, EVERYBODY},
+        },
+        name::ident,
+        server::{Type, sqlstate},
+    },
+    resource::Property as _,
+    value::Value,
+};
+
+/// What is known beside the declarations themselves.
+pub(super) struct Now {
+    acls: Acls,
+    powers: Powers,
+}
+
+/// What becomes of everybody's rights on one object.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Change {
+    on: Object,
+    parts: Vec<grant::Change>,
+    detail: PublicDetail,
+}
+
+impl Kind for Public {
+    const NOUN: &'static str = "hardening";
+    const DETAILED: bool = true;
+
+    type Now = Now;
+    type Change = Change;
+
+    fn declared(spec: &PublicSpec) -> BTreeMap<&'static str, Value> {
+        BTreeMap::from([("on", spec.on.to_value()), ("revoke", spec.revoke.to_value())])
+    }
+
+    async fn now(within: &Within, seen: &[Seen<'_, Self>]) -> Result<Now> {
+        let objects = seen.iter().filter_map(|(job, _)| object(job)).collect();
+        let acls = Acls::read(within, &objects, &BTreeSet::from([EVERYBODY])).await?;
+        let mut roles = acls.owners();
+        for on in &objects {
+            roles.extend(acls.grantors(on, EVERYBODY));
+        }
+        for (_, found) in seen {
+            roles.extend(before(found.as_ref()).taken.values());
+        }
+        roles.insert(BOOTSTRAP);
+        let powers = powers::read(within, &roles, &BTreeSet::new()).await?;
+        Ok(Now { acls, powers })
+    }
+
+    fn judge(within: &Within, now: &Now, job: &Job<Self>, found: Option<&Found>) -> Result<Change> {
+        let what = Self::what(job, found);
+        let Some(on) = object(job) else {
+            return Err(
+                Error::new(ErrorKind::NotFound, format!("{what} is none")).help("plan again")
+            );
+        };
+        let detail = before(found);
+        let Some(spec) = job.spec() else {
+            if now.owner(&on).is_none() {
+                let detail = PublicDetail::default();
+                return Ok(Change { on, parts: Vec::new(), detail });
+            }
+            return now.change(&what, on, BTreeSet::new(), detail);
+        };
+        supported(within.version, &spec.revoke)?;
+        if now.owner(&on).is_none() {
+            return Err(not_there(&what, &on));
+        }
+        if on.columns.is_some() {
+            now.not_on_the_whole(&what, &on, &spec.revoke)?;
+        }
+        now.change(&what, on, spec.revoke.clone(), detail)
+    }
+
+    async fn carry_out(within: &Within, now: &Now, changes: &[(&Job<Self>, Change)]) -> Result<()> {
+        let nothing = BTreeMap::new();
+        let steps = changes
+            .iter()
+            .flat_map(|(_, change)| &change.parts)
+            .flat_map(|part| part.steps(PUBLIC, 0, &nothing));
+        apply_script(within, &now.powers, &grouped(steps)).await?;
+        let databases: Vec<&str> = changes
+            .iter()
+            .filter(|(_, change)| change.on.kind == ObjectKind::Database)
+            .map(|(_, change)| &*change.on.name)
+            .collect();
+        not_locked_out(within, &databases).await
+    }
+
+    fn written(job: &Job<Self>, change: &Change) -> Reference {
+        match job.operation {
+            // By its id, what was never given in the first place is found.
+            Operation::Delete { .. } => {
+                Reference::Key(BTreeMap::from([("on".into(), change.on.to_value())]))
+            }
+            _ => job.reference(),
+        }
+    }
+
+    fn entry(
+        _: &Now,
+        _: &Job<Self>,
+        change: &Change,
+        _: Option<&provider::Object>,
+    ) -> Result<Entry> {
+        Entry::with(PublicId { on: change.on.clone() }.to_string(), &change.detail)
+    }
+
+    async fn explain(
+        _: &Within,
+        now: &Now,
+        job: &Job<Self>,
+        change: &Change,
+        error: Error,
+    ) -> Error {
+        match (sqlstate(&error), now.owner(&change.on)) {
+            (Some("42501" | "01007" | "01006"), Some(owner)) => {
+                now.not_owner(&Self::what(job, None), owner).caused_by(error)
+            }
+            _ => error,
+        }
+    }
+}
+
+fn object(job: &Job<Public>) -> Option<Object> {
+    match job.id() {
+        Some(id) => Some(id.parse::<PublicId>().ok()?.on),
+        None => Some(job.spec()?.on.clone()),
+    }
+}
+
+fn before(found: Option<&Found>) -> PublicDetail {
+    detail::read(found.and_then(|found| found.detail.as_deref()))
+}
+
+impl Now {
+    fn owner(&self, on: &Object) -> Option<u32> {
+        let parameter = (on.kind == ObjectKind::Parameter).then_some(BOOTSTRAP);
+        self.acls.owner(on).or(parameter)
+    }
+
+    fn not_owner(&self, what: &str, owner: u32) -> Error {
+        let (me, name) = (self.powers.my_name(), self.powers.name(owner));
+        let error = Error::new(
+            ErrorKind::Denied,
+            format!("{what} is on an object of {name}, whose rights {} has not", quoted(me)),
+        );
+        match self.powers.role(owner) {
+            Some(power) => error.help(format!("GRANT {} TO {}", ident(&power.name), ident(me))),
+            None => error,
+        }
+    }
+
+    /// Who may do something to a whole table may do it to each column.
+    fn not_on_the_whole(
+        &self,
+        what: &str,
+        on: &Object,
+        revoke: &BTreeSet<Privilege>,
+    ) -> Result<()> {
+        let table = super::acl::whole(on);
+        let grantors = self.acls.grantors(&table, EVERYBODY);
+        let given: Given = grantors
+            .into_iter()
+            .flat_map(|grantor| self.acls.given(&table, EVERYBODY, grantor))
+            .collect();
+        match revoke.iter().find(|privilege| given.contains_key(privilege)) {
+            None => Ok(()),
+            Some(privilege) => Err(Error::new(
+                ErrorKind::Refused,
+                format!(
+                    "{what} would do nothing: PUBLIC has {} on all of {table}",
+                    privilege.word()
+                ),
+            )
+            .help(format!("declare a `postgres.public` on {table} too"))),
+        }
+    }
+
+    /// What has to be taken from PUBLIC and given back to it.
+    fn change(
+        &self,
+        what: &str,
+        on: Object,
+        revoke: BTreeSet<Privilege>,
+        before: PublicDetail,
+    ) -> Result<Change> {
+        let owner = self.owner(&on).expect("it was looked for before");
+        let by_word = |word: &String| Privilege::ALL.into_iter().find(|one| one.word() == word);
+        let mut taken: BTreeMap<Privilege, u32> = before
+            .taken
+            .iter()
+            .filter_map(|(word, grantor)| Some((by_word(word)?, *grantor)))
+            .collect();
+        let back: BTreeMap<Privilege, u32> =
+            taken.iter().filter(|(one, _)| !revoke.contains(one)).map(|(a, b)| (*a, *b)).collect();
+        taken.retain(|privilege, _| revoke.contains(privilege));
+        let mut grantors = self.acls.grantors(&on, EVERYBODY);
+        grantors.extend(back.values());
+        let mut parts = Vec::new();
+        // The owner's comes last, so that it is what is remembered.
+        for grantor in grantors.iter().filter(|one| **one != owner).chain([&owner]) {
+            let acting = if *grantor == owner {
+                self.powers.as_owner(owner)
+            } else {
+                self.powers.as_grantor(*grantor)
+            };
+            let back = back.iter().filter(|(_, by)| *by == grantor);
+            let back: BTreeSet<Privilege> = back.map(|(privilege, _)| *privilege).collect();
+            let common = self.acls.given_at(&on, EVERYBODY, *grantor);
+            taken.extend(
+                common.keys().filter(|one| revoke.contains(one)).map(|one| (*one, *grantor)),
+            );
+            for (on, given) in self.pieces(&on, *grantor) {
+                let mut after: Given = given
+                    .iter()
+                    .filter(|(privilege, _)| !revoke.contains(privilege))
+                    .map(|(privilege, option)| (*privilege, *option))
+                    .collect();
+                after.extend(back.iter().map(|privilege| (*privilege, false)));
+                if after == given {
+                    continue;
+                }
+                let acting = acting.ok_or_else(|| {
+                    if *grantor == owner {
+                        self.not_owner(what, owner)
+                    } else {
+                        self.powers.cannot_become(what, *grantor)
+                    }
+                })?;
+                let columns = if on.columns.is_none() {
+                    let columns = self.acls.columns(&on, EVERYBODY, *grantor);
+                    columns.map(|(column, given)| (column.clone(), given.clone())).collect()
+                } else {
+                    BTreeMap::new()
+                };
+                let id = GrantId { grantee: EVERYBODY, on, grantor: *grantor };
+                parts.push(grant::Change { id, acting, before: given, after, columns });
+            }
+        }
+        let word = |privilege: &Privilege| privilege.word().to_owned();
+        let detail = PublicDetail {
+            revoke: revoke.iter().map(word).collect(),
+            taken: taken.iter().map(|(privilege, grantor)| (word(privilege), *grantor)).collect(),
+        };
+        Ok(Change { on, parts, detail })
+    }
+
+    /// What one grantor gave, on the whole object or on each of its columns:
+    /// everybody may have something on one of them only.
+    fn pieces(&self, on: &Object, grantor: u32) -> Vec<(Object, Given)> {
+        let Some(columns) = &on.columns else {
+            return vec![(on.clone(), self.acls.given(on, EVERYBODY, grantor))];
+        };
+        let piece = |column: &String| {
+            let columns = Some(BTreeSet::from([column.clone()]));
+            let given = self.acls.given_on(on, column, EVERYBODY, grantor);
+            (Object { columns, ..on.clone() }, given)
+        };
+        columns.iter().map(piece).collect()
+    }
+}
+
+/// Refuses to take the way in from ourselves.
+async fn not_locked_out(within: &Within, databases: &[&str]) -> Result<()> {
+    if databases.is_empty() {
+        return Ok(());
+    }
+    let ours: Vec<&str> = within.layout.principals.iter().map(String::as_str).collect();
+    let named: Vec<&str> = within.layout.databases().map(|one| within.layout.name(one)).collect();
+    let rows = within
+        .tx
+        .query(
+            "SELECT r.rolname::text, d.datname::text FROM pg_roles r, pg_database d
+            WHERE (r.rolname = session_user OR r.rolname = ANY ($1)) AND d.datname = ANY ($2)
+                AND d.datname = ANY ($3) AND NOT has_database_privilege(r.oid, d.oid, 'CONNECT')
+            ORDER BY 1, 2",
+            &[
+                (&ours, Type::NAME_ARRAY),
+                (&databases, Type::NAME_ARRAY),
+                (&named, Type::NAME_ARRAY),
+            ],
+        )
+        .await?;
+    let Some(row) = rows.first() else { return Ok(()) };
+    let (login, database): (String, String) = (row.get(0), row.get(1));
+    Err(Error::new(
+        ErrorKind::Refused,
+        format!(
+            "without PUBLIC's right to connect to the database {}, the login {} of this provider \
+             could not come in again",
+            quoted(&database),
+            quoted(&login)
+        ),
+    )
+    .help(format!("GRANT CONNECT ON DATABASE {} TO {} first", ident(&database), ident(&login))))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{
+        super::super::{
+            Connect, Select, Table, Temporary,
+            catalog::{Class, Entry as AclEntry, Found as Place, Place as At},
+        },
+        *,
+    };
+    use crate::providers::postgres::Database;
+
+    fn now(entries: &[(Object, Option<&str>, u32, Privilege)]) -> Now {
+        let places = BTreeMap::from_iter(
+            [
+                (Database::new("d"), Class::Database, 100),
+                (Table::new("s", "t"), Class::Relation, 200),
+            ]
+            .map(|(object, class, oid)| {
+                (object.clone(), Place { place: At { class, oid }, object, owner: 2 })
+            }),
+        );
+        let entries = entries
+            .iter()
+            .map(|(object, column, grantor, privilege)| AclEntry {
+                place: places[object].place,
+                column: column.map(str::to_owned),
+                grantee: EVERYBODY,
+                grantor: *grantor,
+                privilege: *privilege,
+                grantable: false,
+            })
+            .collect();
+        let powers = Powers::of(
+            16,
+            &[(2, "owner", [true, true, false]), (5, "foreign", [false, false, false])],
+        );
+        Now { acls: Acls::of(places, entries), powers }
+    }
+
+    fn texts(change: &Change) -> Vec<String> {
+        let steps = change.parts.iter().flat_map(|part| part.steps(PUBLIC, 0, &BTreeMap::new()));
+        grouped(steps).into_iter().map(|(_, text)| text).collect()
+    }
+
+    #[test]
+    fn what_was_taken_is_remembered_and_only_that_is_given_back() {
+        let database = || Database::new("d");
+        let both = BTreeSet::from([Connect, Temporary]);
+        let before = now(&[(database(), None, 2, Connect)]);
+        let taken = before.change("it", database(), both, PublicDetail::default()).unwrap();
+        assert_eq!(texts(&taken), [r#"REVOKE CONNECT ON DATABASE "d" FROM PUBLIC"#]);
+        assert_eq!(taken.detail.taken, BTreeMap::from([("connect".to_owned(), 2)]));
+        assert_eq!(taken.detail.revoke.len(), 2);
+        let after = now(&[]);
+        let back = after.change("it", database(), BTreeSet::new(), taken.detail).unwrap();
+        assert_eq!(texts(&back), [r#"GRANT CONNECT ON DATABASE "d" TO PUBLIC"#]);
+        assert_eq!(back.detail, PublicDetail::default());
+    }
+
+    #[test]
+    fn what_somebody_else_gave_to_everybody_is_not_passed_over() {
+        let database = || Database::new("d");
+        let revoke = || BTreeSet::from([Connect]);
+        let held = now(&[(database(), None, 2, Connect), (database(), None, 5, Connect)]);
+        let error = held.change("it", database(), revoke(), PublicDetail::default()).unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::Denied);
+        assert!(error.message().contains("foreign"), "{error}");
+    }
+
+    #[test]
+    fn a_column_is_not_hardened_while_everybody_has_the_table() {
+        let table = Table::new("s", "t");
+        let columns = Object { columns: Some(BTreeSet::from(["a".into()])), ..table.clone() };
+        let select = BTreeSet::from([Select]);
+        let held = now(&[(table.clone(), None, 2, Select)]);
+        assert!(held.not_on_the_whole("it", &columns, &select).is_err());
+        let held = now(&[(table, Some("a"), 2, Select)]);
+        assert!(held.not_on_the_whole("it", &columns, &select).is_ok());
+        let change = held.change("it", columns, select, PublicDetail::default()).unwrap();
+        assert_eq!(texts(&change), [r#"REVOKE SELECT ("a") ON TABLE "s"."t" FROM PUBLIC"#]);
+    }
+}

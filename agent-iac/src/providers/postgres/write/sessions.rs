@@ -1,0 +1,102 @@
+//! Sessions of roles, and their end.
+//!
+//! A session goes on after its role may no longer log in, after its password
+//! was changed, and even after the role was dropped. So it is ended by its
+//! process, once nobody can begin another one.
+
+use std::{collections::BTreeSet, time::Duration};
+
+use super::super::{
+    name::ident,
+    server::{Options, Transaction, Type, sqlstate},
+    view::View,
+};
+use crate::{
+    address::quoted,
+    error::{Error, ErrorKind, Result, Retry},
+};
+
+/// How long sessions are given to end.
+const PATIENCE: Duration = Duration::from_secs(10);
+/// How long one looks away in between. A login that was let in just before it
+/// was switched off is seen no later.
+const PAUSE: Duration = Duration::from_millis(20);
+
+/// Ends all sessions of some roles, by their numbers, and waits until they are
+/// gone. The roles are to be switched off before, and that committed.
+///
+/// Answers how many there were.
+///
+/// # Errors
+///
+/// When it is not allowed, or when one does not end.
+pub(in super::super) async fn end_sessions(view: &View, roles: &BTreeSet<u32>) -> Result<usize> {
+    if roles.is_empty() {
+        return Ok(0);
+    }
+    let oids: Vec<u32> = roles.iter().copied().collect();
+    let options = Options::writing().statement_timeout(PATIENCE * 2);
+    let ended =
+        view.server.transaction(None, options, move |tx| async move { end(&tx, &oids).await });
+    ended.await.map_err(|error| match sqlstate(&error) {
+        Some("42501") => Error::new(
+            ErrorKind::Denied,
+            "sessions of other roles cannot be ended by this provider",
+        )
+        .help(format!(
+            "GRANT pg_signal_backend TO {}",
+            ident(view.layout.administrators.as_deref().unwrap_or(view.server.user()))
+        ))
+        .caused_by(error),
+        _ => error,
+    })
+}
+
+async fn end(tx: &Transaction, oids: &[u32]) -> Result<usize> {
+    let mut ended = BTreeSet::new();
+    let (mut quiet, mut waited) = (0, Duration::ZERO);
+    // Twice nothing: the first time, somebody may have been at the door.
+    while quiet < 2 {
+        if quiet > 0 || waited > Duration::ZERO {
+            let pause = PAUSE.as_secs_f64();
+            tx.query("SELECT pg_sleep($1)", &[(&pause, Type::FLOAT8)]).await?;
+        }
+        waited += PAUSE;
+        let found = terminate(tx, oids).await?;
+        if found.is_empty() {
+            quiet += 1;
+            continue;
+        }
+        quiet = 0;
+        ended.extend(found.iter().map(|(pid, _)| *pid));
+        if waited > PATIENCE {
+            let who: Vec<String> =
+                found.iter().map(|(pid, name)| format!("{pid} of {}", quoted(name))).collect();
+            return Err(Error::new(
+                ErrorKind::Provider,
+                format!(
+                    "sessions do not end although they were told to {} s ago: process {}",
+                    PATIENCE.as_secs(),
+                    who.join(", ")
+                ),
+            )
+            .help("look at what they do (`pg_stat_activity`), or restart the server")
+            .retry_as(Retry::Backoff));
+        }
+    }
+    Ok(ended.len())
+}
+
+/// Tells all sessions of some roles to end; answers which there are.
+async fn terminate(tx: &Transaction, oids: &[u32]) -> Result<Vec<(i32, String)>> {
+    // The list of sessions is otherwise read once a transaction.
+    tx.query("SELECT pg_stat_clear_snapshot()", &[]).await?;
+    let told = tx
+        .query(
+            "SELECT pid, usename::text, pg_terminate_backend(pid) FROM pg_stat_activity
+            WHERE usesysid = ANY ($1) AND pid <> pg_backend_pid() ORDER BY pid",
+            &[(&oids, Type::OID_ARRAY)],
+        )
+        .await;
+    Ok(told?.iter().map(|row| (row.get(0), row.get(1))).collect())
+}
