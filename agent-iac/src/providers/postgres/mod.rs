@@ -33,6 +33,8 @@ mod object;
 #[cfg(feature = "postgres")]
 mod outcome;
 mod privilege;
+#[cfg(feature = "postgres")]
+mod requires;
 mod resources;
 #[cfg(feature = "postgres")]
 #[doc(hidden)]
