@@ -82,6 +82,7 @@
 //! | make a deploy binary | `cli` |
 //! | let agents in that present a key | `providers::authority` |
 //! | manage a system of one's own | [`provider`], [`derive(Resource)`](macro@Resource), `testing::provider` |
+//! | take over what is there | [`import`] |
 //! | ask what happened | [`ledger`] |
 #![cfg_attr(docsrs, feature(doc_cfg))]
 

@@ -115,8 +115,8 @@ fn by_hand() -> tempfile::TempDir {
             ('a3', 'theirs', 'other', 'production', 'x.account');
         INSERT INTO accounts (id, name, suspended) VALUES ('a4', 'asleep', 1);
         INSERT INTO grants (id, account, pattern, actions) VALUES
-            ('g1', 'a1', 'tenants/*/invoices/**', '[\"list\",\"read\"]'),
-            ('g2', 'a2', 'tickets', '[\"close\"]');
+            ('g1', 'a1', 'tenants/*/invoices/**', 'list read'),
+            ('g2', 'a2', 'tickets', 'close');
         INSERT INTO api_keys (id, account, hash, note) VALUES ('k1', 'a1', zeroblob(32), 'old');
     ";
     rusqlite::Connection::open(&path).and_then(|file| file.execute_batch(sql)).expect("it is SQL");

@@ -66,10 +66,9 @@ impl Engine {
                     // What is only recorded, as what is adopted, needs no
                     // handle that writes.
                     Err(_) => {
-                        types.extend(provider.observers().into_iter().flat_map(|observers| {
-                            let types: Vec<_> = observers.types().collect();
-                            types.into_iter().map(|ty| (ty.name.to_owned(), ty))
-                        }))
+                        if let Ok(observers) = provider.observers() {
+                            types.extend(observers.types().map(|ty| (ty.name.to_owned(), ty)));
+                        }
                     }
                 }
                 (name.clone(), handles)

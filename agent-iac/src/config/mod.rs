@@ -101,7 +101,7 @@
 //!
 //! `removed = ["agent.resource"]` names what is no longer managed and stays as
 //! it is; `[[import]]` with `address` and `id` takes an existing object under
-//! management.
+//! management; [`import`](crate::import) writes both for a whole system.
 
 mod agents;
 mod expression;

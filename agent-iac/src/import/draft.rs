@@ -14,6 +14,7 @@ use super::{
 use crate::{
     address::{Address, Instance, is_printable, quoted},
     error::{Error, ErrorKind, Result},
+    plan::render::moment,
     provider::Object,
     resource::Reading,
     schema::{Field, Kind, ResourceType, Type},
@@ -201,7 +202,7 @@ impl Draft {
     pub(super) fn preface(&self) -> Vec<String> {
         let survey = &self.survey;
         let mut lines = vec![
-            format!("Imported from {} at {}.", survey.system, survey.at),
+            format!("Imported from {} at {}.", survey.system, moment(survey.at)),
             "Planning this adopts what is there, as it is; applying the plan writes to the".into(),
             "ledger only. Once that is done, the imports can be removed.".into(),
             String::new(),
@@ -421,7 +422,9 @@ fn telling_words(ty: &ResourceType, object: &Object) -> Vec<String> {
                 }
             }
             (Type::List(inner) | Type::Set(inner), Value::List(items)) => {
-                items.iter().for_each(|item| collect(inner, item, words));
+                for item in items {
+                    collect(inner, item, words);
+                }
             }
             (Type::Link(_), _) => {}
             (_, Value::Text(text)) => words.push(text.clone()),

@@ -115,15 +115,13 @@ impl Survey {
         !self.taken.is_empty()
     }
 
-    /// How many permissions, credentials and runtimes of a kind were found.
+    /// How many objects of a kind were found.
     pub fn count(&self, kind: Kind) -> usize {
-        match kind {
-            Kind::Identity => self.found.len(),
-            _ => {
-                let all = self.found.iter().flat_map(|found| &found.belongings);
-                all.filter(|(ty, _)| ty.kind == kind).count()
-            }
+        if kind == Kind::Identity {
+            return self.found.len();
         }
+        let all = self.found.iter().flat_map(|found| &found.belongings);
+        all.filter(|(ty, _)| ty.kind == kind).count()
     }
 }
 

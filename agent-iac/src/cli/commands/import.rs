@@ -57,16 +57,13 @@ pub(super) fn import(cx: &Cx<'_>, args: &args::Import) -> Result<Outcome> {
         ImportFormat::Toml => "toml",
         ImportFormat::Rust => "rust",
     };
-    match &out {
-        Some(path) => {
-            write_new(path, &text)?;
-            cx.ui.event("fleet", json!({ "format": format, "file": path }));
-        }
-        None => {
-            cx.ui.event("fleet", json!({ "format": format, "text": text }));
-            if !cx.ui.is_json() {
-                cx.ui.print_raw(&text);
-            }
+    if let Some(path) = &out {
+        write_new(path, &text)?;
+        cx.ui.event("fleet", json!({ "format": format, "file": path }));
+    } else {
+        cx.ui.event("fleet", json!({ "format": format, "text": text }));
+        if !cx.ui.is_json() {
+            cx.ui.print_raw(&text);
         }
     }
     let mut said = Document::default();
@@ -209,12 +206,12 @@ fn there_already(path: &Path) -> Error {
 
 /// Writes a file that is not there yet, as a whole or not at all.
 fn write_new(path: &Path, text: &str) -> Result<()> {
-    let failed = |error: std::io::Error| match error.kind() {
-        std::io::ErrorKind::AlreadyExists => there_already(path),
-        _ => {
-            let shown = printable(&path.display().to_string());
-            Error::new(ErrorKind::Io, format!("`{shown}` could not be written")).caused_by(error)
+    let failed = |error: std::io::Error| {
+        if error.kind() == std::io::ErrorKind::AlreadyExists {
+            return there_already(path);
         }
+        let shown = printable(&path.display().to_string());
+        Error::new(ErrorKind::Io, format!("`{shown}` could not be written")).caused_by(error)
     };
     let mut file = fs::File::create_new(path).map_err(failed)?;
     let written = file.write_all(text.as_bytes()).and_then(|()| file.sync_all());

@@ -1,4 +1,4 @@
-// Imported from the museum at 2027-01-01T00:00:00.022687Z.
+// Imported from the museum at 2027-01-01T00:00:00Z.
 // Planning this adopts what is there, as it is; applying the plan writes to the
 // ledger only. Once that is done, the imports can be removed.
 //
@@ -27,7 +27,7 @@ pub struct NightWatch790c5596 {
     #[identity(
         inherit = true,
         keeper = reader_role,
-        limit = value!((-1)),
+        limit = value!(-1),
         name = "Night \"Watch\"",
         settings = value!({ "a.b c": "it's \\ 1\n2", "search_path": "\"$user\", public" }),
         until = "2027-01-01 00:00:00+00",

@@ -6,6 +6,7 @@ mod system;
 
 /// What was written, compiled.
 #[expect(unreachable_pub, reason = "it is written for a crate of its own")]
+#[expect(clippy::struct_field_names, reason = "names are made of what there is")]
 mod imported {
     include!("imported.rs");
 }

@@ -25,7 +25,7 @@ mod ownerships;
 pub(super) mod people;
 mod policies;
 mod publics;
-mod roles;
+pub(super) mod roles;
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -37,7 +37,7 @@ use futures_util::future::join_all;
 
 pub(super) use self::classes::{Class, Dependence, Dependent, Entry, Found, Place};
 use self::ids::Oid;
-pub use self::observer::observers;
+pub(super) use self::observer::observers;
 use super::{
     Object,
     server::{Transaction, Type},
