@@ -142,7 +142,7 @@ impl Deployment {
         self.providers
             .iter()
             .filter(named)
-            .map(|(name, provider)| (name.clone(), provider.requires(blueprint)))
+            .map(|(name, provider)| (name.clone(), provider.requires(name, blueprint)))
             .collect()
     }
 

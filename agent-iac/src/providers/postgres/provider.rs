@@ -83,6 +83,16 @@ impl PostgresProvider {
         self
     }
 
+    /// Names the roles that are looked after, declared or not, with `*` for any
+    /// characters; may be repeated. Without any, it is every role of the
+    /// cluster: what is undeclared among them is reported when the fleet
+    /// watches this provider, and drift when it holds it exclusively.
+    #[must_use]
+    pub fn scope(mut self, pattern: impl Into<String>) -> Self {
+        self.layout.scope.insert(pattern.into());
+        self
+    }
+
     /// Manages another database of the cluster too.
     #[must_use]
     pub fn database(mut self, name: impl Into<String>) -> Self {
@@ -162,10 +172,10 @@ impl Provider for PostgresProvider {
         ))
     }
 
-    fn requires(&self, blueprint: &Blueprint) -> Vec<Requirement> {
+    fn requires(&self, name: &str, blueprint: &Blueprint) -> Vec<Requirement> {
         let user = |principal: &Option<Principal>| principal.as_ref().map(|p| p.user().to_owned());
         let (observe, apply) = (user(&self.observe), user(&self.apply));
-        requires(observe.as_deref(), apply.as_deref(), &self.layout, blueprint)
+        requires(observe.as_deref(), apply.as_deref(), &self.layout, name, blueprint)
     }
 
     fn observers(&self) -> Result<Observers> {

@@ -25,12 +25,13 @@ pub(super) fn requires(
     observe: Option<&str>,
     apply: Option<&str>,
     layout: &Layout,
+    name: &str,
     blueprint: &Blueprint,
 ) -> Vec<Requirement> {
     let mut needs = Needs::new(layout, apply);
     let resources = blueprint.resources().values();
     let ours: Vec<(&str, &BTreeMap<String, Node>)> = resources
-        .filter(|desired| desired.resource_type.name.starts_with("postgres."))
+        .filter(|desired| desired.provider == name)
         .map(|desired| (desired.resource_type.name, &desired.properties))
         .collect();
     needs.of_the_way_in(observe, apply);
@@ -334,6 +335,7 @@ mod tests {
             others: BTreeSet::from(["archive".into()]),
             administrators: Some("admins".into()),
             principals: BTreeSet::new(),
+            ..Layout::default()
         }
     }
 

@@ -1,12 +1,14 @@
 //! The handle that planning and drift hold.
 
-use std::sync::Arc;
+use std::{collections::BTreeSet, sync::Arc};
 
 use async_trait::async_trait;
 
 use super::{
     super::{
-        DefaultPrivileges, Grant, Login, Membership, Ownership, Policy, Public, Role, view::View,
+        DefaultPrivileges, Grant, Login, Membership, Ownership, Policy, Public, Role,
+        server::Server,
+        view::{Layout, View},
     },
     Read,
 };
@@ -65,6 +67,6 @@ pub fn observers_on(
     principals: BTreeSet<String>,
 ) -> Observers {
     let own = server.endpoint().database().to_owned();
-    let layout = Arc::new(Layout { own, others, administrators, principals });
+    let layout = Arc::new(Layout { own, others, administrators, principals, ..Layout::default() });
     observers(View { server, layout })
 }
