@@ -33,6 +33,12 @@ mod object;
 #[cfg(feature = "postgres")]
 mod outcome;
 mod privilege;
+#[cfg(feature = "postgres")]
+mod provider;
+#[cfg(feature = "postgres")]
+mod reach;
+#[cfg(feature = "postgres")]
+mod requires;
 mod resources;
 #[cfg(feature = "postgres")]
 #[doc(hidden)]
@@ -44,7 +50,7 @@ mod write;
 
 #[cfg(feature = "postgres")]
 #[doc(hidden)]
-pub use catalog::observers;
+pub use catalog::observers_on;
 pub use object::{
     Column, DataType, Database, ForeignServer, ForeignWrapper, Function, Language, LargeObject,
     Object, ObjectKind, Parameter, Procedure, Schema, Sequence, Table, Tablespace,
@@ -56,9 +62,8 @@ pub use privilege::{
         Temporary, Trigger, Truncate, Update, Usage,
     },
 };
+#[cfg(feature = "postgres")]
+pub use provider::PostgresProvider;
 pub use resources::*;
 #[cfg(feature = "postgres")]
-pub use server::{Endpoint, Password, Principal};
-#[cfg(feature = "postgres")]
-#[doc(hidden)]
-pub use write::writers;
+pub use server::{Endpoint, Host, Password, Principal};

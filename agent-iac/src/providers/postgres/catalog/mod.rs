@@ -21,11 +21,11 @@ mod logins;
 mod marks;
 mod memberships;
 mod observer;
-mod ownerships;
+pub(super) mod ownerships;
 pub(super) mod people;
 mod policies;
 mod publics;
-mod roles;
+pub(super) mod roles;
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -37,7 +37,8 @@ use futures_util::future::join_all;
 
 pub(super) use self::classes::{Class, Dependence, Dependent, Entry, Found, Place};
 use self::ids::Oid;
-pub use self::observer::observers;
+pub(super) use self::observer::observers;
+pub use self::observer::observers_on;
 use super::{
     Object,
     server::{Transaction, Type},

@@ -1,14 +1,12 @@
 //! The handle that planning and drift hold.
 
-use std::{collections::BTreeSet, sync::Arc};
+use std::sync::Arc;
 
 use async_trait::async_trait;
 
 use super::{
     super::{
-        DefaultPrivileges, Grant, Login, Membership, Ownership, Policy, Public, Role,
-        server::Server,
-        view::{Layout, View},
+        DefaultPrivileges, Grant, Login, Membership, Ownership, Policy, Public, Role, view::View,
     },
     Read,
 };
@@ -44,19 +42,9 @@ impl<R: Read> Observe<R> for Observer {
     }
 }
 
-/// Handles that read a cluster: the server's database as the provider's own,
-/// and `others` beside it. What is found is judged for `administrators`, and
-/// the logins in `principals` are nobody's identities.
-#[doc(hidden)]
-pub fn observers(
-    server: Server,
-    others: BTreeSet<String>,
-    administrators: Option<String>,
-    principals: BTreeSet<String>,
-) -> Observers {
-    let own = server.endpoint().database().to_owned();
-    let layout = Arc::new(Layout { own, others, administrators, principals });
-    let observer = Arc::new(Observer { view: View { server, layout } });
+/// Handles that read a cluster.
+pub(in super::super) fn observers(view: View) -> Observers {
+    let observer = Arc::new(Observer { view });
     Observers::new()
         .with::<Role, _>(&observer)
         .with::<Grant, _>(&observer)
@@ -66,4 +54,17 @@ pub fn observers(
         .with::<Ownership, _>(&observer)
         .with::<Public, _>(&observer)
         .with::<Login, _>(&observer)
+}
+
+/// The same on a server that a test counts the requests of.
+#[doc(hidden)]
+pub fn observers_on(
+    server: Server,
+    others: BTreeSet<String>,
+    administrators: Option<String>,
+    principals: BTreeSet<String>,
+) -> Observers {
+    let own = server.endpoint().database().to_owned();
+    let layout = Arc::new(Layout { own, others, administrators, principals });
+    observers(View { server, layout })
 }
