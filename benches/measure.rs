@@ -30,17 +30,6 @@ pub(crate) fn written_bytes() -> Result<u64, Box<dyn Error>> {
     field("/proc/self/io", "wchar:")
 }
 
-/// The time that the threads of this process, those that live, have computed:
-/// what a machine that others use as well measures by.
-pub(crate) fn computed() -> Result<Duration, Box<dyn Error>> {
-    let mut nanoseconds = 0;
-    for thread in fs::read_dir("/proc/self/task")? {
-        let text = fs::read_to_string(thread?.path().join("schedstat"))?;
-        nanoseconds += text.split_whitespace().next().unwrap_or("0").parse::<u64>()?;
-    }
-    Ok(Duration::from_nanos(nanoseconds))
-}
-
 fn field(file: &str, name: &str) -> Result<u64, Box<dyn Error>> {
     let text = fs::read_to_string(file)?;
     let line = text.lines().find_map(|line| line.strip_prefix(name));

@@ -16,7 +16,7 @@ use crate::{
     error::{Error, ErrorKind, Result},
     plan::render::moment,
     provider::Object,
-    resource::Reading,
+    resource::{Node, Reading},
     schema::{Field, Kind, ResourceType, Type},
     value::Value,
 };
@@ -310,10 +310,12 @@ impl Drawing<'_> {
             explained: false,
         };
         for field in ty.fields {
-            let default =
-                field.default.map_or(Value::Null, |default| field.ty.normalise(default()));
+            let default = left_out(field);
             let reading = object.fields.get(field.name);
             let why = match reading {
+                Some(Reading::Known(value)) if value.is_null() && field.required => {
+                    "it is not set, and a declaration has to say it".into()
+                }
                 Some(Reading::Known(value)) => {
                     let value = field.ty.normalise(value.clone());
                     if value == default && !field.required {
@@ -345,6 +347,12 @@ impl Drawing<'_> {
             }
             declared.notes.push(format!("`{}` stays as it is: {why}", field.name));
             declared.ignore.push(field.name);
+        }
+        if let Some(why) = refused(ty, &declared) {
+            return Err(why);
+        }
+        if let Some(why) = &object.obstacle {
+            declared.notes.push(format!("It cannot be changed or removed by us: {why}"));
         }
         let key: Vec<Value> =
             ty.key_fields().filter_map(|field| object.value(field.name).cloned()).collect();
@@ -397,6 +405,29 @@ fn in_order_of_need(found: &[Found]) -> Vec<usize> {
     }
     order.extend((0..found.len()).filter(|at| needs[*at] > 0));
     order
+}
+
+/// What the type itself has against a declaration, as it would say when the
+/// fleet is validated.
+fn refused(ty: &ResourceType, declared: &Declared) -> Option<String> {
+    let check = ty.check?;
+    let given = |field: &Field| {
+        let given = declared.properties.iter().find(|(one, _)| one.name == field.name);
+        match given.map(|(_, given)| given) {
+            Some(Given::Value(value)) => Node::Known(value.clone()),
+            Some(Given::NotOurs(id)) => Node::Known(Value::Text(id.clone())),
+            Some(Given::Link(address)) => Node::Link(address.clone()),
+            None => Node::Known(left_out(field)),
+        }
+    };
+    let nodes = ty.fields.iter().map(|field| (field.name.to_owned(), given(field))).collect();
+    let problem = check(&nodes).into_iter().next()?;
+    Some(format!("`{}`: {}", problem.field, problem.message))
+}
+
+/// The value of a property that a declaration leaves out.
+fn left_out(field: &Field) -> Value {
+    field.default.map_or(Value::Null, |default| field.ty.normalise(default()))
 }
 
 fn aside(ty: &ResourceType, object: &Object, why: String) -> Aside {

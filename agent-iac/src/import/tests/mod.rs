@@ -1,10 +1,14 @@
 //! What is imported is adopted and nothing else, in either form.
 
+#[cfg(feature = "config")]
 mod lives;
+#[cfg(feature = "config")]
+mod postgres;
 #[expect(unreachable_pub, reason = "derived builders are as public as their type")]
 mod system;
 
 /// What was written, compiled.
+#[cfg(feature = "config")]
 #[expect(unreachable_pub, reason = "it is written for a crate of its own")]
 #[expect(clippy::struct_field_names, reason = "names are made of what there is")]
 mod imported {

@@ -22,9 +22,9 @@ pub use json::{Summary, json};
 pub use markdown::markdown;
 pub use span::{Document, Line, Span, Style, printable};
 pub use text::text;
-pub(crate) use words::put;
 #[cfg(feature = "cli")]
-pub(crate) use words::{count, first_line, moment};
+pub(crate) use words::{count, first_line};
+pub(crate) use words::{moment, put};
 
 /// How much of a plan is shown.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]

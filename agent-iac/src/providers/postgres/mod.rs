@@ -34,6 +34,8 @@ mod object;
 mod outcome;
 mod privilege;
 #[cfg(feature = "postgres")]
+mod provider;
+#[cfg(feature = "postgres")]
 mod reach;
 mod resources;
 #[cfg(feature = "postgres")]
@@ -44,9 +46,6 @@ mod view;
 #[cfg(feature = "postgres")]
 mod write;
 
-#[cfg(feature = "postgres")]
-#[doc(hidden)]
-pub use catalog::observers_on;
 pub use object::{
     Column, DataType, Database, ForeignServer, ForeignWrapper, Function, Language, LargeObject,
     Object, ObjectKind, Parameter, Procedure, Schema, Sequence, Table, Tablespace,
@@ -58,9 +57,8 @@ pub use privilege::{
         Temporary, Trigger, Truncate, Update, Usage,
     },
 };
+#[cfg(feature = "postgres")]
+pub use provider::PostgresProvider;
 pub use resources::*;
 #[cfg(feature = "postgres")]
-pub use server::{Endpoint, Password, Principal};
-#[cfg(feature = "postgres")]
-#[doc(hidden)]
-pub use write::writers;
+pub use server::{Endpoint, Host, Password, Principal};

@@ -1,15 +1,14 @@
 //! The handle that applying holds.
 
-use std::{collections::BTreeSet, sync::Arc};
+use std::sync::Arc;
 
 use async_trait::async_trait;
 
 use super::{
     super::{
-        DefaultPrivileges, Grant, Membership, Ownership, Policy, Public, Role,
+        DefaultPrivileges, Grant, Login, Membership, Ownership, Policy, Public, Role,
         catalog::{self, Read},
-        server::Server,
-        view::{Layout, View},
+        view::View,
     },
     Kind, Writer,
 };
@@ -23,17 +22,17 @@ use crate::{
 };
 
 #[async_trait]
-impl<K: Kind> Observe<K> for Writer {
+impl<R: Read> Observe<R> for Writer {
     fn capabilities(&self) -> Capabilities {
-        <K as Read>::capabilities()
+        <R as Read>::capabilities()
     }
 
     async fn read(&self, references: &[Reference]) -> Result<Vec<Observation>> {
-        catalog::read::<K>(self.view(), references).await
+        catalog::read::<R>(self.view(), references).await
     }
 
     async fn list(&self, listing: &Listing) -> Result<Vec<Object>> {
-        catalog::list::<K>(self.view(), listing).await
+        catalog::list::<R>(self.view(), listing).await
     }
 }
 
@@ -48,20 +47,9 @@ impl<K: Kind> Manage<K> for Writer {
     }
 }
 
-/// Handles that write a cluster: the server's database as the provider's own,
-/// and `others` beside it, as `administrators`. `observer` is let into the
-/// registry; the logins in `principals` are not locked out.
-#[doc(hidden)]
-pub fn writers(
-    server: Server,
-    others: BTreeSet<String>,
-    administrators: Option<String>,
-    principals: BTreeSet<String>,
-    observer: Option<String>,
-) -> Writers {
-    let own = server.endpoint().database().to_owned();
-    let layout = Arc::new(Layout { own, others, administrators, principals });
-    let writer = Arc::new(Writer::new(View { server, layout }, observer));
+/// Handles that write a cluster. `observer` is let into the registry.
+pub(in super::super) fn writers(view: View, observer: Option<&str>) -> Writers {
+    let writer = Arc::new(Writer::new(view, observer.map(str::to_owned)));
     Writers::new()
         .with::<Role, _>(&writer)
         .with::<Grant, _>(&writer)
@@ -70,4 +58,5 @@ pub fn writers(
         .with::<Policy, _>(&writer)
         .with::<Ownership, _>(&writer)
         .with::<Public, _>(&writer)
+        .with_credential::<Login, _>(&writer)
 }

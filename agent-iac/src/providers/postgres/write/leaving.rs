@@ -9,7 +9,7 @@
 
 use std::{
     collections::{BTreeMap, BTreeSet},
-    sync::{Arc, Mutex, PoisonError},
+    sync::Arc,
 };
 
 use super::{
@@ -38,7 +38,7 @@ use crate::{
 
 /// A role that leaves, with its logins.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) struct Leaver {
+pub(in super::super) struct Leaver {
     what: String,
     role: u32,
     /// The names of the role and of its logins.
@@ -75,6 +75,31 @@ impl Leaver {
         Ok(Self { what: what.to_owned(), role, names, heir })
     }
 
+    /// A login, of which its role takes over what it owns.
+    pub(in super::super) fn login(oid: u32, name: &str, role: Option<String>) -> Self {
+        Self {
+            what: format!("the login {}", quoted(name)),
+            role: oid,
+            names: BTreeMap::from([(oid, name.to_owned())]),
+            heir: role,
+        }
+    }
+
+    /// What a person calls it.
+    pub(in super::super) fn what(&self) -> &str {
+        &self.what
+    }
+
+    /// Whether somebody takes over what it owns.
+    pub(in super::super) fn has_heir(&self) -> bool {
+        self.heir.is_some()
+    }
+
+    /// The names of what leaves.
+    pub(in super::super) fn names(&self) -> impl Iterator<Item = &str> {
+        self.names.values().map(String::as_str)
+    }
+
     fn oids(&self) -> impl Iterator<Item = u32> {
         self.names.keys().copied()
     }
@@ -83,15 +108,15 @@ impl Leaver {
 /// Everything that depends on some roles, in all databases, by the cluster's
 /// own account.
 #[derive(Clone, Debug, PartialEq, Eq)]
-struct Dependent {
-    role: u32,
+pub(in super::super) struct Dependent {
+    pub(in super::super) role: u32,
     /// `None` for what belongs to the whole cluster.
     database: Option<String>,
     can_connect: bool,
     owns: bool,
 }
 
-async fn dependents(within: &Within, roles: &[u32]) -> Result<Vec<Dependent>> {
+pub(in super::super) async fn dependents(within: &Within, roles: &[u32]) -> Result<Vec<Dependent>> {
     // Default privileges and user mappings are of a role, and go with it; what
     // it gave to others in roles goes too.
     let rows = within
@@ -160,10 +185,7 @@ fn switches_off(write: &Write<Role>) -> bool {
 
 async fn prepare(writer: &Writer, writes: Vec<&Write<Role>>) -> Vec<Result<()>> {
     let jobs = || writes.iter().map(|write| Job::of(write)).collect::<Vec<_>>();
-    let mut answers = match switch_off(writer, jobs()).await {
-        Ok(answers) => answers,
-        Err(error) => return writes.iter().map(|_| Err(copy(&error))).collect(),
-    };
+    let mut answers = switch_off(writer, jobs()).await;
     let off = answers.iter().flatten().flat_map(|one| one.off.iter().copied()).collect();
     if let Err(error) = sessions::end_sessions(writer.view(), &off).await {
         for answer in answers.iter_mut().filter(|one| one.as_ref().is_ok_and(|p| !p.off.is_empty()))
@@ -189,37 +211,19 @@ async fn prepare(writer: &Writer, writes: Vec<&Write<Role>>) -> Vec<Result<()>> 
 }
 
 /// Switches roles and their logins off, and takes note of that.
-async fn switch_off(writer: &Writer, jobs: Vec<Job<Role>>) -> Result<Vec<Result<Prepared>>> {
-    let version = writer.version().await?;
-    let entered = Arc::<Mutex<Claims>>::default();
-    let noted = Arc::clone(&entered);
-    let (entering, working) = (writer.clone(), writer.clone());
-    let before = move |tx, slice: Slice<Job<Role>>| {
-        let (writer, noted) = (entering.clone(), Arc::clone(&noted));
-        async move {
-            let claims: Vec<Claim> = slice.iter().map(|job| job.claim.clone()).collect();
-            let found = writer.enter(&tx, &None, &claims).await?;
-            *noted.lock().unwrap_or_else(PoisonError::into_inner) = found;
-            Ok(())
-        }
+async fn switch_off(writer: &Writer, jobs: Vec<Job<Role>>) -> Vec<Result<Prepared>> {
+    let work = |within: Within, slice: Slice<Job<Role>>, entered: Arc<Claims>| async move {
+        switch_off_slice(&within, &slice, &entered).await
     };
-    let work = move |tx, slice: Slice<Job<Role>>| {
-        let within = working.here(tx, None, version);
-        let entered = Arc::clone(&entered);
-        async move { switch_off_slice(&within, &slice, &entered).await }
-    };
-    let server = &writer.view().server;
-    Ok(Batch::new(server, None, jobs).options(Options::writing()).carry_out(before, work).await)
+    writer.carry_out(None, jobs, |job| &job.claim, work).await
 }
 
 async fn switch_off_slice(
     within: &Within,
     slice: &Slice<Job<Role>>,
-    entered: &Mutex<Claims>,
+    entered: &Claims,
 ) -> Result<Vec<Prepared>, Fault> {
-    let is_new = |job: &Job<Role>| {
-        !entered.lock().unwrap_or_else(PoisonError::into_inner).contains_key(&job.claim)
-    };
+    let is_new = |job: &Job<Role>| !entered.contains_key(&job.claim);
     // What was done before is answered later.
     let (places, jobs): (Vec<usize>, Vec<&Job<Role>>) =
         slice.iter().enumerate().filter(|(_, job)| is_new(job)).unzip();
@@ -358,7 +362,7 @@ fn oids_of<'l>(leavers: impl IntoIterator<Item = &'l Leaver>) -> Vec<u32> {
 }
 
 /// The other databases that have to be visited for a role.
-fn databases_of<'d>(
+pub(in super::super) fn databases_of<'d>(
     within: &Within,
     leaver: &Leaver,
     dependents: impl Iterator<Item = &'d Dependent>,
@@ -533,7 +537,7 @@ fn fault(fault: Fault) -> Error {
     }
 }
 
-async fn powers_over(within: &Within, leavers: &[&Leaver]) -> Result<Powers> {
+pub(in super::super) async fn powers_over(within: &Within, leavers: &[&Leaver]) -> Result<Powers> {
     let heirs = leavers.iter().filter_map(|one| one.heir.clone()).collect();
     let mut powers =
         powers::read(within, &leavers.iter().flat_map(|one| one.oids()).collect(), &heirs).await?;
@@ -546,7 +550,11 @@ async fn powers_over(within: &Within, leavers: &[&Leaver]) -> Result<Powers> {
 
 /// Frees a database from roles: what they own goes to their heirs, what they
 /// were granted goes.
-async fn release(within: &Within, powers: &Powers, leavers: &[&Leaver]) -> Result<()> {
+pub(in super::super) async fn release(
+    within: &Within,
+    powers: &Powers,
+    leavers: &[&Leaver],
+) -> Result<()> {
     if leavers.is_empty() {
         return Ok(());
     }
@@ -617,7 +625,7 @@ async fn forget_rights(within: &Within, oids: &[u32]) -> Result<()> {
 }
 
 /// Drops roles with their logins, once nothing of them is left elsewhere.
-pub(super) async fn drop_roles(
+pub(in super::super) async fn drop_roles(
     within: &Within,
     powers: &Powers,
     leavers: &[&Leaver],

@@ -12,7 +12,7 @@ mod acl;
 mod default_privileges;
 mod grant;
 mod handles;
-mod leaving;
+pub(super) mod leaving;
 mod membership;
 mod ownership;
 mod policy;
@@ -52,8 +52,12 @@ use crate::{
     value::Value,
 };
 
-pub use handles::writers;
-pub(super) use sessions::end_sessions;
+pub(super) use self::{
+    leaving::Leaver,
+    role::{set, switch},
+    sessions::end_sessions,
+};
+pub(super) use handles::writers;
 
 /// What keeps all of our writers in one database apart. Two that change one
 /// row of the catalog at once would fail with an internal error.
@@ -63,7 +67,7 @@ pub(super) const SERIAL: &str = "write";
 const GRANTORS: u32 = 16;
 
 /// What the registry knows of claims.
-type Claims = BTreeMap<Claim, Registered>;
+pub(super) type Claims = BTreeMap<Claim, Registered>;
 
 /// Writes to one cluster; its clones are the same one.
 #[derive(Clone)]
@@ -85,7 +89,7 @@ impl fmt::Debug for Writer {
 
 /// One write, in a form that outlives the call.
 #[derive(Debug)]
-pub(super) struct Job<R: Resource> {
+struct Job<R: Resource> {
     pub(super) claim: Claim,
     pub(super) mark: Mark,
     pub(super) operation: Operation<R::Spec>,
@@ -156,7 +160,7 @@ impl Entry {
 }
 
 /// A type that is written by statements, many at once.
-pub(super) trait Kind: Read<Spec: Clone> {
+trait Kind: Read<Spec: Clone> {
     /// What a person calls one.
     const NOUN: &'static str;
     /// Whether the registry keeps more of it than whose it is.
@@ -387,31 +391,47 @@ impl Writer {
         database: Option<String>,
         jobs: Vec<Job<K>>,
     ) -> Vec<Result<Written>> {
+        let work = |within: Within, slice: Slice<Job<K>>, entered: Arc<Claims>| async move {
+            carry_out::<K>(&within, &slice, &entered).await
+        };
+        self.carry_out(database, jobs, |job| &job.claim, work).await
+    }
+
+    /// Carries out jobs in one database, in one transaction where that is
+    /// possible, and answers for each. `work` is given a slice of the jobs and
+    /// what the registry knew of their claims when the transaction began.
+    pub(super) async fn carry_out<J, A, F, W>(
+        &self,
+        database: Option<String>,
+        jobs: Vec<J>,
+        claim: fn(&J) -> &Claim,
+        work: F,
+    ) -> Vec<Result<A>>
+    where
+        J: Send + Sync + 'static,
+        A: Send + 'static,
+        F: Fn(Within, Slice<J>, Arc<Claims>) -> W + Send + Sync + 'static,
+        W: Future<Output = Result<Vec<A>, Fault>> + Send + 'static,
+    {
         let version = match self.version().await {
             Ok(version) => version,
             Err(error) => return jobs.iter().map(|_| Err(copy(&error))).collect(),
         };
-        let entered = Arc::<Mutex<Claims>>::default();
-        let noted = Arc::clone(&entered);
-        let (writer, working) = (self.clone(), self.clone());
-        let name = database.clone();
-        let work = move |tx, slice: Slice<Job<K>>| {
-            let within = working.here(tx, name.clone(), version);
-            let entered = Arc::clone(&entered);
-            async move { carry_out::<K>(&within, &slice, &entered).await }
-        };
-        let before = {
-            let database = database.clone();
-            move |tx, slice: Slice<Job<K>>| {
-                let (writer, noted, database) =
-                    (writer.clone(), Arc::clone(&noted), database.clone());
-                async move {
-                    let claims: Vec<Claim> = slice.iter().map(|job| job.claim.clone()).collect();
-                    let found = writer.enter(&tx, &database, &claims).await?;
-                    *noted.lock().unwrap_or_else(PoisonError::into_inner) = found;
-                    Ok(())
-                }
+        let entered = Arc::<Mutex<Arc<Claims>>>::default();
+        let (noted, writer, entering) = (Arc::clone(&entered), self.clone(), database.clone());
+        let before = move |tx, slice: Slice<J>| {
+            let (writer, noted, database) = (writer.clone(), Arc::clone(&noted), entering.clone());
+            async move {
+                let claims: Vec<Claim> = slice.iter().map(|job| claim(job).clone()).collect();
+                let found = writer.enter(&tx, &database, &claims).await?;
+                *noted.lock().unwrap_or_else(PoisonError::into_inner) = Arc::new(found);
+                Ok(())
             }
+        };
+        let (working, name) = (self.clone(), database.clone());
+        let work = move |tx, slice: Slice<J>| {
+            let entered = entered.lock().unwrap_or_else(PoisonError::into_inner);
+            work(working.here(tx, name.clone(), version), slice, Arc::clone(&entered))
         };
         Batch::new(&self.0.view.server, database.as_deref(), jobs)
             .options(Options::writing())
@@ -419,11 +439,11 @@ impl Writer {
             .await
     }
 
-    async fn version(&self) -> Result<u32> {
+    pub(super) async fn version(&self) -> Result<u32> {
         Ok(self.0.view.server.about().await?.major())
     }
 
-    fn here(&self, tx: Transaction, database: Option<String>, version: u32) -> Within {
+    pub(super) fn here(&self, tx: Transaction, database: Option<String>, version: u32) -> Within {
         Within::new(tx, Arc::clone(&self.0.view.layout), database, version)
     }
 
@@ -459,22 +479,19 @@ impl Writer {
 async fn carry_out<K: Kind>(
     within: &Within,
     slice: &Slice<Job<K>>,
-    entered: &Mutex<Claims>,
+    entered: &Claims,
 ) -> Result<Vec<Written>, Fault> {
     let mut answers: Vec<Option<Written>> = Vec::with_capacity(slice.len());
     let mut places = Vec::with_capacity(slice.len());
     let mut jobs = Vec::with_capacity(slice.len());
     let mut faults = Faults::default();
-    {
-        let entered = entered.lock().unwrap_or_else(PoisonError::into_inner);
-        for (at, job) in slice.iter().enumerate() {
-            let registered = entered.get(&job.claim);
-            let known = registered.map(|known| outcome::repeated::<K>(&job.claim, known));
-            answers.push(known.and_then(|known| faults.of(at, known)));
-            if registered.is_none() {
-                places.push(at);
-                jobs.push(job);
-            }
+    for (at, job) in slice.iter().enumerate() {
+        let registered = entered.get(&job.claim);
+        let known = registered.map(|known| outcome::repeated::<K>(&job.claim, known));
+        answers.push(known.and_then(|known| faults.of(at, known)));
+        if registered.is_none() {
+            places.push(at);
+            jobs.push(job);
         }
     }
     faults.none()?;
@@ -638,21 +655,21 @@ async fn register<K: Kind>(
 
 /// What went wrong with some writes of a slice; all of them are told at once.
 #[derive(Debug, Default)]
-struct Faults(Vec<(usize, Error)>);
+pub(super) struct Faults(Vec<(usize, Error)>);
 
 impl Faults {
     /// Takes note of an error.
-    fn of<T>(&mut self, at: usize, result: Result<T>) -> Option<T> {
+    pub(super) fn of<T>(&mut self, at: usize, result: Result<T>) -> Option<T> {
         result.map_err(|error| self.0.push((at, error))).ok()
     }
 
-    fn none(&mut self) -> Result<(), Fault> {
+    pub(super) fn none(&mut self) -> Result<(), Fault> {
         if self.0.is_empty() { Ok(()) } else { Err(Fault::These(std::mem::take(&mut self.0))) }
     }
 }
 
 /// What finds a transaction in the server's own log.
-async fn correlation(tx: &Transaction) -> Result<String> {
+pub(super) async fn correlation(tx: &Transaction) -> Result<String> {
     let rows = tx.query("SELECT pg_backend_pid(), pg_current_xact_id()::text", &[]).await?;
     let row = rows.first().expect("a query without a table has one row");
     Ok(format!("pid {} transaction {}", row.get::<_, i32>(0), row.get::<_, String>(1)))

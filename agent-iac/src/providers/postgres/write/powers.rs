@@ -19,7 +19,7 @@ use crate::{
 
 /// Who acts, and as whom else.
 #[derive(Clone, Debug)]
-pub(super) struct Powers {
+pub(in super::super) struct Powers {
     pub(super) me: u32,
     pub(super) superuser: bool,
     version: u32,

@@ -430,7 +430,7 @@ fn names_of(text: &str) -> Option<Vec<String>> {
 }
 
 /// Switches a role's right to log in.
-pub(super) fn switch(name: &str, how: &str) -> String {
+pub(in super::super) fn switch(name: &str, how: &str) -> String {
     format!("ALTER ROLE {} {how}", ident(name))
 }
 

@@ -1,0 +1,308 @@
+//! Making logins.
+
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    sync::Arc,
+};
+
+use postgres_protocol::password::scram_sha_256;
+
+use super::secret::{self, Delivered};
+use crate::{
+    address::quoted,
+    clock::Entropy,
+    error::{Error, ErrorKind, Result},
+    ledger::Claim,
+    provider::{Composition, IssueRequest, Issued, Mark, Object, Observation, Reference, Written},
+    providers::postgres::{
+        Login, Role,
+        catalog::{self, Within, ids::Oid, roles},
+        name::{ident, literal, login_name},
+        outcome::{exists, not_foreign, repeated, text_of},
+        server::{
+            Fault, Slice, Type,
+            registry::{self, Owned},
+        },
+        view::View,
+        write::{Claims, Faults, Writer, correlation, set},
+    },
+    resource::Resource as _,
+    secret::Secret,
+};
+
+/// A login to make, in a form that outlives the call.
+pub(super) struct Job {
+    claim: Claim,
+    mark: Mark,
+    role: String,
+    generation: u32,
+    connection_limit: Option<i32>,
+    secret: Option<Secret>,
+}
+
+impl Job {
+    fn of(request: &IssueRequest<Login>) -> Self {
+        Self {
+            claim: request.claim.clone(),
+            mark: request.mark.clone(),
+            role: request.desired.of.target().to_owned(),
+            generation: request.generation,
+            connection_limit: request.desired.connection_limit,
+            secret: request.secret.as_ref().map(Secret::duplicate),
+        }
+    }
+}
+
+/// Makes what is to be delivered: each login's name, with a new password.
+pub(super) async fn compose(
+    view: &View,
+    batch: &[Composition<Login>],
+    entropy: &dyn Entropy,
+) -> Vec<Result<Secret>> {
+    let oids = batch.iter().filter_map(|one| one.desired.of.target().parse().ok()).collect();
+    let names = match names(view, oids).await {
+        Ok(names) => names,
+        Err(error) => {
+            let mut first = Some(error);
+            return batch
+                .iter()
+                .map(|_| {
+                    Err(first.take().unwrap_or_else(|| {
+                        Error::new(ErrorKind::Provider, "the names of roles could not be read")
+                    }))
+                })
+                .collect();
+        }
+    };
+    batch
+        .iter()
+        .map(|one| {
+            let name = names.get(one.desired.of.target());
+            let name = name.ok_or_else(|| no_role(one.desired.of.target()))?;
+            Ok(secret::compose(&login_name(name, one.generation), entropy))
+        })
+        .collect()
+}
+
+fn no_role(oid: &str) -> Error {
+    Error::new(ErrorKind::StalePlan, format!("the role with the number {} is gone", quoted(oid)))
+        .help("plan again")
+}
+
+async fn names(view: &View, oids: Vec<Oid>) -> Result<BTreeMap<String, String>> {
+    let sql = "SELECT oid::text, rolname::text FROM pg_roles WHERE oid = ANY ($1)";
+    view.server
+        .read(None, move |tx| async move {
+            let rows = tx.query(sql, &[(&oids, Type::OID_ARRAY)]).await?;
+            Ok(rows.iter().map(|row| (row.get(0), row.get(1))).collect())
+        })
+        .await
+}
+
+/// Makes logins, all in one transaction where that is possible.
+pub(super) async fn issue(writer: &Writer, batch: &[IssueRequest<Login>]) -> Vec<Result<Issued>> {
+    let jobs = batch.iter().map(Job::of).collect();
+    let made = writer.carry_out(None, jobs, |job: &Job| &job.claim, make).await;
+    made.into_iter().map(|made| made.map(|written| Issued { written, secret: None })).collect()
+}
+
+/// A login that is about to be made.
+struct Making<'j> {
+    job: &'j Job,
+    role: &'j roles::Row,
+    name: String,
+    verifier: String,
+}
+
+async fn make(
+    within: Within,
+    slice: Slice<Job>,
+    entered: Arc<Claims>,
+) -> Result<Vec<Written>, Fault> {
+    let mut faults = Faults::default();
+    let mut answers: Vec<Option<Written>> = Vec::with_capacity(slice.len());
+    let mut fresh: Vec<(usize, &Job)> = Vec::new();
+    for (at, job) in slice.iter().enumerate() {
+        let registered = entered.get(&job.claim);
+        let known = registered.map(|known| repeated::<Login>(&job.claim, known));
+        answers.push(known.and_then(|known| faults.of(at, known)));
+        if registered.is_none() {
+            fresh.push((at, job));
+        }
+    }
+    faults.none()?;
+    if fresh.is_empty() {
+        return Ok(answers.into_iter().flatten().collect());
+    }
+
+    let roles = Roles::of(&within, &fresh).await?;
+    let mut making = Vec::with_capacity(fresh.len());
+    for (at, job) in &fresh {
+        making.extend(faults.of(*at, roles.judge(job)));
+    }
+    faults.none()?;
+    taken(&within, &fresh, &making, &mut faults).await?;
+    faults.none()?;
+
+    let script: String = making.iter().map(|one| one.sql(&roles)).collect();
+    // An error could quote the statement, and with it the verifier.
+    within.tx.batch_unquoted(&script).await?;
+    let made = numbers(&within, making.iter().map(|one| one.name.as_str())).await?;
+    let mut references = Vec::with_capacity(making.len());
+    for ((at, _), one) in fresh.iter().zip(&making) {
+        let id = made.get(&one.name).ok_or_else(|| not_there(&one.name));
+        references.extend(faults.of(*at, id).map(|(oid, _)| Reference::Id(oid.to_string())));
+    }
+    faults.none()?;
+    let marks: Vec<(String, Owned)> = references
+        .iter()
+        .zip(&making)
+        .filter_map(|(reference, one)| match reference {
+            Reference::Id(id) => {
+                Some((id.clone(), Owned { mark: one.job.mark.clone(), detail: None }))
+            }
+            Reference::Key(_) => None,
+        })
+        .collect();
+    registry::mark(&within.tx, Login::TYPE, &marks).await?;
+    let read = catalog::read_within::<Login>(&within, &references).await?;
+    let mut outcomes = Vec::with_capacity(making.len());
+    let correlation = correlation(&within.tx).await?;
+    for (((at, job), one), read) in fresh.iter().zip(&making).zip(read) {
+        let Some(object) = faults.of(*at, as_made(one, read)) else { continue };
+        let written = Written { object: Some(object), correlation: Some(correlation.clone()) };
+        outcomes.push((job.claim.clone(), text_of::<Login>(&written)?));
+        answers[*at] = Some(written);
+    }
+    faults.none()?;
+    registry::register(&within.tx, &outcomes).await?;
+    Ok(answers.into_iter().flatten().collect())
+}
+
+fn not_there(name: &str) -> Error {
+    Error::new(ErrorKind::Provider, format!("the login {} was made and is not there", quoted(name)))
+        .help("look for an event trigger that changes roles")
+}
+
+/// A login as it was read back: it becomes its role, and does nothing else.
+fn as_made(one: &Making<'_>, read: Observation) -> Result<Object> {
+    match read {
+        Observation::Present(object)
+            if object.value("of").and_then(|of| of.as_text()) == Some(&one.job.role) =>
+        {
+            Ok(object)
+        }
+        Observation::Present(object) => {
+            let of = object.value("of").map(ToString::to_string).unwrap_or_default();
+            Err(Error::new(
+                ErrorKind::Provider,
+                format!("the login {} is not as it was made: {of}", quoted(&one.name)),
+            )
+            .help("look at what changes roles on this server, and plan again"))
+        }
+        Observation::Absent | Observation::Unread(_) => Err(not_there(&one.name)),
+    }
+}
+
+/// What is known of the roles that get logins.
+struct Roles {
+    rows: BTreeMap<String, roles::Row>,
+    settings: BTreeMap<Oid, roles::Settings>,
+    marks: BTreeMap<String, Owned>,
+}
+
+impl Roles {
+    async fn of(within: &Within, jobs: &[(usize, &Job)]) -> Result<Self> {
+        let ids: BTreeSet<String> = jobs.iter().map(|(_, job)| job.role.clone()).collect();
+        let oids: Vec<Oid> = ids.iter().filter_map(|id| id.parse().ok()).collect();
+        let rows = roles::rows(within, "r.oid = ANY ($1)", &[(&oids, Type::OID_ARRAY)]).await?;
+        let ids: Vec<String> = ids.into_iter().collect();
+        Ok(Self {
+            rows: rows.into_iter().map(|row| (row.oid.to_string(), row)).collect(),
+            settings: roles::settings(within, &oids).await?,
+            marks: registry::owned(&within.tx, Role::TYPE, Some(&ids)).await?,
+        })
+    }
+
+    fn judge<'j>(&'j self, job: &'j Job) -> Result<Making<'j>> {
+        let role = self.rows.get(&job.role).ok_or_else(|| no_role(&job.role))?;
+        let what = format!("the role {}", quoted(&role.name));
+        not_foreign(&what, self.marks.get(&job.role).map(|owned| &owned.mark), &job.mark)?;
+        let secret = job.secret.as_ref().ok_or_else(|| {
+            Error::new(ErrorKind::Unsupported, "PostgreSQL makes no passwords")
+                .help("give the secret that was composed")
+        })?;
+        let Delivered { user, password } = secret::read(secret)?;
+        let name = login_name(&role.name, job.generation);
+        if user != name {
+            // What was delivered already would never be let in.
+            return Err(Error::new(
+                ErrorKind::StalePlan,
+                format!(
+                    "what was delivered is for {}, and the login is {}",
+                    quoted(&user),
+                    quoted(&name)
+                ),
+            )
+            .help("the role was renamed meanwhile; plan again"));
+        }
+        let verifier = password.expose(scram_sha_256);
+        Ok(Making { job, role, name, verifier })
+    }
+}
+
+impl Making<'_> {
+    /// The statements that make it. It inherits nothing, so that whoever
+    /// leaves the role by `SET ROLE NONE` is left with nothing.
+    fn sql(&self, roles: &Roles) -> String {
+        let (login, role) = (ident(&self.name), ident(&self.role.name));
+        let limit = self.job.connection_limit.unwrap_or(-1);
+        let verifier = literal(&self.verifier);
+        let mut text = format!(
+            "CREATE ROLE {login} LOGIN NOINHERIT CONNECTION LIMIT {limit} \
+             PASSWORD {verifier} IN ROLE {role};\n{};\n",
+            set(&self.name, "role", Some(&self.role.name)),
+        );
+        // A session has the settings of whoever logs in.
+        let settings = roles.settings.get(&self.role.oid).into_iter().flatten();
+        for (name, value) in settings.filter(|(name, _)| name.split('@').next() != Some("role")) {
+            text.push_str(&set(&self.name, name, Some(value)));
+            text.push_str(";\n");
+        }
+        text
+    }
+}
+
+/// Refuses names that somebody has taken.
+async fn taken(
+    within: &Within,
+    jobs: &[(usize, &Job)],
+    making: &[Making<'_>],
+    faults: &mut Faults,
+) -> Result<()> {
+    let found = numbers(within, making.iter().map(|one| one.name.as_str())).await?;
+    for ((at, job), one) in jobs.iter().zip(making) {
+        if let Some((_, mark)) = found.get(&one.name) {
+            let what = format!("the login {}", quoted(&one.name));
+            faults.of::<()>(*at, Err(exists(&what, mark.as_ref(), &job.mark)));
+        }
+    }
+    Ok(())
+}
+
+/// The numbers of roles by their names, with whose logins they are.
+async fn numbers(
+    within: &Within,
+    names: impl Iterator<Item = &str>,
+) -> Result<BTreeMap<String, (Oid, Option<Mark>)>> {
+    let names: Vec<&str> = names.collect();
+    let sql = "SELECT rolname::text, oid FROM pg_roles WHERE rolname = ANY ($1::name[])";
+    let rows = within.tx.query(sql, &[(&names, Type::TEXT_ARRAY)]).await?;
+    let ids: Vec<String> = rows.iter().map(|row| row.get::<_, Oid>(1).to_string()).collect();
+    let mut owned = registry::owned(&within.tx, Login::TYPE, Some(&ids)).await?;
+    Ok(rows
+        .iter()
+        .zip(ids)
+        .map(|(row, id)| (row.get(0), (row.get(1), owned.remove(&id).map(|owned| owned.mark))))
+        .collect())
+}

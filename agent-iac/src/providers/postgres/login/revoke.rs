@@ -1,0 +1,287 @@
+//! Ending logins.
+//!
+//! The order matters: nobody logs in any more, and that committed; sessions
+//! end; what the login owns, which it can only have made after it had left its
+//! role, goes to the role; then it is dropped. Each part can be repeated.
+//!
+//! Somebody else's role that can act as one of ours is not ours to drop: it
+//! loses its membership, and nothing more.
+
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    sync::Arc,
+};
+
+use crate::{
+    address::quoted,
+    error::{Error, ErrorKind, Result},
+    ledger::Claim,
+    provider::{Mark, Observation, Reference, RevokeRequest, Written},
+    providers::postgres::{
+        Login,
+        catalog::{self, Within, ids::LoginId, ids::Oid},
+        name::{generation_of, ident},
+        outcome::{not_foreign, repeated, text_of},
+        server::{Fault, Slice, Type, copy, registry},
+        write::{Claims, Faults, Leaver, Writer, correlation, end_sessions, leaving, switch},
+    },
+    resource::Resource as _,
+};
+
+/// A login to end, in a form that outlives the call.
+#[derive(Clone)]
+struct Job {
+    claim: Claim,
+    mark: Mark,
+    id: String,
+}
+
+/// What was found out of a login, and done, before it is dropped.
+#[derive(Clone, Default)]
+struct Prepared {
+    /// It is switched off, and its sessions are to end.
+    login: Option<Oid>,
+    /// The other databases in which something of it is.
+    databases: BTreeSet<String>,
+}
+
+/// Ends logins.
+pub(super) async fn revoke(writer: &Writer, batch: &[RevokeRequest]) -> Vec<Result<Written>> {
+    let jobs: Vec<Job> = batch
+        .iter()
+        .map(|one| Job { claim: one.claim.clone(), mark: one.mark.clone(), id: one.id.clone() })
+        .collect();
+    let claim: fn(&Job) -> &Claim = |job| &job.claim;
+    let mut prepared = writer.carry_out(None, jobs.clone(), claim, switch_off).await;
+    let off: BTreeSet<Oid> = prepared.iter().flatten().filter_map(|one| one.login).collect();
+    if let Err(error) = end_sessions(writer.view(), &off).await {
+        fail(&mut prepared, &error, |one| one.login.is_some());
+    }
+    let databases: BTreeSet<String> =
+        prepared.iter().flatten().flat_map(|one| one.databases.iter().cloned()).collect();
+    for database in databases {
+        let is_there = |one: &Prepared| one.databases.contains(&database);
+        let here: BTreeSet<Oid> = prepared
+            .iter()
+            .flatten()
+            .filter(|one| is_there(one))
+            .filter_map(|one| one.login)
+            .collect();
+        if let Err(error) = release_in(writer, &database, here).await {
+            fail(&mut prepared, &error, is_there);
+        }
+    }
+    let go_on: Vec<Job> = jobs
+        .iter()
+        .zip(&prepared)
+        .filter(|(_, prepared)| prepared.is_ok())
+        .map(|(job, _)| job.clone())
+        .collect();
+    let mut ended = writer.carry_out(None, go_on, claim, end).await.into_iter();
+    prepared
+        .into_iter()
+        .map(|prepared| {
+            prepared.and_then(|_| ended.next().expect("there is an answer for each that went on"))
+        })
+        .collect()
+}
+
+fn fail(prepared: &mut [Result<Prepared>], error: &Error, which: impl Fn(&Prepared) -> bool) {
+    for one in prepared.iter_mut().filter(|one| one.as_ref().is_ok_and(&which)) {
+        *one = Err(copy(error));
+    }
+}
+
+fn parsed(job: &Job) -> Option<LoginId> {
+    job.id.parse().ok()
+}
+
+/// The jobs of a slice whose claims are new, with their places.
+fn fresh<'s>(slice: &'s Slice<Job>, entered: &Claims) -> Vec<(usize, &'s Job)> {
+    slice.iter().enumerate().filter(|(_, job)| !entered.contains_key(&job.claim)).collect()
+}
+
+/// Those of the logins that there still are, with what they are called and
+/// whose role they become.
+async fn leavers(within: &Within, oids: &BTreeSet<Oid>) -> Result<BTreeMap<Oid, Leaver>> {
+    let oids: Vec<Oid> = oids.iter().copied().collect();
+    let sql = "SELECT l.oid, l.rolname::text, r.rolname::text FROM pg_roles l
+        LEFT JOIN pg_auth_members m ON m.member = l.oid
+        LEFT JOIN pg_roles r ON r.oid = m.roleid
+        WHERE l.oid = ANY ($1)";
+    let rows = within.tx.query(sql, &[(&oids, Type::OID_ARRAY)]).await?;
+    let mut found: BTreeMap<Oid, (String, Option<String>)> = BTreeMap::new();
+    for row in rows {
+        let (oid, name): (Oid, String) = (row.get(0), row.get(1));
+        let role: Option<String> = row.get(2);
+        let is_its_own = |role: &String| generation_of(role, &name).is_some();
+        let role = role.filter(is_its_own);
+        let (_, its_own) = found.entry(oid).or_insert((name, None));
+        *its_own = its_own.take().or(role);
+    }
+    let leaver = |(oid, (name, role)): (Oid, (String, Option<String>))| {
+        (oid, Leaver::login(oid, &name, role))
+    };
+    Ok(found.into_iter().map(leaver).collect())
+}
+
+/// Switches logins off.
+async fn switch_off(
+    within: Within,
+    slice: Slice<Job>,
+    entered: Arc<Claims>,
+) -> Result<Vec<Prepared>, Fault> {
+    let mut prepared = vec![Prepared::default(); slice.len()];
+    let fresh = fresh(&slice, &entered);
+    let own: BTreeMap<usize, Oid> = fresh
+        .iter()
+        .filter_map(|(at, job)| {
+            let id = parsed(job)?;
+            id.of.is_none().then_some((*at, id.login))
+        })
+        .collect();
+    let oids: BTreeSet<Oid> = own.values().copied().collect();
+    if oids.is_empty() {
+        return Ok(prepared);
+    }
+    let ids: Vec<String> = oids.iter().map(ToString::to_string).collect();
+    let marks = registry::owned(&within.tx, Login::TYPE, Some(&ids)).await?;
+    let leavers = leavers(&within, &oids).await?;
+    let mut faults = Faults::default();
+    let mut statements = Vec::new();
+    for (at, job) in &fresh {
+        let Some(leaver) = own.get(at).and_then(|oid| leavers.get(oid)) else { continue };
+        let mark = marks.get(&job.id).map(|owned| &owned.mark);
+        let judged = not_foreign(leaver.what(), mark, &job.mark).and_then(|()| {
+            if mark.is_some() || leaver.has_heir() { Ok(()) } else { Err(not_ours(leaver)) }
+        });
+        if faults.of(*at, judged).is_none() {
+            continue;
+        }
+        statements.extend(leaver.names().map(|name| switch(name, "NOLOGIN PASSWORD NULL")));
+        prepared[*at].login = own.get(at).copied();
+    }
+    faults.none()?;
+    let found: Vec<Oid> = leavers.keys().copied().collect();
+    let dependents = leaving::dependents(&within, &found).await?;
+    for (at, oid) in &own {
+        let Some(leaver) = leavers.get(oid) else { continue };
+        let of = dependents.iter().filter(|one| one.role == *oid);
+        let databases = leaving::databases_of(&within, leaver, of);
+        prepared[*at].databases = faults.of(*at, databases).unwrap_or_default();
+    }
+    faults.none()?;
+    if !statements.is_empty() {
+        within.tx.batch(&statements.join(";\n")).await?;
+    }
+    Ok(prepared)
+}
+
+fn not_ours(leaver: &Leaver) -> Error {
+    Error::new(
+        ErrorKind::Foreign,
+        format!("{} was not made by this engine and becomes no role of its name", leaver.what()),
+    )
+    .help("drop it by hand, when nobody needs it")
+}
+
+/// Gives what logins own in another database to their roles.
+async fn release_in(writer: &Writer, database: &str, oids: BTreeSet<Oid>) -> Result<()> {
+    let version = writer.version().await?;
+    let working = writer.clone();
+    let known = writer
+        .view()
+        .server
+        .read(None, move |tx| {
+            let within = working.here(tx, None, version);
+            async move { leavers(&within, &oids).await }
+        })
+        .await?;
+    let working = writer.clone();
+    let name = database.to_owned();
+    let options = crate::providers::postgres::server::Options::writing();
+    writer
+        .view()
+        .server
+        .transaction(Some(database), options, move |tx| {
+            let within = working.here(tx, Some(name), version);
+            async move {
+                let leavers: Vec<&Leaver> = known.values().collect();
+                let powers = leaving::powers_over(&within, &leavers).await?;
+                leaving::release(&within, &powers, &leavers).await
+            }
+        })
+        .await
+}
+
+/// Drops logins, and takes back memberships of others.
+async fn end(
+    within: Within,
+    slice: Slice<Job>,
+    entered: Arc<Claims>,
+) -> Result<Vec<Written>, Fault> {
+    let mut faults = Faults::default();
+    let mut answers: Vec<Option<Written>> = Vec::with_capacity(slice.len());
+    for (at, job) in slice.iter().enumerate() {
+        let known = entered.get(&job.claim).map(|known| repeated::<Login>(&job.claim, known));
+        answers.push(known.and_then(|known| faults.of(at, known)));
+    }
+    faults.none()?;
+    let fresh = fresh(&slice, &entered);
+    let ids: BTreeSet<LoginId> = fresh.iter().filter_map(|(_, job)| parsed(job)).collect();
+    let own: BTreeSet<Oid> = ids.iter().filter(|id| id.of.is_none()).map(|id| id.login).collect();
+    let leavers = leavers(&within, &own).await?;
+    let leavers: Vec<&Leaver> = leavers.values().collect();
+    let powers = leaving::powers_over(&within, &leavers).await?;
+    leaving::drop_roles(&within, &powers, &leavers).await?;
+    let forgotten: Vec<String> = own.iter().map(ToString::to_string).collect();
+    registry::forget(&within.tx, Login::TYPE, &forgotten).await?;
+    for id in ids.iter().filter(|id| id.of.is_some()) {
+        leave_role(&within, id).await?;
+    }
+    // Its success is not taken for the answer: what is there is.
+    let references: Vec<Reference> =
+        fresh.iter().map(|(_, job)| Reference::Id(job.id.clone())).collect();
+    let read = catalog::read_within::<Login>(&within, &references).await?;
+    let correlation = correlation(&within.tx).await?;
+    let mut outcomes = Vec::with_capacity(fresh.len());
+    for ((at, job), read) in fresh.iter().zip(read) {
+        if read != Observation::Absent {
+            let error = Error::new(
+                ErrorKind::Provider,
+                format!("the login {} is still there after it was ended", quoted(&job.id)),
+            )
+            .help("look at who gives it back, then plan again");
+            faults.of::<()>(*at, Err(error));
+            continue;
+        }
+        let written = Written { object: None, correlation: Some(correlation.clone()) };
+        outcomes.push((job.claim.clone(), text_of::<Login>(&written)?));
+        answers[*at] = Some(written);
+    }
+    faults.none()?;
+    registry::register(&within.tx, &outcomes).await?;
+    Ok(answers.into_iter().flatten().collect())
+}
+
+/// Takes somebody else's membership in a role of ours away, whoever gave it.
+async fn leave_role(within: &Within, id: &LoginId) -> Result<()> {
+    let Some(of) = id.of else { return Ok(()) };
+    let sql = "SELECT r.rolname::text, l.rolname::text, g.rolname::text FROM pg_auth_members m
+        JOIN pg_roles r ON r.oid = m.roleid JOIN pg_roles l ON l.oid = m.member
+        LEFT JOIN pg_roles g ON g.oid = m.grantor
+        WHERE m.roleid = $1 AND m.member = $2";
+    let rows = within.tx.query(sql, &[(&of, Type::OID), (&id.login, Type::OID)]).await?;
+    let statements: Vec<String> = rows
+        .iter()
+        .map(|row| {
+            let (role, member): (String, String) = (row.get(0), row.get(1));
+            let grantor: Option<String> = row.get(2);
+            // Before PostgreSQL 16 the grantor is kept, and has no effect.
+            let by = grantor.filter(|_| within.version >= 16);
+            let by = by.map(|by| format!(" GRANTED BY {}", ident(&by))).unwrap_or_default();
+            format!("REVOKE {} FROM {}{by}", ident(&role), ident(&member))
+        })
+        .collect();
+    if statements.is_empty() { Ok(()) } else { within.tx.batch(&statements.join(";\n")).await }
+}

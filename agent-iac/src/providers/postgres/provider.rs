@@ -1,0 +1,175 @@
+//! PostgreSQL as the engine manages it.
+
+use std::{fmt, sync::Arc};
+
+use async_trait::async_trait;
+
+use super::{
+    Login, catalog,
+    login::Prober,
+    server::{self, Endpoint, Principal, Server, Settings, Thread},
+    view::{Layout, View},
+};
+use crate::{
+    address::quoted,
+    error::{Error, ErrorKind, Result},
+    provider::{Limits, Observers, Probers, Provider, Writers},
+};
+
+/// How many connections observing uses at once, to all databases together.
+const READERS: usize = 4;
+/// How many connections applying uses at once.
+const WRITERS: usize = 2;
+
+/// A PostgreSQL cluster as a system that is managed, from version 15 on.
+///
+/// Its principals are logins of their own: one observes and cannot write, one
+/// applies, and probing needs none, for it logs in as the agents do. What each
+/// needs at the server is printed by `plan --requires`.
+///
+/// ```no_run
+/// use agent_iac::providers::postgres::{Endpoint, Password, PostgresProvider, Principal};
+///
+/// # fn main() -> agent_iac::error::Result<()> {
+/// let endpoint: Endpoint = "postgresql://db.internal/app?sslmode=verify-full".parse()?;
+/// let provider = PostgresProvider::new(endpoint)
+///     .observe(Principal::new("iac_observe", Password::file("/run/secrets/iac_observe"))?)
+///     .apply(Principal::new("iac_apply", Password::file("/run/secrets/iac_apply"))?)
+///     .administrators("iac_administrators")
+///     .database("archive");
+/// # Ok(())
+/// # }
+/// ```
+#[derive(Clone)]
+pub struct PostgresProvider {
+    endpoint: Endpoint,
+    observe: Option<Principal>,
+    apply: Option<Principal>,
+    layout: Layout,
+}
+
+impl PostgresProvider {
+    /// Names a cluster. The database of the endpoint is the provider's own:
+    /// objects in it are declared without their database.
+    pub fn new(endpoint: Endpoint) -> Self {
+        let layout = Layout { own: endpoint.database().to_owned(), ..Layout::default() };
+        Self { endpoint, observe: None, apply: None, layout }
+    }
+
+    /// The login that planning and drift use. It needs no right to write, and
+    /// should have none.
+    #[must_use]
+    pub fn observe(mut self, principal: Principal) -> Self {
+        self.layout.principals.insert(principal.user().to_owned());
+        self.observe = Some(principal);
+        self
+    }
+
+    /// The login that applying uses.
+    #[must_use]
+    pub fn apply(mut self, principal: Principal) -> Self {
+        self.layout.principals.insert(principal.user().to_owned());
+        self.apply = Some(principal);
+        self
+    }
+
+    /// The role that applying becomes in each transaction: what is made
+    /// belongs to it, so that two logins of it manage the same.
+    #[must_use]
+    pub fn administrators(mut self, role: impl Into<String>) -> Self {
+        self.layout.administrators = Some(role.into());
+        self
+    }
+
+    /// Manages another database of the cluster too.
+    #[must_use]
+    pub fn database(mut self, name: impl Into<String>) -> Self {
+        let name = name.into();
+        if name != self.layout.own {
+            self.layout.others.insert(name);
+        }
+        self
+    }
+}
+
+impl PostgresProvider {
+    fn view(&self, settings: Settings) -> Result<View> {
+        let server = Server::new(&Thread::start()?, settings)?;
+        Ok(View { server, layout: Arc::new(self.layout.clone()) })
+    }
+
+    /// The cluster as planning sees it.
+    fn observing(&self) -> Result<View> {
+        let principal = named(self.observe.as_ref(), "observe")?;
+        self.view(Settings::new(self.endpoint.clone(), principal).connections(READERS))
+    }
+
+    /// The cluster as applying works on it.
+    fn applying(&self) -> Result<View> {
+        let principal = named(self.apply.as_ref(), "apply")?;
+        let mut settings = Settings::new(self.endpoint.clone(), principal).connections(WRITERS);
+        if let Some(role) = &self.layout.administrators {
+            settings = settings.role(role);
+        }
+        self.view(settings)
+    }
+}
+
+fn named(principal: Option<&Principal>, which: &str) -> Result<Principal> {
+    principal.cloned().ok_or_else(|| {
+        Error::new(
+            ErrorKind::InvalidInput,
+            format!("the PostgreSQL provider has no login to {which} with"),
+        )
+        .help(format!("give it one by `.{which}(…)`"))
+    })
+}
+
+impl fmt::Debug for PostgresProvider {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("PostgresProvider")
+            .field("endpoint", &self.endpoint)
+            .field("layout", &self.layout)
+            .finish_non_exhaustive()
+    }
+}
+
+#[async_trait]
+impl Provider for PostgresProvider {
+    fn description(&self) -> String {
+        format!("PostgreSQL {}", self.endpoint)
+    }
+
+    fn limits(&self) -> Limits {
+        // One writer at a time keeps the others waiting for its locks anyway.
+        Limits { concurrent: WRITERS, writes_per_second: None }
+    }
+
+    /// What a copy of the server does not share: where it is reached, beside
+    /// the number that `initdb` drew and the database's own. A copy of the
+    /// server's files has the same numbers, so the numbers alone would let a
+    /// plan for production be applied to what was restored from it.
+    async fn target(&self) -> Result<String> {
+        let about = self.observing()?.server.about().await?;
+        Ok(format!(
+            "postgresql {} system {} database {} ({})",
+            self.endpoint.server(),
+            about.system.as_deref().unwrap_or("unknown"),
+            quoted(&about.database),
+            about.database_oid,
+        ))
+    }
+
+    fn observers(&self) -> Result<Observers> {
+        Ok(catalog::observers(self.observing()?))
+    }
+
+    fn writers(&self) -> Result<Writers> {
+        Ok(super::write::writers(self.applying()?, self.observe.as_ref().map(Principal::user)))
+    }
+
+    fn probers(&self) -> Result<Probers> {
+        let door = server::Prober::new(&Thread::start()?, self.endpoint.clone())?;
+        Ok(Probers::new().with::<Login, _>(&Arc::new(Prober { door })))
+    }
+}
