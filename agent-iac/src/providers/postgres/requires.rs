@@ -6,8 +6,8 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use super::{
-    DefaultPrivileges, Grant, Membership, Object, ObjectKind, Ownership, Policy, Privilege, Public,
-    Role,
+    DefaultPrivileges, Grant, Membership, Object, ObjectKind, Ownership, Parameter, Policy,
+    Privilege, Public, Role,
     name::{ident, literal},
     view::Layout,
 };
@@ -147,6 +147,7 @@ impl<'l> Needs<'l> {
         match (type_name, on) {
             (Role::TYPE, _) => {
                 self.of_attributes(properties);
+                self.of_settings(properties);
                 self.member_of(text(properties, "heir"), "to give it what a role leaves behind");
             }
             (Membership::TYPE, _) => {
@@ -202,6 +203,26 @@ impl<'l> Needs<'l> {
                 let why = "to give an attribute one has to have it; before PostgreSQL 16 that \
                            takes a superuser";
                 self.say(Principal::Apply, None, &statement, why);
+            }
+        }
+    }
+
+    /// Parameters that no part of the server knows take the right to set them.
+    fn of_settings(&mut self, properties: &BTreeMap<String, Node>) {
+        let settings = properties.get("settings").and_then(Node::known);
+        let settings = settings.as_ref().and_then(Value::as_map);
+        for name in settings.into_iter().flat_map(BTreeMap::keys) {
+            let name = name.split('@').next().unwrap_or_default();
+            if name.contains('.') {
+                let parameter = Parameter::new(name);
+                let (parameter, who) = (parameter.sql_name(), ident(&self.who));
+                let statement = format!("GRANT SET ON PARAMETER {parameter} TO {who}");
+                self.say(
+                    Principal::Apply,
+                    None,
+                    &statement,
+                    "to set it for the sessions of a role",
+                );
             }
         }
     }
@@ -325,7 +346,7 @@ fn privileges(properties: &BTreeMap<String, Node>, field: &str) -> BTreeSet<Priv
 #[cfg(test)]
 mod tests {
     use super::{
-        super::{Parameter, Select, Set, Table},
+        super::{Select, Set, Table},
         *,
     };
 
@@ -381,7 +402,12 @@ mod tests {
             &properties(vec![("for_role", "owner".into())]),
             &managed,
         );
-        let role = properties(vec![("heir", "dba".into()), ("createdb", true.into())]);
+        let settings = BTreeMap::from([("my.word@app".to_owned(), Value::from("x"))]);
+        let role = properties(vec![
+            ("heir", "dba".into()),
+            ("createdb", true.into()),
+            ("settings", Value::Map(settings)),
+        ]);
         needs.of(Role::TYPE, &role, &managed);
         needs.of(Role::TYPE, &role, &managed);
         assert_eq!(
@@ -390,6 +416,7 @@ mod tests {
                 r#"GRANT "readers" TO "admins" WITH ADMIN OPTION;"#,
                 r#"GRANT "owner" TO "admins";"#,
                 r#"ALTER ROLE "admins" CREATEDB;"#,
+                r#"GRANT SET ON PARAMETER "my"."word" TO "admins";"#,
                 r#"GRANT "dba" TO "admins";"#,
             ]
         );
