@@ -22,6 +22,7 @@ use agent_iac_tests::postgres::{Cluster, Session};
 
 mod drift;
 mod reading;
+mod surroundings;
 
 /// Every login's: no test here is about passwords.
 const PASSWORD: &str = "as-everybody-here";
@@ -118,7 +119,7 @@ fn eyes(cluster: &Cluster, name: &str, others: &[&str]) -> (Observers, Server) {
     let password = Password::given(Secret::from_text(PASSWORD.into()));
     let observe = Principal::new(format!("{name}_observe"), password).unwrap();
     let server = Server::new(&thread, Settings::new(endpoint, observe)).unwrap();
-    let observers = pg::observers(
+    let observers = pg::observers_on(
         server.clone(),
         others.iter().map(|other| (*other).to_owned()).collect(),
         Some(format!("{name}_admins")),

@@ -35,6 +35,10 @@ mod outcome;
 mod privilege;
 #[cfg(feature = "postgres")]
 mod provider;
+#[cfg(feature = "postgres")]
+mod reach;
+#[cfg(feature = "postgres")]
+mod requires;
 mod resources;
 #[cfg(feature = "postgres")]
 #[doc(hidden)]
@@ -44,6 +48,9 @@ mod view;
 #[cfg(feature = "postgres")]
 mod write;
 
+#[cfg(feature = "postgres")]
+#[doc(hidden)]
+pub use catalog::observers_on;
 pub use object::{
     Column, DataType, Database, ForeignServer, ForeignWrapper, Function, Language, LargeObject,
     Object, ObjectKind, Parameter, Procedure, Schema, Sequence, Table, Tablespace,

@@ -7,13 +7,15 @@ use async_trait::async_trait;
 use super::{
     Login, catalog,
     login::Prober,
+    requires::requires,
     server::{self, Endpoint, Principal, Requests, Server, Settings, Thread},
     view::{Layout, View},
 };
 use crate::{
     address::quoted,
+    blueprint::Blueprint,
     error::{Error, ErrorKind, Result},
-    provider::{Limits, Observers, Probers, Provider, Writers},
+    provider::{Limits, Observers, Probers, Provider, Requirement, Writers},
 };
 
 /// How many connections observing uses at once, to all databases together.
@@ -165,6 +167,12 @@ impl Provider for PostgresProvider {
             quoted(&about.database),
             about.database_oid,
         ))
+    }
+
+    fn requires(&self, blueprint: &Blueprint) -> Vec<Requirement> {
+        let user = |principal: &Option<Principal>| principal.as_ref().map(|p| p.user().to_owned());
+        let (observe, apply) = (user(&self.observe), user(&self.apply));
+        requires(observe.as_deref(), apply.as_deref(), &self.layout, blueprint)
     }
 
     fn observers(&self) -> Result<Observers> {

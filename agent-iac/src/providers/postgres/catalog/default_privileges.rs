@@ -17,7 +17,7 @@ use super::{
 use crate::{
     error::{Error, ErrorKind, Result},
     provider::{self, Observation, Reference},
-    providers::postgres::{DefaultPrivileges, Future, Privilege, server::Type},
+    providers::postgres::{DefaultPrivileges, Future, Privilege, name::shown, server::Type},
     resource::{Property as _, Reading, Resource as _},
     value::Value,
 };
@@ -83,6 +83,23 @@ fn id_of(within: &Within, (grantee, on, creator, schema): &Parties) -> DefaultPr
 
 async fn creators(within: &Within, entries: &BTreeMap<Parties, Held>) -> Result<People> {
     people::people(within, &entries.keys().map(|(_, _, creator, _)| *creator).collect()).await
+}
+
+/// How what somebody will create is called in access, as a declaration calls
+/// it.
+pub(in super::super) fn future(
+    within: &Within,
+    (_, on, creator, schema): &Parties,
+    people: &People,
+) -> String {
+    let mut object = format!("future {} of role {}", on.word(), shown(&people.name(*creator)));
+    if let Some(schema) = schema {
+        object.push_str(&format!(" in schema {}", shown(schema)));
+    }
+    if let Some(database) = &within.database {
+        object.push_str(&format!(" in database {}", shown(database)));
+    }
+    object
 }
 
 #[async_trait]

@@ -21,7 +21,7 @@ mod logins;
 mod marks;
 mod memberships;
 mod observer;
-mod ownerships;
+pub(super) mod ownerships;
 pub(super) mod people;
 mod policies;
 mod publics;
@@ -38,6 +38,7 @@ use futures_util::future::join_all;
 pub(super) use self::classes::{Class, Dependence, Dependent, Entry, Found, Place};
 use self::ids::Oid;
 pub(super) use self::observer::observers;
+pub use self::observer::observers_on;
 use super::{
     Object,
     server::{Transaction, Type},

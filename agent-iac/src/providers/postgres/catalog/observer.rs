@@ -55,3 +55,16 @@ pub(in super::super) fn observers(view: View) -> Observers {
         .with::<Public, _>(&observer)
         .with::<Login, _>(&observer)
 }
+
+/// The same on a server that a test counts the requests of.
+#[doc(hidden)]
+pub fn observers_on(
+    server: Server,
+    others: BTreeSet<String>,
+    administrators: Option<String>,
+    principals: BTreeSet<String>,
+) -> Observers {
+    let own = server.endpoint().database().to_owned();
+    let layout = Arc::new(Layout { own, others, administrators, principals });
+    observers(View { server, layout })
+}

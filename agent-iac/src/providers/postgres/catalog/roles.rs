@@ -17,10 +17,11 @@ use super::{
 use crate::{
     address::is_printable,
     error::Result,
-    provider::{self, Capabilities, Observation, Reference},
+    provider::{self, Capabilities, Observation, Reference, Surrounded, Surroundings},
     providers::postgres::{
-        Role,
+        Role, reach,
         server::{Parameter, Type, registry::Owned},
+        view::View,
     },
     resource::{Reading, Resource as _},
     value::Value,
@@ -281,6 +282,10 @@ impl Read for Role {
                 })
             })
             .collect())
+    }
+
+    async fn surroundings(view: &View, of: &[Surrounded]) -> Result<Surroundings> {
+        reach::surroundings(view, of).await
     }
 
     async fn all(within: &Within, of: Option<&BTreeSet<Oid>>) -> Result<Vec<provider::Object>> {

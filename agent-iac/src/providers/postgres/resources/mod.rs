@@ -22,6 +22,8 @@ pub use membership::{Membership, MembershipBuilder, MembershipOutputs, Membershi
 pub use ownership::{Ownership, OwnershipBuilder, OwnershipOutputs, OwnershipSpec};
 pub use policy::{Command, Policy, PolicyBuilder, PolicyOutputs, PolicySpec};
 pub use public::{Public, PublicBuilder, PublicOutputs, PublicSpec};
+#[cfg(feature = "postgres")]
+pub(super) use role::ATTRIBUTES;
 pub use role::{Role, RoleBuilder, RoleOutputs, RoleSpec};
 
 use std::collections::{BTreeMap, BTreeSet};

@@ -66,7 +66,7 @@ pub struct Role {
 const CLUSTER: &str = "cluster";
 
 /// The attributes that widen what a role may do, and what to call that.
-const ATTRIBUTES: [(&str, &str); 6] = [
+pub(in super::super) const ATTRIBUTES: [(&str, &str); 6] = [
     ("superuser", "be superuser of"),
     ("createrole", "create roles in"),
     ("createdb", "create databases in"),

@@ -130,18 +130,18 @@ impl<R: Resource> Job<R> {
 
 /// What is there where a write goes.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) struct Found {
+struct Found {
     object: Object,
     /// What its type keeps in the registry.
     detail: Option<String>,
 }
 
 /// A write with what was found where it goes.
-pub(super) type Seen<'j, R> = (&'j Job<R>, Option<Found>);
+type Seen<'j, R> = (&'j Job<R>, Option<Found>);
 
 /// What is written into the registry about an object.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) struct Entry {
+struct Entry {
     id: String,
     detail: Option<String>,
 }

@@ -1,0 +1,232 @@
+//! What identities can do beside what was granted to them.
+//!
+//! Owns the question where else access comes from: everybody, the roles that a
+//! role inherits from or can become, what those own and will be given, the
+//! server's own roles, and functions that act as somebody else. What cannot be
+//! told is undecided, and never left out. It changes nothing, and it does not
+//! say what is declared.
+//!
+//! As a catalog's list, it costs a constant number of requests for each
+//! database, however many identities there are.
+
+mod asked;
+mod everybody;
+mod graph;
+mod holdings;
+mod predefined;
+mod sources;
+mod warnings;
+
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    sync::Arc,
+};
+
+use futures_util::future::{join_all, try_join};
+
+use self::{
+    asked::{Asked, Wish},
+    everybody::Everybody,
+    graph::{Edge, Graph},
+    holdings::{Definer, Holdings},
+};
+use super::{
+    Database, Object, ObjectKind, Privilege, Schema,
+    catalog::{
+        Within, classes,
+        ids::Oid,
+        people::{DATABASE_OWNER, EVERYBODY, inherit_option, set_option},
+        roles::{self, Row},
+    },
+    server::{About, Type},
+    view::View,
+};
+use crate::{
+    error::Result,
+    provider::{Surrounded, Surroundings},
+};
+
+/// What the whole cluster says.
+#[derive(Debug)]
+struct Cluster {
+    about: About,
+    /// The roles that were asked about, and all that they reach.
+    rows: BTreeMap<Oid, Row>,
+    graph: Graph,
+    /// Every database that can be connected to, with its owner.
+    databases: BTreeMap<String, Oid>,
+    /// What these roles have in databases that are not looked at: how many
+    /// entries, by the database and the role.
+    elsewhere: BTreeMap<String, BTreeMap<Oid, u64>>,
+}
+
+/// What one database says.
+#[derive(Debug)]
+struct Room {
+    /// Its name, as the cluster has it.
+    name: String,
+    everybody: Everybody,
+    holdings: Holdings,
+    definers: Vec<Definer>,
+    /// Who may look into the schemas that are asked about, and who may connect
+    /// to the databases: grantees, and the owners.
+    doors: BTreeMap<Object, BTreeSet<Oid>>,
+}
+
+/// Says what identities can do beside their own permissions.
+///
+/// # Errors
+///
+/// When a database cannot be read.
+pub(super) async fn surroundings(view: &View, of: &[Surrounded]) -> Result<Surroundings> {
+    let wishes: Vec<Wish> = of.iter().map(Wish::of).collect();
+    let about = view.server.about().await?;
+    let version = about.major();
+    let (layout, asked) = (Arc::clone(&view.layout), wishes.clone());
+    let cluster = view
+        .server
+        .read(None, move |tx| async move {
+            let within = Within::new(tx, layout, None, version);
+            cluster(&within, about, &asked).await
+        })
+        .await?;
+    let asked: Vec<Asked> =
+        wishes.into_iter().map(|wish| Asked::new(wish, &cluster.rows, &cluster.graph)).collect();
+
+    let mut roles: BTreeSet<Oid> =
+        asked.iter().flat_map(|asked| asked.reached.roles.keys().copied()).collect();
+    let identities: BTreeSet<Oid> = asked.iter().filter_map(|asked| asked.oid).collect();
+    let owners: BTreeSet<Oid> = cluster.databases.values().copied().collect();
+    if roles.iter().chain(&identities).any(|role| owners.contains(role)) {
+        // Whoever owns a database is a member of this one there.
+        roles.insert(DATABASE_OWNER);
+    }
+    let (roles, identities) = (Arc::new(roles), Arc::new(identities));
+    let rooms = view.layout.databases().map(|database| {
+        let (layout, roles, identities) =
+            (Arc::clone(&view.layout), Arc::clone(&roles), Arc::clone(&identities));
+        let doors = doors_of(&asked, database, &view.layout.own);
+        let name = database.map(str::to_owned);
+        view.server.read(database, move |tx| async move {
+            let within = Within::new(tx, layout, name, version);
+            room(&within, &roles, &identities, &doors).await
+        })
+    });
+    let rooms = join_all(rooms).await.into_iter().collect::<Result<Vec<Room>>>()?;
+    let (sources, of) = sources::of(&cluster, &rooms, &asked);
+    Ok(Surroundings { sources, of, warnings: warnings::of(&cluster, &rooms, &asked) })
+}
+
+async fn cluster(within: &Within, about: About, asked: &[Wish]) -> Result<Cluster> {
+    let oids: Vec<Oid> = asked.iter().filter_map(|asked| asked.oid).collect();
+    let names: Vec<&str> =
+        asked.iter().flat_map(|asked| asked.names()).filter(|name| name.len() <= 63).collect();
+    let condition = "r.oid IN (WITH RECURSIVE up AS (
+        (SELECT oid FROM pg_roles WHERE oid = ANY ($1)
+            UNION ALL SELECT oid FROM pg_roles WHERE rolname = ANY ($2))
+        UNION SELECT m.roleid FROM up JOIN pg_auth_members m ON m.member = up.oid
+    ) SELECT oid FROM up)";
+    let parameters = [(&oids as _, Type::OID_ARRAY), (&names as _, Type::NAME_ARRAY)];
+    let rows = roles::rows(within, condition, &parameters).await?;
+    let all: Vec<Oid> = rows.iter().map(|row| row.oid).collect();
+    let (graph, elsewhere) = try_join(graph(within, &all), elsewhere(within, &all)).await?;
+    let sql = "SELECT datname::text, datdba FROM pg_database WHERE datallowconn";
+    let databases = within.tx.query(sql, &[]).await?;
+    Ok(Cluster {
+        about,
+        rows: rows.into_iter().map(|row| (row.oid, row)).collect(),
+        graph,
+        databases: databases.iter().map(|row| (row.get(0), row.get(1))).collect(),
+        elsewhere,
+    })
+}
+
+async fn graph(within: &Within, members: &[Oid]) -> Result<Graph> {
+    let sql = format!(
+        "SELECT m.member, m.roleid, bool_or({}), bool_or({}), bool_or(m.admin_option)
+        FROM pg_auth_members m WHERE m.member = ANY ($1) GROUP BY m.member, m.roleid",
+        inherit_option(within.version),
+        set_option(within.version),
+    );
+    let rows = within.tx.query(&sql, &[(&members, Type::OID_ARRAY)]).await?;
+    let mut graph = Graph::default();
+    for row in &rows {
+        let edge = Edge { inherits: row.get(2), sets: row.get(3), admin: row.get(4) };
+        graph.0.entry(row.get(0)).or_default().insert(row.get(1), edge);
+    }
+    Ok(graph)
+}
+
+/// What some roles have in databases that are not looked at, by the cluster's
+/// own account.
+async fn elsewhere(within: &Within, roles: &[Oid]) -> Result<BTreeMap<String, BTreeMap<Oid, u64>>> {
+    let looked_at: Vec<&str> =
+        within.layout.databases().map(|database| within.layout.name(database)).collect();
+    let sql = "SELECT d.datname::text, s.refobjid, count(*)
+        FROM pg_shdepend s JOIN pg_database d ON d.oid = s.dbid
+        WHERE s.refclassid = 'pg_authid'::regclass AND s.refobjid = ANY ($1)
+            AND d.datname::text <> ALL ($2)
+        GROUP BY d.datname, s.refobjid";
+    let rows =
+        within.tx.query(sql, &[(&roles, Type::OID_ARRAY), (&looked_at, Type::TEXT_ARRAY)]).await?;
+    let mut elsewhere: BTreeMap<String, BTreeMap<Oid, u64>> = BTreeMap::new();
+    for row in &rows {
+        let count = u64::try_from(row.get::<_, i64>(2)).unwrap_or_default();
+        elsewhere.entry(row.get(0)).or_default().insert(row.get(1), count);
+    }
+    Ok(elsewhere)
+}
+
+/// The schemas of a database without which wished privileges are good for
+/// nothing; and, of the provider's own, the databases themselves.
+fn doors_of(asked: &[Asked], database: Option<&str>, own: &str) -> BTreeSet<Object> {
+    let wished = || asked.iter().flat_map(|asked| &asked.wish.grants);
+    let here = wished().filter(|(on, _)| on.database.as_deref() == database);
+    let mut doors: BTreeSet<Object> = here.filter_map(|(on, _)| asked::schema_of(on)).collect();
+    if database.is_none() {
+        doors.extend(wished().filter_map(|(on, _)| asked::database_of(on, own)));
+    }
+    doors
+}
+
+async fn room(
+    within: &Within,
+    roles: &BTreeSet<Oid>,
+    identities: &BTreeSet<Oid>,
+    doors: &BTreeSet<Object>,
+) -> Result<Room> {
+    let all: BTreeSet<Oid> = roles.union(identities).copied().collect();
+    Ok(Room {
+        name: within.layout.name(within.database.as_deref()).to_owned(),
+        everybody: everybody::read(within).await?,
+        holdings: holdings::read(within, roles).await?,
+        definers: holdings::definers(within, &all).await?,
+        doors: open(within, doors, &all).await?,
+    })
+}
+
+/// Who may pass some doors.
+async fn open(
+    within: &Within,
+    doors: &BTreeSet<Object>,
+    roles: &BTreeSet<Oid>,
+) -> Result<BTreeMap<Object, BTreeSet<Oid>>> {
+    let found = classes::named(within, doors).await?;
+    let places = found.values().map(|found| found.place).collect();
+    let grantees = roles.iter().copied().chain([EVERYBODY]).collect();
+    let entries = classes::entries(within, &places, &BTreeSet::new(), &grantees).await?;
+    let mut open: BTreeMap<_, BTreeSet<Oid>> = BTreeMap::new();
+    for entry in &entries {
+        if matches!(entry.privilege, Privilege::Usage | Privilege::Connect) {
+            open.entry(entry.place).or_default().insert(entry.grantee);
+        }
+    }
+    Ok(found
+        .into_iter()
+        .map(|(door, found)| {
+            let mut who = open.remove(&found.place).unwrap_or_default();
+            who.insert(found.owner);
+            (door, who)
+        })
+        .collect())
+}

@@ -1,0 +1,181 @@
+//! What a reviewer of any plan on a cluster must know. Pure.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use super::{
+    Cluster, Room,
+    asked::{Asked, database_of, schema_of},
+    predefined,
+};
+use crate::{
+    address::quoted,
+    providers::postgres::{
+        Object, ObjectKind, Privilege,
+        catalog::{
+            ids::Oid,
+            people::{DATABASE_OWNER, EVERYBODY},
+        },
+    },
+};
+
+/// How many names a warning has; there may be thousands.
+const NAMES: usize = 5;
+
+pub(super) fn of(cluster: &Cluster, rooms: &[Room], asked: &[Asked]) -> Vec<String> {
+    let mut warnings = Vec::new();
+    let version = cluster.about.major();
+    if cluster.about.in_recovery {
+        warnings.push("the server is a replica, and what it shows may be old".to_owned());
+    }
+    if version < 16 {
+        warnings.push(format!(
+            "on PostgreSQL {version} whoever may create roles is as good as superuser; use 16 or later"
+        ));
+        let creators = asked.iter().filter(|asked| has(cluster, asked, |row| row.createrole));
+        let creators = names(cluster, creators);
+        if !creators.is_empty() {
+            warnings.push(format!("{creators} may create roles, and so become superuser"));
+        }
+    }
+    powers(cluster, asked, &mut warnings);
+    let all = |of: fn(&Room) -> &BTreeSet<String>| -> Vec<String> {
+        let names: BTreeSet<&String> = rooms.iter().flat_map(of).collect();
+        names.into_iter().cloned().collect()
+    };
+    let temporary: Vec<String> =
+        all(|room| &room.everybody.temporary).iter().map(|name| quoted(name)).collect();
+    if !temporary.is_empty() {
+        warnings.push(format!(
+            "everybody may create temporary tables in {}; a `postgres.public` takes that back",
+            listed(&temporary)
+        ));
+    }
+    let create = all(|room| &room.everybody.create);
+    if !create.is_empty() {
+        warnings.push(format!(
+            "everybody may create objects in {}, which others then call by their names; a \
+             `postgres.public` takes that back",
+            listed(&create)
+        ));
+    }
+    closed(cluster, rooms, asked, &mut warnings);
+    warnings
+}
+
+fn has(cluster: &Cluster, asked: &Asked, attribute: fn(&super::Row) -> bool) -> bool {
+    let itself = asked.oid.iter();
+    let by_set = asked
+        .reached
+        .roles
+        .iter()
+        .filter(|(_, how)| matches!(how, super::graph::How::Member | super::graph::How::Sets));
+    itself
+        .chain(by_set.map(|(role, _)| role))
+        .any(|role| cluster.rows.get(role).is_some_and(attribute))
+}
+
+fn names<'a>(cluster: &Cluster, asked: impl Iterator<Item = &'a Asked>) -> String {
+    let name = |asked: &Asked| match asked.oid.and_then(|oid| cluster.rows.get(&oid)) {
+        Some(row) => quoted(&row.name),
+        None => "a role that is not there yet".to_owned(),
+    };
+    let names: BTreeSet<String> = asked.map(name).collect();
+    listed(&names.into_iter().collect::<Vec<_>>())
+}
+
+fn listed(names: &[String]) -> String {
+    let mut first = names.iter().take(NAMES).cloned().collect::<Vec<_>>().join(", ");
+    if names.len() > NAMES {
+        first.push_str(&format!(" and {} more", names.len() - NAMES));
+    }
+    first
+}
+
+/// Roles by which one becomes superuser.
+fn powers(cluster: &Cluster, asked: &[Asked], warnings: &mut Vec<String>) {
+    let mut reached: BTreeMap<Oid, Vec<&Asked>> = BTreeMap::new();
+    for asked in asked {
+        for role in asked.reached.roles.keys() {
+            reached.entry(*role).or_default().push(asked);
+        }
+    }
+    for (role, by) in reached {
+        let Some(row) = cluster.rows.get(&role) else { continue };
+        let by = names(cluster, by.into_iter());
+        if predefined::is_as_good_as_superuser(&row.name) {
+            warnings.push(format!(
+                "{by} may do what {} may, and so become superuser",
+                quoted(&row.name)
+            ));
+        }
+        if row.superuser {
+            warnings.push(format!("{by} may become the superuser {}", quoted(&row.name)));
+        }
+    }
+}
+
+/// Privileges that are good for nothing: their schema or database lets nobody
+/// of those in who are to have them.
+fn closed(cluster: &Cluster, rooms: &[Room], asked: &[Asked], warnings: &mut Vec<String>) {
+    let mut without: BTreeMap<(Object, Privilege), Vec<&Asked>> = BTreeMap::new();
+    let own = rooms.first().map(|room| room.name.as_str()).unwrap_or_default();
+    let open: BTreeMap<&Object, &BTreeSet<Oid>> =
+        rooms.iter().flat_map(|room| &room.doors).collect();
+    for asked in asked {
+        let doors: BTreeSet<(Object, Privilege)> = asked
+            .wish
+            .grants
+            .iter()
+            .flat_map(|(on, _)| {
+                let schema = schema_of(on).map(|schema| (schema, Privilege::Usage));
+                let database = database_of(on, own).map(|name| (name, Privilege::Connect));
+                schema.into_iter().chain(database)
+            })
+            .collect();
+        for (door, privilege) in doors {
+            // What is not there cannot be entered, and the grant will say so.
+            let Some(who) = open.get(&door) else { continue };
+            if !passes(cluster, asked, &door, privilege, who, own) {
+                without.entry((door, privilege)).or_default().push(asked);
+            }
+        }
+    }
+    for ((door, privilege), asked) in without {
+        warnings.push(format!(
+            "{} is to have privileges within {door} without {} on it, so that they give nothing; \
+             grant {} on it too",
+            names(cluster, asked.into_iter()),
+            privilege.sql(),
+            privilege.word(),
+        ));
+    }
+}
+
+fn passes(
+    cluster: &Cluster,
+    asked: &Asked,
+    door: &Object,
+    privilege: Privilege,
+    who: &BTreeSet<Oid>,
+    own: &str,
+) -> bool {
+    if asked.wish.grants(door, privilege) || asked.wish.owns.contains(door) {
+        return true;
+    }
+    if who.contains(&EVERYBODY) {
+        return true;
+    }
+    let database = match door.kind {
+        ObjectKind::Database => door.name.as_str(),
+        _ => door.database.as_deref().unwrap_or(own),
+    };
+    let owner = cluster.databases.get(database);
+    asked.acts_as().any(|role| {
+        who.contains(&role)
+            || owner == Some(&role) && who.contains(&DATABASE_OWNER)
+            || cluster.rows.get(&role).is_some_and(|row| {
+                row.superuser && asked.oid == Some(role)
+                    || privilege == Privilege::Usage && predefined::looks_everywhere(&row.name)
+            })
+    })
+}
