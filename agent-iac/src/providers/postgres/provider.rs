@@ -8,7 +8,7 @@ use super::{
     Login, catalog,
     login::Prober,
     requires::requires,
-    server::{self, Endpoint, Principal, Server, Settings, Thread},
+    server::{self, Endpoint, Principal, Requests, Server, Settings, Thread},
     view::{Layout, View},
 };
 use crate::{
@@ -48,6 +48,7 @@ pub struct PostgresProvider {
     observe: Option<Principal>,
     apply: Option<Principal>,
     layout: Layout,
+    requests: Requests,
 }
 
 impl PostgresProvider {
@@ -55,7 +56,7 @@ impl PostgresProvider {
     /// objects in it are declared without their database.
     pub fn new(endpoint: Endpoint) -> Self {
         let layout = Layout { own: endpoint.database().to_owned(), ..Layout::default() };
-        Self { endpoint, observe: None, apply: None, layout }
+        Self { endpoint, observe: None, apply: None, layout, requests: Requests::default() }
     }
 
     /// The login that planning and drift use. It needs no right to write, and
@@ -102,11 +103,17 @@ impl PostgresProvider {
         }
         self
     }
+
+    /// How many requests it has sent to the server so far, for whatever
+    /// purpose; each is one round trip.
+    pub fn requests(&self) -> u64 {
+        self.requests.number()
+    }
 }
 
 impl PostgresProvider {
     fn view(&self, settings: Settings) -> Result<View> {
-        let server = Server::new(&Thread::start()?, settings)?;
+        let server = Server::new(&Thread::start()?, settings.requests(&self.requests))?;
         Ok(View { server, layout: Arc::new(self.layout.clone()) })
     }
 
