@@ -3,17 +3,11 @@
 
 #![expect(clippy::unwrap_used, clippy::print_stdout, reason = "all of this file is a test")]
 
-use std::{
-    collections::{BTreeMap, BTreeSet},
-    sync::Arc,
-};
+use std::{collections::BTreeMap, sync::Arc};
 
 use agent_iac::{
-    provider::{DynObserve, Listing, Object, Observation, Observers, Reference},
-    providers::postgres::{
-        self as pg, Password, Principal,
-        server::{Server, Settings, Thread},
-    },
+    provider::{DynObserve, Listing, Object, Observation, Observers, Provider as _, Reference},
+    providers::postgres::{self as pg, Password, PostgresProvider, Principal},
     resource::Reading,
     secret::Secret,
     value::Value,
@@ -32,7 +26,6 @@ struct World {
     name: String,
     admin: Session,
     observers: Observers,
-    server: Server,
 }
 
 impl World {
@@ -47,8 +40,8 @@ impl World {
         .await;
         cluster.database(name).await;
         let admin = cluster.admin_of(name).await;
-        let (observers, server) = eyes(cluster, name, others);
-        Self { name: name.to_owned(), admin, observers, server }
+        let observers = eyes(cluster, name, others);
+        Self { name: name.to_owned(), admin, observers }
     }
 
     /// Runs statements in which `@` stands for the database's name.
@@ -113,19 +106,15 @@ impl World {
 }
 
 /// Observers of a database, as the login that [`World::new`] makes.
-fn eyes(cluster: &Cluster, name: &str, others: &[&str]) -> (Observers, Server) {
-    let thread = Thread::start().unwrap();
-    let endpoint = format!("postgresql://127.0.0.1:{}/{name}", cluster.port()).parse().unwrap();
+fn eyes(cluster: &Cluster, name: &str, others: &[&str]) -> Observers {
+    let endpoint: pg::Endpoint =
+        format!("postgresql://127.0.0.1:{}/{name}", cluster.port()).parse().unwrap();
     let password = Password::given(Secret::from_text(PASSWORD.into()));
-    let observe = Principal::new(format!("{name}_observe"), password).unwrap();
-    let server = Server::new(&thread, Settings::new(endpoint, observe)).unwrap();
-    let observers = pg::observers_on(
-        server.clone(),
-        others.iter().map(|other| (*other).to_owned()).collect(),
-        Some(format!("{name}_admins")),
-        BTreeSet::from([format!("{name}_observe")]),
-    );
-    (observers, server)
+    let provider = PostgresProvider::new(endpoint)
+        .observe(Principal::new(format!("{name}_observe"), password).unwrap())
+        .administrators(format!("{name}_admins"));
+    let provider = others.iter().fold(provider, |provider, other| provider.database(*other));
+    provider.observers().unwrap()
 }
 
 /// An object in one line: its id, its fields, and what stands in the way.

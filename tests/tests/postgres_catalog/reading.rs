@@ -13,6 +13,7 @@ on_each_version![
     what_is_registered_is_marked_and_explains_itself,
     what_is_gone_is_absent,
     an_observer_needs_no_right_but_to_connect,
+    a_thousand_roles_cost_as_many_requests_as_one,
 ];
 
 async fn a_role_is_read_with_every_attribute_and_setting(cluster: &'static Cluster) {
@@ -458,7 +459,42 @@ async fn an_observer_needs_no_right_but_to_connect(cluster: &'static Cluster) {
         all.iter().filter_map(|role| role.value("name").and_then(Value::as_text)).collect();
     assert!(names.contains(&"bare_to"));
     assert!(!names.contains(&"postgres") && !names.contains(&"bare_observe"), "{names:?}");
-    let before = world.server.requests();
-    world.list("postgres.grant", &["@_to"]).await;
-    println!("a list and a read of grants: {} requests", world.server.requests() - before);
+}
+
+async fn a_thousand_roles_cost_as_many_requests_as_one(cluster: &'static Cluster) {
+    let world = World::new(cluster, "count", &[]).await;
+    world
+        .run(
+            "CREATE SCHEMA s; CREATE TABLE s.t (a int, b int);
+             DO $$ BEGIN FOR i IN 1..1000 LOOP
+                EXECUTE format('CREATE ROLE @_%s', i);
+                EXECUTE format('GRANT SELECT (a) ON s.t TO @_%s', i);
+                EXECUTE format('GRANT pg_monitor TO @_%s', i);
+             END LOOP; END $$",
+        )
+        .await;
+    let sql = "SELECT oid FROM pg_roles WHERE starts_with(rolname::text, 'count_1')";
+    let all = world.admin.rows(sql).await;
+    let requests = || cluster.log().matches("] count_observe@count LOG:  execute").count();
+    let asked = async |oids: &[String]| {
+        let before = requests();
+        for ty in world.observers.types().map(|ty| ty.name) {
+            let ids: Vec<Reference> = oids.iter().map(|oid| Reference::Id(oid.clone())).collect();
+            let of = ids.iter().map(|id| agent_iac::provider::Surrounded {
+                identity: Some(id.clone()),
+                permissions: Vec::new(),
+            });
+            let listed = world.of(ty).list(&Listing::Of(oids.to_vec())).await.unwrap();
+            let ids: Vec<Reference> =
+                listed.into_iter().map(|object| Reference::Id(object.id)).collect();
+            world.of(ty).read(&ids).await.unwrap();
+            world.of(ty).surroundings(&of.collect::<Vec<_>>()).await.unwrap();
+        }
+        requests() - before
+    };
+    let one = asked(&all[..1]).await;
+    let many = asked(&all).await;
+    println!("everything of one role: {one} requests; of {}: {many}", all.len());
+    assert_eq!(one, many);
+    assert!(one > 10, "the log counts them");
 }

@@ -48,9 +48,6 @@ mod view;
 #[cfg(feature = "postgres")]
 mod write;
 
-#[cfg(feature = "postgres")]
-#[doc(hidden)]
-pub use catalog::observers_on;
 pub use object::{
     Column, DataType, Database, ForeignServer, ForeignWrapper, Function, Language, LargeObject,
     Object, ObjectKind, Parameter, Procedure, Schema, Sequence, Table, Tablespace,

@@ -308,19 +308,6 @@ impl Object {
         }
     }
 
-    #[cfg(any(test, feature = "postgres"))]
-    /// Its columns in SQL, as they stand behind a privilege; nothing when it
-    /// is a whole object.
-    pub(super) fn sql_columns(&self) -> String {
-        match &self.columns {
-            Some(columns) => {
-                let columns: Vec<String> = columns.iter().map(|column| ident(column)).collect();
-                format!(" ({})", columns.join(", "))
-            }
-            None => String::new(),
-        }
-    }
-
     /// Says what is wrong with it as a declaration has it.
     pub(super) fn problems(&self) -> Vec<(String, Option<String>)> {
         let mut problems = Vec::new();
@@ -566,7 +553,6 @@ mod tests {
             Function::new("s", "f", ["integer", "character varying"]).sql_name(),
             r#""s"."f"(integer, character varying)"#
         );
-        assert_eq!(Column::new("s", "t", ["b", "a"]).sql_columns(), r#" ("a", "b")"#);
     }
 
     #[test]

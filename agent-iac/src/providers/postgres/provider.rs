@@ -8,7 +8,7 @@ use super::{
     Login, catalog,
     login::Prober,
     requires::requires,
-    server::{self, Endpoint, Principal, Server, Settings, Thread},
+    server::{self, Endpoint, Principal, Requests, Server, Settings, Thread},
     view::{Layout, View},
 };
 use crate::{
@@ -48,6 +48,7 @@ pub struct PostgresProvider {
     observe: Option<Principal>,
     apply: Option<Principal>,
     layout: Layout,
+    requests: Requests,
 }
 
 impl PostgresProvider {
@@ -55,7 +56,7 @@ impl PostgresProvider {
     /// objects in it are declared without their database.
     pub fn new(endpoint: Endpoint) -> Self {
         let layout = Layout { own: endpoint.database().to_owned(), ..Layout::default() };
-        Self { endpoint, observe: None, apply: None, layout }
+        Self { endpoint, observe: None, apply: None, layout, requests: Requests::default() }
     }
 
     /// The login that planning and drift use. It needs no right to write, and
@@ -83,6 +84,16 @@ impl PostgresProvider {
         self
     }
 
+    /// Names the roles that are looked after, declared or not, with `*` for any
+    /// characters; may be repeated. Without any, it is every role of the
+    /// cluster: what is undeclared among them is reported when the fleet
+    /// watches this provider, and drift when it holds it exclusively.
+    #[must_use]
+    pub fn scope(mut self, pattern: impl Into<String>) -> Self {
+        self.layout.scope.insert(pattern.into());
+        self
+    }
+
     /// Manages another database of the cluster too.
     #[must_use]
     pub fn database(mut self, name: impl Into<String>) -> Self {
@@ -92,11 +103,17 @@ impl PostgresProvider {
         }
         self
     }
+
+    /// How many requests it has sent to the server so far, for whatever
+    /// purpose; each is one round trip.
+    pub fn requests(&self) -> u64 {
+        self.requests.number()
+    }
 }
 
 impl PostgresProvider {
     fn view(&self, settings: Settings) -> Result<View> {
-        let server = Server::new(&Thread::start()?, settings)?;
+        let server = Server::new(&Thread::start()?, settings.requests(&self.requests))?;
         Ok(View { server, layout: Arc::new(self.layout.clone()) })
     }
 
@@ -162,10 +179,10 @@ impl Provider for PostgresProvider {
         ))
     }
 
-    fn requires(&self, blueprint: &Blueprint) -> Vec<Requirement> {
+    fn requires(&self, name: &str, blueprint: &Blueprint) -> Vec<Requirement> {
         let user = |principal: &Option<Principal>| principal.as_ref().map(|p| p.user().to_owned());
         let (observe, apply) = (user(&self.observe), user(&self.apply));
-        requires(observe.as_deref(), apply.as_deref(), &self.layout, blueprint)
+        requires(observe.as_deref(), apply.as_deref(), &self.layout, name, blueprint)
     }
 
     fn observers(&self) -> Result<Observers> {

@@ -6,8 +6,8 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use super::{
-    DefaultPrivileges, Grant, Membership, Object, ObjectKind, Ownership, Policy, Privilege, Public,
-    Role,
+    DefaultPrivileges, Grant, Membership, Object, ObjectKind, Ownership, Parameter, Policy,
+    Privilege, Public, Role,
     name::{ident, literal},
     view::Layout,
 };
@@ -25,12 +25,13 @@ pub(super) fn requires(
     observe: Option<&str>,
     apply: Option<&str>,
     layout: &Layout,
+    name: &str,
     blueprint: &Blueprint,
 ) -> Vec<Requirement> {
     let mut needs = Needs::new(layout, apply);
     let resources = blueprint.resources().values();
     let ours: Vec<(&str, &BTreeMap<String, Node>)> = resources
-        .filter(|desired| desired.resource_type.name.starts_with("postgres."))
+        .filter(|desired| desired.provider == name)
         .map(|desired| (desired.resource_type.name, &desired.properties))
         .collect();
     needs.of_the_way_in(observe, apply);
@@ -146,6 +147,7 @@ impl<'l> Needs<'l> {
         match (type_name, on) {
             (Role::TYPE, _) => {
                 self.of_attributes(properties);
+                self.of_settings(properties);
                 self.member_of(text(properties, "heir"), "to give it what a role leaves behind");
             }
             (Membership::TYPE, _) => {
@@ -201,6 +203,26 @@ impl<'l> Needs<'l> {
                 let why = "to give an attribute one has to have it; before PostgreSQL 16 that \
                            takes a superuser";
                 self.say(Principal::Apply, None, &statement, why);
+            }
+        }
+    }
+
+    /// Parameters that no part of the server knows take the right to set them.
+    fn of_settings(&mut self, properties: &BTreeMap<String, Node>) {
+        let settings = properties.get("settings").and_then(Node::known);
+        let settings = settings.as_ref().and_then(Value::as_map);
+        for name in settings.into_iter().flat_map(BTreeMap::keys) {
+            let name = name.split('@').next().unwrap_or_default();
+            if name.contains('.') {
+                let parameter = Parameter::new(name);
+                let (parameter, who) = (parameter.sql_name(), ident(&self.who));
+                let statement = format!("GRANT SET ON PARAMETER {parameter} TO {who}");
+                self.say(
+                    Principal::Apply,
+                    None,
+                    &statement,
+                    "to set it for the sessions of a role",
+                );
             }
         }
     }
@@ -324,7 +346,7 @@ fn privileges(properties: &BTreeMap<String, Node>, field: &str) -> BTreeSet<Priv
 #[cfg(test)]
 mod tests {
     use super::{
-        super::{Parameter, Select, Set, Table},
+        super::{Select, Set, Table},
         *,
     };
 
@@ -334,6 +356,7 @@ mod tests {
             others: BTreeSet::from(["archive".into()]),
             administrators: Some("admins".into()),
             principals: BTreeSet::new(),
+            ..Layout::default()
         }
     }
 
@@ -379,7 +402,12 @@ mod tests {
             &properties(vec![("for_role", "owner".into())]),
             &managed,
         );
-        let role = properties(vec![("heir", "dba".into()), ("createdb", true.into())]);
+        let settings = BTreeMap::from([("my.word@app".to_owned(), Value::from("x"))]);
+        let role = properties(vec![
+            ("heir", "dba".into()),
+            ("createdb", true.into()),
+            ("settings", Value::Map(settings)),
+        ]);
         needs.of(Role::TYPE, &role, &managed);
         needs.of(Role::TYPE, &role, &managed);
         assert_eq!(
@@ -388,6 +416,7 @@ mod tests {
                 r#"GRANT "readers" TO "admins" WITH ADMIN OPTION;"#,
                 r#"GRANT "owner" TO "admins";"#,
                 r#"ALTER ROLE "admins" CREATEDB;"#,
+                r#"GRANT SET ON PARAMETER "my"."word" TO "admins";"#,
                 r#"GRANT "dba" TO "admins";"#,
             ]
         );

@@ -38,7 +38,6 @@ use futures_util::future::join_all;
 pub(super) use self::classes::{Class, Dependence, Dependent, Entry, Found, Place};
 use self::ids::Oid;
 pub(super) use self::observer::observers;
-pub use self::observer::observers_on;
 use super::{
     Object,
     server::{Transaction, Type},

@@ -1,12 +1,14 @@
 //! The handle that planning and drift hold.
 
-use std::sync::Arc;
+use std::{collections::BTreeSet, sync::Arc};
 
 use async_trait::async_trait;
 
 use super::{
     super::{
-        DefaultPrivileges, Grant, Login, Membership, Ownership, Policy, Public, Role, view::View,
+        DefaultPrivileges, Grant, Login, Membership, Ownership, Policy, Public, Role,
+        server::Server,
+        view::{Layout, View},
     },
     Read,
 };
@@ -54,17 +56,4 @@ pub(in super::super) fn observers(view: View) -> Observers {
         .with::<Ownership, _>(&observer)
         .with::<Public, _>(&observer)
         .with::<Login, _>(&observer)
-}
-
-/// The same on a server that a test counts the requests of.
-#[doc(hidden)]
-pub fn observers_on(
-    server: Server,
-    others: BTreeSet<String>,
-    administrators: Option<String>,
-    principals: BTreeSet<String>,
-) -> Observers {
-    let own = server.endpoint().database().to_owned();
-    let layout = Arc::new(Layout { own, others, administrators, principals });
-    observers(View { server, layout })
 }

@@ -154,9 +154,17 @@ pub(in super::super) async fn people(within: &Within, oids: &BTreeSet<Oid>) -> R
             down(option)
         )
     };
+    // From 16, who made a role holds the admin option on it, and can lend
+    // himself the rest for as long as a write takes.
+    let lent = if within.version >= 16 {
+        "OR EXISTS (SELECT FROM pg_auth_members m WHERE m.roleid = r.oid AND m.admin_option
+            AND m.member = (SELECT oid FROM admin))"
+    } else {
+        ""
+    };
     let sql = format!(
         "WITH admin AS (SELECT oid, rolsuper FROM pg_roles WHERE rolname = $2)
-        SELECT r.oid, r.rolname::text, {}, {}, (SELECT oid FROM admin),
+        SELECT r.oid, r.rolname::text, {} {lent}, {} {lent}, (SELECT oid FROM admin),
             coalesce((SELECT rolsuper FROM admin), false)
         FROM pg_roles r WHERE r.oid = ANY ($1) OR r.oid = (SELECT oid FROM admin)",
         reached(set_option(within.version)),

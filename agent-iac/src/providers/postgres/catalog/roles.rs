@@ -301,7 +301,9 @@ impl Read for Role {
                 // A login of a role that there is, is a credential.
                 let logins = people::logins(within, &oids).await?;
                 rows.retain(|row| {
-                    !within.layout.is_own_role(&row.name) && !logins.contains_key(&row.oid)
+                    within.layout.is_in_scope(&row.name)
+                        && !within.layout.is_own_role(&row.name)
+                        && !logins.contains_key(&row.oid)
                 });
                 rows
             }

@@ -96,9 +96,9 @@ const COUNTED: &str = ")
     FROM given g LEFT JOIN pg_namespace n ON n.oid = g.schema
     LEFT JOIN brought x ON x.classid = g.class AND x.objid = g.oid,
     LATERAL (SELECT CASE
-        WHEN x.bucket IS NOT NULL THEN x.bucket
         WHEN n.nspname IN ('pg_catalog', 'information_schema', 'pg_toast') THEN n.nspname::text
         WHEN starts_with(n.nspname::text, 'pg_temp_') THEN 'pg_temp'
+        WHEN n.oid IS NOT NULL THEN x.bucket
     END) AS b (bucket)
     GROUP BY 1, 2, 3, 4, 5, 6";
 

@@ -15,6 +15,7 @@ mod connection;
 mod error;
 mod pool;
 pub mod registry;
+mod requests;
 mod settings;
 #[cfg(test)]
 mod tests;
@@ -35,6 +36,7 @@ use connection::{Connection, Route};
 pub(super) use error::copy;
 pub use error::{Said, sqlstate};
 use pool::{Lease, Pool};
+pub use requests::Requests;
 pub use settings::{Endpoint, Host, Password, Principal, TlsMode};
 pub use thread::Thread;
 pub use tokio_postgres::types::Type;
@@ -52,12 +54,20 @@ pub struct Settings {
     role: Option<String>,
     connections: usize,
     replica: bool,
+    requests: Requests,
 }
 
 impl Settings {
     /// Works on a server as this login.
     pub fn new(endpoint: Endpoint, principal: Principal) -> Self {
-        Self { endpoint, principal, role: None, connections: 4, replica: false }
+        Self {
+            endpoint,
+            principal,
+            role: None,
+            connections: 4,
+            replica: false,
+            requests: Requests::default(),
+        }
     }
 
     /// Becomes this role in each transaction: what is made belongs to it, and
@@ -80,6 +90,13 @@ impl Settings {
     #[must_use]
     pub fn replica(mut self, allowed: bool) -> Self {
         self.replica = allowed;
+        self
+    }
+
+    /// Counts its requests here, with those of others.
+    #[must_use]
+    pub fn requests(mut self, requests: &Requests) -> Self {
+        self.requests = requests.clone();
         self
     }
 }
@@ -123,7 +140,7 @@ impl Server {
     pub fn new(thread: &Thread, settings: Settings) -> Result<Self> {
         let database = settings.endpoint.database().into();
         Ok(Self(Arc::new(Inner {
-            route: Route::new(thread, settings.endpoint)?,
+            route: Route::new(thread, settings.endpoint)?.counting(settings.requests),
             principal: settings.principal,
             role: settings.role,
             replica: settings.replica,
@@ -145,7 +162,7 @@ impl Server {
 
     /// How many requests were sent so far; each is one round trip.
     pub fn requests(&self) -> u64 {
-        self.0.route.requests()
+        self.0.route.requests().number()
     }
 
     /// Carries out work on the server's thread, to its end.
