@@ -238,7 +238,7 @@ impl Site {
         let blueprint = self.agents(Version::Full, size).blueprint("test").expect("it is valid");
         let admins = "SELECT FROM pg_roles WHERE rolname = 'iac_admins'";
         let admins_are_there = !root.rows(admins).await.is_empty();
-        for required in self.provider().expect("it is valid").requires(&blueprint) {
+        for required in self.provider().expect("it is valid").requires("postgres", &blueprint) {
             let statement = required.statement;
             if admins_are_there && statement.starts_with("CREATE ROLE") {
                 continue;
@@ -273,7 +273,7 @@ pub struct Delivered {
 pub fn delivered(deployment: &Deployment, role: &str) -> Result<Delivered> {
     let text = vaulted(deployment, role)?;
     let text: serde_json::Value =
-        text.expose(serde_json::from_slice).expect("it is delivered as JSON");
+        text.expose(|text| serde_json::from_slice(text)).expect("it is delivered as JSON");
     let part = |name| text[name].as_str().expect("it has both parts").to_owned();
     Ok(Delivered { user: part("user"), password: part("password") })
 }
