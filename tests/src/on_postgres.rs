@@ -12,7 +12,6 @@ use std::{
 
 use agent_iac::{
     Result,
-    clock::block_on,
     deployment::Deployment,
     fleet::{Fleet, Rules},
     prelude::*,
@@ -238,7 +237,7 @@ impl Site {
         let blueprint = self.agents(Version::Full, size).blueprint("test").expect("it is valid");
         let admins = "SELECT FROM pg_roles WHERE rolname = 'iac_admins'";
         let admins_are_there = !root.rows(admins).await.is_empty();
-        for required in self.provider().expect("it is valid").requires(&blueprint) {
+        for required in self.provider().expect("it is valid").requires("postgres", &blueprint) {
             let statement = required.statement;
             if admins_are_there && statement.starts_with("CREATE ROLE") {
                 continue;
@@ -273,18 +272,7 @@ pub struct Delivered {
 pub fn delivered(deployment: &Deployment, role: &str) -> Result<Delivered> {
     let text = vaulted(deployment, role)?;
     let text: serde_json::Value =
-        text.expose(serde_json::from_slice).expect("it is delivered as JSON");
+        text.expose(|text| serde_json::from_slice(text)).expect("it is delivered as JSON");
     let part = |name| text[name].as_str().expect("it has both parts").to_owned();
     Ok(Delivered { user: part("user"), password: part("password") })
-}
-
-/// Plans, and says whether there is nothing to do and nothing open.
-///
-/// # Errors
-///
-/// As planning.
-pub fn rests(deployment: &Deployment) -> Result<std::result::Result<(), String>> {
-    let plan = block_on(deployment.plan(&agent_iac::deployment::PlanRequest::default()))?;
-    let open = plan.blocked.len() + plan.unread.len() + plan.in_doubt.len() + plan.drift.len();
-    Ok(if plan.is_empty() && open == 0 { Ok(()) } else { Err(format!("{plan:?}")) })
 }
