@@ -12,7 +12,6 @@ use std::{
 
 use agent_iac::{
     Result,
-    clock::block_on,
     deployment::Deployment,
     fleet::{Fleet, Rules},
     prelude::*,
@@ -276,15 +275,4 @@ pub fn delivered(deployment: &Deployment, role: &str) -> Result<Delivered> {
         text.expose(|text| serde_json::from_slice(text)).expect("it is delivered as JSON");
     let part = |name| text[name].as_str().expect("it has both parts").to_owned();
     Ok(Delivered { user: part("user"), password: part("password") })
-}
-
-/// Plans, and says whether there is nothing to do and nothing open.
-///
-/// # Errors
-///
-/// As planning.
-pub fn rests(deployment: &Deployment) -> Result<std::result::Result<(), String>> {
-    let plan = block_on(deployment.plan(&agent_iac::deployment::PlanRequest::default()))?;
-    let open = plan.blocked.len() + plan.unread.len() + plan.in_doubt.len() + plan.drift.len();
-    Ok(if plan.is_empty() && open == 0 { Ok(()) } else { Err(format!("{plan:?}")) })
 }
