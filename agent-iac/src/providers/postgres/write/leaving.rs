@@ -263,7 +263,12 @@ async fn switch_off_slice(
         prepared[*at].off.clone_from(&switched.sessions);
         statements.extend(switched.statements);
         let mut detail: RoleDetail = detail::read(found.detail.as_deref());
-        detail.ending.get_or_insert_default().extend(switched.off);
+        let ending = detail.ending.get_or_insert_default();
+        ending.extend(switched.off);
+        if !found.object.suspended {
+            // It was, until a login of it worked again.
+            ending.extend(detail.suspended.take().into_iter().flatten());
+        }
         entries.push(Entry::with(found.object.id.clone(), &detail)?);
         marked.push(*job);
     }
