@@ -20,7 +20,9 @@ fn found(plan: &Plan) -> String {
     lines.extend(plan.steps.iter().map(|one| {
         format!("step {} {} {} {:?}", one.action, one.address, one.resource_type, one.reason)
     }));
-    lines.extend(plan.blocked.iter().map(|b| format!("blocked {}: {} {}", b.address, b.reason, b.repair)));
+    lines.extend(
+        plan.blocked.iter().map(|b| format!("blocked {}: {} {}", b.address, b.reason, b.repair)),
+    );
     lines.extend(plan.undeclared.iter().map(|u| format!("undeclared {:?}", u.object)));
     lines.extend(plan.unread.iter().map(|u| format!("unread {u:?}")));
     lines.join("\n")
@@ -234,7 +236,8 @@ async fn settings_and_attributes_are_found_and_taken_back(cluster: &'static Clus
         assert!(plan.is_clean(), "{by_hand}:\n{}", found(&plan));
         let login = world.vaulted(&deployment, "vault:@/watched").await;
         let session = world.enter(&login).await;
-        let who = session.value("SELECT current_user || ' ' || current_setting('search_path')").await;
+        let who =
+            session.value("SELECT current_user || ' ' || current_setting('search_path')").await;
         assert_eq!(who, "settings_watched \"$user\", public", "{by_hand}");
         // A new login may have another number now.
         if login.user != "settings_watched__g1" {
