@@ -327,11 +327,14 @@ fn measure(version: u32, agents: usize, how: &str) -> Result<(), Box<dyn Error>>
         Deployment::embedded(fleet(agents, keyed, changed), "bench", folder.path())
             .map(|deployment| deployment.with_provider("postgres", provider))
     };
-    println!("\nPostgreSQL {version}: {agents} roles with four grants each{}\n", match how {
-        "logins" => ", and a login".to_owned(),
-        "foreign" => format!(", beside {FOREIGN} roles of somebody else's"),
-        _ => String::new(),
-    });
+    println!(
+        "\nPostgreSQL {version}: {agents} roles with four grants each{}\n",
+        match how {
+            "logins" => ", and a login".to_owned(),
+            "foreign" => format!(", beside {FOREIGN} roles of somebody else's"),
+            _ => String::new(),
+        }
+    );
     let mut rows = Rows::new(&stage)?;
 
     let deployment = begin(rows.anew()?, false)?;
