@@ -1,5 +1,7 @@
 //! Roles that were there before.
 
+use std::collections::BTreeMap;
+
 use agent_iac::{
     config::{self, Types},
     import::{Accountable, Draft, SurveyRequest},
@@ -69,7 +71,7 @@ struct AsFound {
         name = format!("{world}_old"),
         login = true,
         connection_limit = Some(7),
-        settings = [("search_path".to_owned(), "sales".to_owned())],
+        settings = BTreeMap::from([("search_path".to_owned(), "sales".to_owned())]),
     )]
     account: pg::Role,
 }
@@ -85,7 +87,7 @@ struct WithBoth {
         name = format!("{world}_old"),
         login = true,
         connection_limit = Some(7),
-        settings = [("search_path".to_owned(), "sales".to_owned())],
+        settings = BTreeMap::from([("search_path".to_owned(), "sales".to_owned())]),
     )]
     account: pg::Role,
 
@@ -102,7 +104,7 @@ struct Moved {
 
     #[identity(
         name = format!("{world}_old"),
-        settings = [("search_path".to_owned(), "sales".to_owned())],
+        settings = BTreeMap::from([("search_path".to_owned(), "sales".to_owned())]),
     )]
     account: pg::Role,
 

@@ -36,7 +36,8 @@ fn role(sample: &Sample) -> pg::RoleBuilder {
     role.name(sample.name());
     if sample.changed() {
         let settings = [("work_mem", "1MB"), ("search_path", "\"$user\", o'x")];
-        role.settings(settings.map(|(name, value)| (name.to_owned(), value.to_owned())));
+        let settings = settings.map(|(name, value)| (name.to_owned(), value.to_owned()));
+        role.settings(std::collections::BTreeMap::from(settings));
     }
     role
 }
