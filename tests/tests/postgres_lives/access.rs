@@ -284,8 +284,5 @@ async fn names_are_taken_as_they_are(cluster: &'static Cluster) {
     assert_eq!(agent.refused(&format!("UPDATE {on} SET other = 1")).await.code, "42501");
     let report = apply(&deployment.with_fleet(world.fleet())).await;
     assert!(report.left[0].open.is_empty(), "{:?}", report.left);
-    assert_eq!(
-        world.value(&format!("SELECT count(*) FROM pg_roles WHERE rolname ^@ 'odd O'")).await,
-        "0"
-    );
+    assert_eq!(world.value("SELECT count(*) FROM pg_roles WHERE rolname LIKE 'odd O%'").await, "0");
 }

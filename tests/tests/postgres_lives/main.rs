@@ -4,8 +4,13 @@
 #![expect(clippy::unwrap_used, reason = "all of this file is a test")]
 
 mod access;
+mod adopting;
+mod bad_input;
+mod canary;
+mod conformance;
 mod drift;
 mod leaving;
+mod rotation;
 
 use std::{
     collections::BTreeSet,

@@ -289,6 +289,7 @@ async fn mark_kept(within: &Within, jobs: &[&Job<Role>], entries: &[Entry]) -> R
             mark: job.mark.clone(),
             operation: Operation::Suspend { id: entry.id.clone() },
             seen: job.seen.clone(),
+            heir: None,
         })
         .collect();
     mark::<Role>(within, &kept.iter().collect::<Vec<_>>(), entries).await
@@ -518,6 +519,7 @@ async fn known(writer: &Writer, version: u32, jobs: &[Job<Role>]) -> Result<BTre
             mark: job.mark.clone(),
             operation: job.operation.clone(),
             seen: job.seen.clone(),
+            heir: None,
         })
         .collect();
     let working = writer.clone();
