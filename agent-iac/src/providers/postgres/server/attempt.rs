@@ -9,6 +9,9 @@ use super::{
 };
 use crate::{error::Result, provider::Tried, secret::Secret};
 
+/// No right to connect to the database, and no such database.
+const AFTERWARDS: [&str; 2] = ["42501", "3D000"];
+
 /// Tries logins at a server, as whoever was given them would. It has no login
 /// of its own.
 #[derive(Clone)]
@@ -31,8 +34,10 @@ impl Prober {
     }
 
     /// Logs in once. `Refused` is the answer of the authentication alone, by
-    /// its code: whoever is let in and then sent away, because of a limit or
-    /// because the role may not log in, had the right password.
+    /// its code. The server looks for the database, and whether it may be
+    /// connected to, only afterwards: who is sent away there had the right
+    /// password. Limits and roles that may not log in tell nothing: their codes
+    /// come from before, too.
     pub async fn try_login(&self, user: &str, password: &Secret, database: Option<&str>) -> Tried {
         let route = self.0.clone();
         let database: Arc<str> = database.unwrap_or(self.0.endpoint.database()).into();
@@ -42,6 +47,9 @@ impl Prober {
                 Ok(_) => Tried::Accepted,
                 Err(Failure::Said(said)) if said.code().code() == "28P01" => {
                     Tried::Refused("28P01".into())
+                }
+                Err(Failure::Said(said)) if AFTERWARDS.contains(&said.code().code()) => {
+                    Tried::Accepted
                 }
                 Err(failure) => Tried::Unknown(route.failed(failure, &user, &database).chain()),
             })
