@@ -217,6 +217,21 @@ async fn whoever_could_let_himself_become_a_role_is_listed(cluster: &Cluster) {
         .map(|object| object.value("user").unwrap().as_text().unwrap().to_owned())
         .collect();
     assert_eq!(users, ["logins_000__g1", "giver"]);
+
+    // A declared membership is no credential, unless another fleet declared it.
+    let member = root.value("SELECT 'giver'::regrole::oid").await;
+    let by = root.value("SELECT grantor FROM pg_auth_members WHERE member = 'giver'::regrole");
+    let by = if cluster.version() >= 16 { by.await } else { "0".into() };
+    let app = cluster.admin_of("app").await;
+    for (fleet, listed) in [("logins", 1), ("another", 2)] {
+        app.run(&format!(
+            "DELETE FROM agent_iac.objects WHERE type = 'postgres.membership';
+            INSERT INTO agent_iac.objects VALUES
+                ('postgres.membership', '{member} in {oid} by {by}', '{fleet}', 'test', 'a.b', '{{}}')"
+        ))
+        .await;
+        assert_eq!(place.listed(&oid).await.len(), listed, "{fleet}");
+    }
 }
 
 async fn what_a_login_made_elsewhere_goes_to_its_role_without_a_registry_there(cluster: &Cluster) {

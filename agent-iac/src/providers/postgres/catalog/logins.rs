@@ -206,18 +206,7 @@ impl Read for Login {
             }
         };
         let mut members = members(within, "m.roleid", &roles).await?;
-        let ids: Vec<String> = members
-            .iter()
-            .flat_map(|member| member.ids(within.version))
-            .map(|id| id.to_string())
-            .collect();
-        let declared: BTreeSet<(Oid, Oid)> =
-            marks::registered(within, Membership::TYPE, Some(&ids))
-                .await?
-                .keys()
-                .filter_map(|id| id.parse::<MembershipId>().ok())
-                .map(|id| (id.member, id.role))
-                .collect();
+        let declared = declared(within, &members).await?;
         members.retain(|member| member.acts() && !declared.contains(&(member.member, member.role)));
         let oids: Vec<Oid> = members.iter().map(|member| member.member).collect();
         let found = Logins::of(within, members, &oids).await?;
@@ -246,6 +235,32 @@ async fn off(within: &Within, roles: &BTreeSet<Oid>) -> Result<BTreeSet<Oid>> {
     let registered = marks::registered(within, Role::TYPE, Some(&ids)).await?;
     let detail = |owned: Owned| detail::read::<RoleDetail>(owned.detail.as_deref());
     Ok(registered.into_values().filter_map(|owned| detail(owned).suspended).flatten().collect())
+}
+
+/// The memberships that a fleet declared in a role of its own, or of nobody's:
+/// member and role. What another fleet declared in a role is not declared there.
+async fn declared(within: &Within, members: &[Member]) -> Result<BTreeSet<(Oid, Oid)>> {
+    let ids: Vec<String> = members
+        .iter()
+        .flat_map(|member| member.ids(within.version))
+        .map(|id| id.to_string())
+        .collect();
+    let registered = marks::registered(within, Membership::TYPE, Some(&ids)).await?;
+    let found: Vec<(MembershipId, provider::Mark)> = registered
+        .into_iter()
+        .filter_map(|(id, owned)| Some((id.parse().ok()?, owned.mark)))
+        .collect();
+    let roles: BTreeSet<String> = found.iter().map(|(id, _)| id.role.to_string()).collect();
+    let roles: Vec<String> = roles.into_iter().collect();
+    let owners = marks::registered(within, Role::TYPE, Some(&roles)).await?;
+    let is_its_own =
+        |(id, mark): &(MembershipId, provider::Mark)| match owners.get(&id.role.to_string()) {
+            Some(owner) => {
+                (&owner.mark.fleet, &owner.mark.environment) == (&mark.fleet, &mark.environment)
+            }
+            None => true,
+        };
+    Ok(found.into_iter().filter(is_its_own).map(|(id, _)| (id.member, id.role)).collect())
 }
 
 /// Members of roles, with what is known of them and of the roles.
