@@ -219,8 +219,9 @@ impl Stage {
 
     fn provider(&self) -> Result<Arc<PostgresProvider>, Box<dyn Error>> {
         let url = format!("postgresql://127.0.0.1:{}/app", self.cluster.port());
-        let principal =
-            |name: &str| Principal::new(name, Password::given(Secret::from_text(PASSWORD.to_owned())));
+        let principal = |name: &str| {
+            Principal::new(name, Password::given(Secret::from_text(PASSWORD.to_owned())))
+        };
         Ok(Arc::new(
             PostgresProvider::new(url.parse()?)
                 .observe(principal("iac_observe")?)

@@ -4,11 +4,7 @@
 //! It owns what is declared, and the ground that it stands on. It knows nothing
 //! of crashes.
 
-use std::{
-    collections::BTreeSet,
-    path::Path,
-    sync::Arc,
-};
+use std::{collections::BTreeSet, path::Path, sync::Arc};
 
 use agent_iac::{
     Result,

@@ -118,7 +118,8 @@ async fn of_others(cluster: &Cluster, mine: &str) -> Vec<String> {
             WHERE {name} !~ 'agent_iac|^pg_toast' AND item::text !~ '^{mine}'"
         )
     };
-    let named = "(SELECT n.nspname || '.' || x.relname FROM pg_namespace n WHERE n.oid = x.relnamespace)";
+    let named =
+        "(SELECT n.nspname || '.' || x.relname FROM pg_namespace n WHERE n.oid = x.relnamespace)";
     let queries = [
         // Each attribute, the verifier and the oid included.
         format!(
@@ -198,7 +199,8 @@ async fn inspect(cluster: &Cluster, site: &Site, folder: &Path, version: Version
     for (name, login) in &logins {
         wanted.extend([format!("{name}|f"), format!("{login}|t")]);
     }
-    let roles = format!("SELECT rolname, rolcanlogin FROM pg_roles WHERE rolname ~ '^{fleet}_[0-9]'");
+    let roles =
+        format!("SELECT rolname, rolcanlogin FROM pg_roles WHERE rolname ~ '^{fleet}_[0-9]'");
     let roles: BTreeSet<String> = root.rows(&roles).await.into_iter().collect();
     assert_eq!(roles, wanted);
 
@@ -243,7 +245,8 @@ async fn inspect(cluster: &Cluster, site: &Site, folder: &Path, version: Version
     // The ledger knows each role and login that there is, and no other.
     let oids = format!("SELECT oid FROM pg_roles WHERE rolname ~ '^{fleet}_[0-9]'");
     let oids: BTreeSet<String> = root.rows(&oids).await.into_iter().collect();
-    let objects = state.records.iter().filter_map(|(at, record)| Some((at, record.object.as_ref()?)));
+    let objects =
+        state.records.iter().filter_map(|(at, record)| Some((at, record.object.as_ref()?)));
     let recorded: BTreeSet<String> = objects
         .filter(|(address, _)| {
             let address = address.to_string();
@@ -274,7 +277,8 @@ async fn inspect(cluster: &Cluster, site: &Site, folder: &Path, version: Version
     for (clerk, next) in declared.iter().zip(declared.iter().cycle().skip(1)) {
         let login = delivered(&deployment, &clerk.name).unwrap();
         let session = cluster.connect(&login.user, &login.password, "app").await;
-        let session = session.unwrap_or_else(|error| panic!("{}: {}", login.user, message(&error).text));
+        let session =
+            session.unwrap_or_else(|error| panic!("{}: {}", login.user, message(&error).text));
         for verb in VERBS {
             let told = try_out(&session, verb, &clerk.table).await;
             let wanted = if clerk.verbs.contains(verb) { "done" } else { "42501" };
@@ -330,11 +334,8 @@ async fn soon(session: &Session, process: &mut Applying, query: &str) {
 fn last_run(ledger: &Ledger, since: u64) -> String {
     let begun = ledger.begun_since(since);
     let state = ledger.left().unwrap().state;
-    let open: Vec<String> = begun
-        .keys()
-        .filter(|run| state.runs.contains_key(*run))
-        .map(ToString::to_string)
-        .collect();
+    let open: Vec<String> =
+        begun.keys().filter(|run| state.runs.contains_key(*run)).map(ToString::to_string).collect();
     assert_eq!(open.len(), 1, "{open:?}");
     open.into_iter().next().unwrap()
 }
@@ -473,7 +474,8 @@ async fn a_departure_that_was_cut_off_between_two_databases_is_finished(cluster:
         session.run("CREATE TABLE app.kept (n int); INSERT INTO app.kept VALUES (1)").await;
         sessions.push(session);
     }
-    let (first, second) = (cluster.admin_of("archive_a").await, cluster.admin_of("archive_b").await);
+    let (first, second) =
+        (cluster.admin_of("archive_a").await, cluster.admin_of("archive_b").await);
     let owner = "SELECT relowner::regrole FROM pg_class WHERE relname = 'kept'";
     for database in [&first, &second] {
         assert_eq!(database.value(owner).await, site.archivist());
@@ -533,7 +535,8 @@ async fn two_operators_on_the_same_tables_lose_nothing(cluster: &Cluster) {
     for (site, folder) in sites.iter().zip(&folders) {
         inspect(cluster, site, folder.path(), Version::Full, AGENTS).await;
     }
-    let grants = "SELECT count(*) FROM agent_iac.claims WHERE outcome ->> 'type' = 'postgres.grant'";
+    let grants =
+        "SELECT count(*) FROM agent_iac.claims WHERE outcome ->> 'type' = 'postgres.grant'";
     let grants: usize = cluster.admin_of("app").await.value(grants).await.parse().unwrap();
     println!("{grants} grants were written");
     assert!(grants >= 1_000, "only {grants} grants were written");

@@ -202,8 +202,11 @@ async fn an_agent_may_do_what_was_declared_and_what_the_plan_had_listed_beside_i
         "truncate sales.archive",
         "references sales.archive",
     ];
-    let expected: BTreeSet<String> =
-        [&declared[..], &of_everybody, &inherited].concat().into_iter().map(str::to_owned).collect();
+    let expected: BTreeSet<String> = [&declared[..], &of_everybody, &inherited]
+        .concat()
+        .into_iter()
+        .map(str::to_owned)
+        .collect();
     assert_eq!(tried(&agent, &cells).await, expected);
     // Whatever it may become gives it nothing more.
     let become_able = agent
@@ -275,9 +278,11 @@ async fn names_are_taken_as_they_are(cluster: &'static Cluster) {
     assert_eq!(login.user, format!("{role}__g1"));
     let agent = world.enter(&login).await;
     let on = format!("{}.{}", quoted(schema), quoted(&table));
-    agent.run(&format!("SELECT * FROM {on}; UPDATE {on} SET \"a \"\"b\"\", (c)\" = 1, naïve = 2")).await;
+    agent
+        .run(&format!("SELECT * FROM {on}; UPDATE {on} SET \"a \"\"b\"\", (c)\" = 1, naïve = 2"))
+        .await;
     assert_eq!(agent.refused(&format!("UPDATE {on} SET other = 1")).await.code, "42501");
     let report = apply(&deployment.with_fleet(world.fleet())).await;
     assert!(report.left[0].open.is_empty(), "{:?}", report.left);
-    assert_eq!(world.value(&format!("SELECT count(*) FROM pg_roles WHERE rolname ^@ 'odd O'")).await, "0");
+    assert_eq!(world.value("SELECT count(*) FROM pg_roles WHERE rolname LIKE 'odd O%'").await, "0");
 }

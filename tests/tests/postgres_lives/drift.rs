@@ -20,10 +20,21 @@ fn found(plan: &Plan) -> String {
     lines.extend(plan.steps.iter().map(|one| {
         format!("step {} {} {} {:?}", one.action, one.address, one.resource_type, one.reason)
     }));
-    lines.extend(plan.blocked.iter().map(|b| format!("blocked {}: {} {}", b.address, b.reason, b.repair)));
-    lines.extend(plan.undeclared.iter().map(|u| format!("undeclared {:?}", u.object)));
+    lines.extend(
+        plan.blocked.iter().map(|b| format!("blocked {}: {} {}", b.address, b.reason, b.repair)),
+    );
+    let ours = plan.undeclared.iter().filter(|found| found.instance.is_some());
+    lines.extend(ours.map(|found| {
+        let why = found.object.obstacle.as_deref().unwrap_or_default();
+        format!("undeclared {} {}: {why}", found.resource_type, found.object.id)
+    }));
     lines.extend(plan.unread.iter().map(|u| format!("unread {u:?}")));
     lines.join("\n")
+}
+
+/// Everything of the agents is as it was declared.
+async fn calm(deployment: &Deployment) {
+    assert_eq!(found(&planned(deployment).await), "");
 }
 
 async fn revert(deployment: &Deployment) -> Report {
@@ -62,11 +73,17 @@ struct Watched {
     login: pg::Login,
 }
 
+/// A fleet that has its identities for itself: what else is on them is taken
+/// away. Roles that it never made are only told, and so this cluster is never
+/// quite clean.
 async fn watched(cluster: &'static Cluster, name: &str) -> (World, Deployment, Session) {
     let world = World::new(cluster, name).await;
     let mut fleet = world.fleet();
+    fleet.provider("postgres", Reach::Exclusive);
     fleet.add(WatchedInputs { world: world.name.clone() });
-    let deployment = world.applied(fleet).await;
+    let deployment = world.prepared(fleet).await;
+    apply(&deployment).await;
+    calm(&deployment).await;
     let login = world.vaulted(&deployment, "vault:@/watched").await;
     let agent = world.enter(&login).await;
     (world, deployment, agent)
@@ -80,19 +97,24 @@ async fn a_wider_grant_is_taken_back_unattended(cluster: &'static Cluster) {
     assert!(report.is_complete() && report.steps.len() == 1, "{}", shown(&report));
     refuses(&agent, &["DELETE FROM sales.notes"]).await;
     agent.run("SELECT * FROM sales.notes").await;
-    clean(&deployment).await;
+    calm(&deployment).await;
 
     // The right to give it on is more, too.
     world
         .run("SET ROLE @_owner; GRANT SELECT ON sales.notes TO @_watched WITH GRANT OPTION; RESET ROLE")
         .await;
     agent.run("GRANT SELECT ON sales.notes TO wider_heir").await;
-    let plan = planned(&deployment).await;
-    assert!(!plan.is_clean(), "a grant option was not found");
+    // What it passed on is somebody else's by now, and not taken along unasked.
     let report = try_apply(&deployment).await;
+    assert!(shown(&report).contains("wider_heir"), "who has it is named: {}", shown(&report));
+    agent.run("REVOKE SELECT ON sales.notes FROM wider_heir").await;
+    let report = revert(&deployment).await;
     assert!(report.is_complete(), "{}", shown(&report));
-    clean(&deployment).await;
-    refuses(&agent, &["GRANT SELECT ON sales.notes TO wider_owner WITH GRANT OPTION"]).await;
+    calm(&deployment).await;
+    // The server says no with a warning only.
+    agent.run("GRANT SELECT ON sales.notes TO wider_heir").await;
+    let has = "SELECT has_table_privilege('@_heir', 'sales.notes', 'SELECT')";
+    assert_eq!(world.value(has).await, "f");
 }
 
 /// What somebody plants, who finds it by which type, and what it gives.
@@ -103,7 +125,8 @@ const PLANTED: [(&str, &str, &str); 6] = [
         "SELECT customer FROM sales.invoices",
     ),
     (
-        "SET ROLE @_owner; GRANT SELECT (customer), UPDATE (amount) ON sales.invoices TO @_watched__g1",
+        "SET ROLE @_owner; GRANT USAGE ON SCHEMA sales TO @_watched__g1;
+         GRANT SELECT (customer), UPDATE (amount) ON sales.invoices TO @_watched__g1",
         "postgres.grant",
         "SET ROLE NONE; SELECT customer FROM sales.invoices",
     ),
@@ -151,8 +174,7 @@ async fn what_was_planted_on_an_agent_is_found_and_taken_back(cluster: &'static 
             refuses(&agent, &[last]).await;
             agent.run("SET ROLE planted_watched").await;
         }
-        let plan = planned(&deployment).await;
-        assert!(plan.is_clean(), "{by_hand}:\n{}", found(&plan));
+        assert_eq!(found(&planned(&deployment).await), "", "{by_hand}");
     }
 }
 
@@ -170,14 +192,14 @@ async fn what_another_grantor_gave_is_named_with_who_can_take_it_back(cluster: &
     assert!(report.steps.is_empty(), "nothing was tried: {}", shown(&report));
     let plan = planned(&deployment).await;
     let said = found(&plan);
-    assert!(plan.is_empty() && !plan.is_clean(), "{said}");
+    assert!(plan.is_empty() && !plan.blocked.is_empty(), "{said}");
     assert!(said.contains("grantor_dba"), "who gave it is named: {said}");
     // With the repair that it names, the next plan takes it back.
     world.run("GRANT @_dba TO @_admins").await;
     let report = apply(&deployment).await;
     assert!(report.is_complete(), "{}", shown(&report));
     refuses(&agent, &["DELETE FROM sales.invoices"]).await;
-    clean(&deployment).await;
+    calm(&deployment).await;
 }
 
 async fn another_membership_is_found_however_it_reaches(cluster: &'static Cluster) {
@@ -202,15 +224,15 @@ async fn another_membership_is_found_however_it_reaches(cluster: &'static Cluste
     let report = try_apply(&deployment).await;
     assert!(report.is_complete(), "{}", shown(&report));
     refuses(&agent, &["SET ROLE member_power"]).await;
-    clean(&deployment).await;
+    calm(&deployment).await;
 
     // One that a superuser gave has a grantor whom nobody else can be.
     world.run("CREATE ROLE @_more; GRANT @_more TO @_watched").await;
     let plan = planned(&deployment).await;
     let said = found(&plan);
     assert!(said.contains("postgres.membership") || said.contains("member_more"), "{said}");
-    if plan.is_empty() {
-        assert!(said.contains("postgres"), "the grantor is named: {said}");
+    if cluster.version() >= 16 {
+        assert!(plan.is_empty() && said.contains("postgres"), "the grantor is named: {said}");
     }
 }
 
@@ -219,28 +241,29 @@ async fn settings_and_attributes_are_found_and_taken_back(cluster: &'static Clus
     for (by_hand, says) in [
         ("ALTER ROLE @_watched SET search_path = evil", "search_path"),
         ("ALTER ROLE @_watched IN DATABASE @ SET work_mem = '1MB'", "work_mem@settings"),
-        ("ALTER ROLE @_watched CREATEDB", "createdb"),
         ("ALTER ROLE @_watched LOGIN", "login"),
-        ("ALTER ROLE @_watched__g1 SET role = '@_owner'", "settings_owner"),
-        ("ALTER ROLE @_watched__g1 SET search_path = evil", "search_path"),
-        ("ALTER ROLE @_watched__g1 RESET role", "role"),
+        ("ALTER ROLE LOGIN SET role = '@_owner'", "settings_owner"),
+        ("ALTER ROLE LOGIN SET search_path = evil", "search_path"),
+        ("ALTER ROLE LOGIN RESET role", "role"),
     ] {
-        world.run(by_hand).await;
+        let login = world.vaulted(&deployment, "vault:@/watched").await;
+        world
+            .run(
+                &by_hand
+                    .replace("LOGIN SET", &format!("{} SET", login.user))
+                    .replace("LOGIN RESET", &format!("{} RESET", login.user)),
+            )
+            .await;
         let plan = planned(&deployment).await;
-        assert!(!plan.is_clean() && found(&plan).contains(says), "{by_hand}:\n{}", found(&plan));
+        assert!(found(&plan).contains(says), "{by_hand}:\n{}", found(&plan));
         let report = try_apply(&deployment).await;
         assert!(report.is_complete(), "{by_hand}: {}", shown(&report));
-        let plan = planned(&deployment).await;
-        assert!(plan.is_clean(), "{by_hand}:\n{}", found(&plan));
+        assert_eq!(found(&planned(&deployment).await), "", "{by_hand}");
         let login = world.vaulted(&deployment, "vault:@/watched").await;
         let session = world.enter(&login).await;
-        let who = session.value("SELECT current_user || ' ' || current_setting('search_path')").await;
+        let who =
+            session.value("SELECT current_user || ' ' || current_setting('search_path')").await;
         assert_eq!(who, "settings_watched \"$user\", public", "{by_hand}");
-        // A new login may have another number now.
-        if login.user != "settings_watched__g1" {
-            world.run(&format!("ALTER ROLE {} RENAME TO @_watched__g1", login.user)).await;
-            panic!("{by_hand}: the login became {}", login.user);
-        }
     }
 }
 
@@ -261,7 +284,7 @@ async fn an_undeclared_login_is_found_and_loses_the_role(cluster: &'static Clust
     // It is somebody's: it lost the role, and nothing else.
     let again = cluster.connect("mallory_mallory", "m", "mallory").await.unwrap();
     refuses(&again, &["SELECT * FROM sales.notes"]).await;
-    clean(&deployment).await;
+    calm(&deployment).await;
 }
 
 async fn a_narrowing_is_reported_and_left_alone(cluster: &'static Cluster) {
@@ -274,6 +297,6 @@ async fn a_narrowing_is_reported_and_left_alone(cluster: &'static Cluster) {
     refuses(&agent, &["UPDATE sales.notes SET note = 'x'"]).await;
     // A plan that somebody reads gives it back.
     apply(&deployment).await;
-    clean(&deployment).await;
+    calm(&deployment).await;
     agent.run("UPDATE sales.notes SET note = 'x'").await;
 }

@@ -53,7 +53,14 @@ async fn two_databases(cluster: &'static Cluster, name: &str) -> World {
     let second = format!("{name}_b");
     cluster.database(&second).await;
     let there = cluster.admin_of(&second).await;
-    there.run(&format!("CREATE SCHEMA elsewhere AUTHORIZATION {name}_owner")).await;
+    // An heir has to be able to have something where it is.
+    world.run("GRANT ALL ON SCHEMA sales TO @_heir").await;
+    there
+        .run(&format!(
+            "CREATE SCHEMA elsewhere AUTHORIZATION {name}_owner;
+             GRANT ALL ON SCHEMA elsewhere TO {name}_heir"
+        ))
+        .await;
     world.others.push(second);
     world
 }

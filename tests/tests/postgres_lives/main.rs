@@ -4,8 +4,13 @@
 #![expect(clippy::unwrap_used, reason = "all of this file is a test")]
 
 mod access;
+mod adopting;
+mod bad_input;
+mod canary;
+mod conformance;
 mod drift;
 mod leaving;
+mod rotation;
 
 use std::{
     collections::BTreeSet,
@@ -153,7 +158,8 @@ impl World {
             let place = place.and_then(|rest| rest.split_once(":\n"));
             let database = place.map_or(self.name.as_str(), |(database, _)| database);
             if statement.starts_with("CREATE ROLE")
-                && self.value("SELECT count(*) FROM pg_roles WHERE rolname = '@_admins'").await == "1"
+                && self.value("SELECT count(*) FROM pg_roles WHERE rolname = '@_admins'").await
+                    == "1"
             {
                 continue;
             }

@@ -4,6 +4,7 @@
 #![expect(clippy::unwrap_used, reason = "all of this file is a test")]
 
 mod contract;
+mod grants;
 mod roles;
 
 use std::{

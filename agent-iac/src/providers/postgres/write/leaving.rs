@@ -289,6 +289,7 @@ async fn mark_kept(within: &Within, jobs: &[&Job<Role>], entries: &[Entry]) -> R
             mark: job.mark.clone(),
             operation: Operation::Suspend { id: entry.id.clone() },
             seen: job.seen.clone(),
+            heir: None,
         })
         .collect();
     mark::<Role>(within, &kept.iter().collect::<Vec<_>>(), entries).await
@@ -518,6 +519,7 @@ async fn known(writer: &Writer, version: u32, jobs: &[Job<Role>]) -> Result<BTre
             mark: job.mark.clone(),
             operation: job.operation.clone(),
             seen: job.seen.clone(),
+            heir: None,
         })
         .collect();
     let working = writer.clone();
@@ -552,9 +554,10 @@ pub(in super::super) async fn powers_over(within: &Within, leavers: &[&Leaver]) 
     // They are ours, which before 16 only the registry of the own database says.
     if within.version < GRANTORS {
         powers.administer(leavers.iter().flat_map(|one| one.oids()));
-        let heirs = leavers.iter().filter(|one| one.heir_is_ours).filter_map(|one| {
-            one.heir.as_ref().and_then(|heir| powers.oid(heir))
-        });
+        let heirs = leavers
+            .iter()
+            .filter(|one| one.heir_is_ours)
+            .filter_map(|one| one.heir.as_ref().and_then(|heir| powers.oid(heir)));
         let heirs: Vec<u32> = heirs.collect();
         powers.administer(heirs.into_iter());
     }
@@ -575,8 +578,7 @@ pub(in super::super) async fn release(
     // Who reassigns has to be a member of both sides. The heir that somebody
     // declared is not ours to become.
     let heirs = leavers.iter().filter(|one| one.heir_is_ours);
-    let heirs: BTreeSet<u32> =
-        heirs.filter_map(|one| powers.oid(one.heir.as_deref()?)).collect();
+    let heirs: BTreeSet<u32> = heirs.filter_map(|one| powers.oid(one.heir.as_deref()?)).collect();
     let both = oids.iter().copied().chain(heirs);
     let lent: Vec<u32> = both.filter(|oid| !powers.is_full(*oid)).collect();
     let (lend, end) = powers.lend_all(&lent);
