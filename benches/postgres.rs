@@ -219,8 +219,9 @@ impl Stage {
 
     fn provider(&self) -> Result<Arc<PostgresProvider>, Box<dyn Error>> {
         let url = format!("postgresql://127.0.0.1:{}/app", self.cluster.port());
-        let principal =
-            |name: &str| Principal::new(name, Password::given(Secret::from_text(PASSWORD.to_owned())));
+        let principal = |name: &str| {
+            Principal::new(name, Password::given(Secret::from_text(PASSWORD.to_owned())))
+        };
         Ok(Arc::new(
             PostgresProvider::new(url.parse()?)
                 .observe(principal("iac_observe")?)
@@ -324,11 +325,14 @@ fn measure(version: u32, agents: usize, how: &str) -> Result<(), Box<dyn Error>>
         Deployment::embedded(fleet(agents, keyed, changed), "bench", folder.path())
             .map(|deployment| deployment.with_provider("postgres", provider))
     };
-    println!("\nPostgreSQL {version}: {agents} roles with four grants each{}\n", match how {
-        "logins" => ", and a login".to_owned(),
-        "foreign" => format!(", beside {FOREIGN} roles of somebody else's"),
-        _ => String::new(),
-    });
+    println!(
+        "\nPostgreSQL {version}: {agents} roles with four grants each{}\n",
+        match how {
+            "logins" => ", and a login".to_owned(),
+            "foreign" => format!(", beside {FOREIGN} roles of somebody else's"),
+            _ => String::new(),
+        }
+    );
     let mut rows = Rows::new(&stage)?;
 
     let deployment = begin(rows.anew()?, false)?;

@@ -4,6 +4,8 @@
 #![expect(clippy::unwrap_used, reason = "all of this file is a test")]
 
 mod contract;
+mod grants;
+mod roles;
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -146,6 +148,7 @@ struct Elsewhere {
 /// A database of a test's own, and a provider that works in it with the least
 /// that it needs.
 struct World {
+    cluster: &'static Cluster,
     name: String,
     version: u32,
     /// A superuser's session in the database.
@@ -182,10 +185,10 @@ impl World {
             other.run(&far.replace('@', name)).await;
         }
         let provider = provider(cluster, name, "apply", others);
-        let fleet = fleet(name, others);
-        for requirement in provider.requires(&fleet.blueprint("test").unwrap()) {
-            run_required(cluster, name, &requirement.statement).await;
-        }
+        let blueprint = fleet(name, others).blueprint("test").unwrap();
+        let required = provider.requires("postgres", &blueprint);
+        let statements = required.iter().map(|requirement| &*requirement.statement);
+        run_required(cluster, &admin, statements).await;
         // The second operator is one more login of the administrators.
         root.run(&format!(
             "GRANT {name}_admins TO {name}_apply2; GRANT CONNECT ON DATABASE {name} TO {name}_apply2"
@@ -193,6 +196,7 @@ impl World {
         .await;
         let (observers, writers) = (provider.observers().unwrap(), provider.writers().unwrap());
         Self {
+            cluster,
             name: name.to_owned(),
             version: cluster.version(),
             admin,
@@ -367,12 +371,23 @@ fn provider(cluster: &Cluster, name: &str, login: &str, others: &[&str]) -> Post
 }
 
 /// What a superuser of the database types.
-async fn run_required(cluster: &Cluster, own: &str, statement: &str) {
-    let elsewhere = statement
-        .strip_prefix("-- in the database \"")
-        .and_then(|rest| rest.split_once("\":\n"))
-        .map(|(database, _)| database);
-    cluster.admin_of(elsewhere.unwrap_or(own)).await.run(statement).await;
+async fn run_required(cluster: &Cluster, own: &Session, all: impl Iterator<Item = &str>) {
+    let mut elsewhere: BTreeMap<&str, String> = BTreeMap::new();
+    let mut here = String::new();
+    for statement in all {
+        let other = statement
+            .strip_prefix("-- in the database \"")
+            .and_then(|rest| rest.split_once("\":\n"))
+            .map(|(database, _)| database);
+        match other {
+            Some(database) => elsewhere.entry(database).or_default().push_str(statement),
+            None => here.push_str(statement),
+        }
+    }
+    own.run(&here).await;
+    for (database, statements) in elsewhere {
+        cluster.admin_of(database).await.run(&statements).await;
+    }
 }
 
 /// What there is to write about.
