@@ -105,6 +105,8 @@ impl Options {
         set("datestyle", "ISO");
         set("standard_conforming_strings", "on");
         set("client_min_messages", "notice");
+        // The server would compile queries that are over sooner than that.
+        set("jit", "off");
         for (name, value) in &self.settings {
             set(name, value);
         }
