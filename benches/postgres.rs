@@ -163,58 +163,55 @@ impl Stage {
         ];
         let cluster = Cluster::start_with(version, &as_in_earnest);
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
-        let child = runtime.block_on(cluster.sql("postgres", "SELECT pg_backend_pid()"));
-        drop(child);
         let pid = fs::read_to_string(cluster.data().join("postmaster.pid"))?;
         let pid = pid.lines().next().ok_or("the server has no process")?.to_owned();
         let stage = Self { cluster, runtime, postmaster: Path::new("/proc").join(pid) };
-        stage.sql(&format!(
+        let text = format!(
             "CREATE ROLE iac_observe LOGIN PASSWORD '{PASSWORD}';
             CREATE ROLE iac_administrators CREATEROLE;
-            CREATE ROLE iac_apply LOGIN PASSWORD '{PASSWORD}' IN ROLE iac_administrators;
-            CREATE DATABASE app OWNER iac_administrators"
-        ));
-        stage.in_app(&format!(
+            CREATE ROLE iac_apply LOGIN PASSWORD '{PASSWORD}' IN ROLE iac_administrators"
+        );
+        stage.run("postgres", &[&text, "CREATE DATABASE app OWNER iac_administrators"]);
+        let text = format!(
             "SET ROLE iac_administrators;
             DO $$ BEGIN FOR n IN 0..{} LOOP
-                EXECUTE format('CREATE SCHEMA area_%1$s', lpad(n::text, 5, '0'));
-                EXECUTE format('CREATE TABLE area_%1$s.invoices (id int, amount numeric);
+                EXECUTE format('CREATE SCHEMA area_%1$s;
+                    CREATE TABLE area_%1$s.invoices (id int, amount numeric);
                     CREATE TABLE area_%1$s.customers (id int, name text);
                     CREATE TABLE area_%1$s.notes (id int, note text)', lpad(n::text, 5, '0'));
             END LOOP; END $$",
             agents.saturating_sub(1) / TOGETHER
-        ));
+        );
+        stage.run("app", &[&text]);
         if foreign > 0 {
-            stage.in_app(&format!(
-                "DO $$ BEGIN FOR n IN 1..{foreign} LOOP
-                    EXECUTE format('CREATE ROLE foreign_%s', n);
-                END LOOP; END $$;
-                CREATE SCHEMA theirs;
-                DO $$ BEGIN FOR n IN 1..{foreign} / 100 LOOP
-                    EXECUTE format('CREATE TABLE theirs.t_%s (id int)', n);
-                    EXECUTE format('GRANT SELECT ON theirs.t_%1$s TO ', n) || (SELECT string_agg(
-                        format('foreign_%s', m), ', ') FROM generate_series(n, n + 99) m);
-                END LOOP; END $$"
-            ));
+            let text = format!(
+                "CREATE SCHEMA theirs;
+                DO $$ BEGIN
+                    FOR n IN 1..{foreign} LOOP
+                        EXECUTE format('CREATE ROLE foreign_%s', n);
+                    END LOOP;
+                    FOR n IN 1..{foreign} / 100 LOOP
+                        EXECUTE format('CREATE TABLE theirs.t_%1$s (id int);
+                            GRANT SELECT ON theirs.t_%1$s TO %2$s', n, (
+                                SELECT string_agg(format('foreign_%s', m), ', ')
+                                FROM generate_series(n, n + 99) m));
+                    END LOOP;
+                END $$"
+            );
+            stage.run("app", &[&text]);
         }
         // What the server does for itself must not fall into a measurement.
-        stage.in_app("VACUUM ANALYZE; CHECKPOINT");
-        stage.sql("VACUUM ANALYZE; CHECKPOINT");
+        for database in ["app", "postgres"] {
+            stage.run(database, &["VACUUM ANALYZE", "CHECKPOINT"]);
+        }
         Ok(stage)
     }
 
-    fn sql(&self, sql: &str) {
-        self.of("postgres", sql);
-    }
-
-    fn in_app(&self, sql: &str) {
-        self.of("app", sql);
-    }
-
-    fn of(&self, database: &str, sql: &str) {
+    /// Runs statements as superuser.
+    fn run(&self, database: &str, statements: &[&str]) {
         self.runtime.block_on(async {
             let admin = self.cluster.admin_of(database).await;
-            for statement in sql.split(";\n") {
+            for statement in statements {
                 admin.run(statement).await;
             }
         });
@@ -222,8 +219,9 @@ impl Stage {
 
     fn provider(&self) -> Result<Arc<PostgresProvider>, Box<dyn Error>> {
         let url = format!("postgresql://127.0.0.1:{}/app", self.cluster.port());
-        let principal =
-            |name: &str| Principal::new(name, Password::given(Secret::from_text(PASSWORD)));
+        let principal = |name: &str| {
+            Principal::new(name, Password::given(Secret::from_text(PASSWORD.to_owned())))
+        };
         Ok(Arc::new(
             PostgresProvider::new(url.parse()?)
                 .observe(principal("iac_observe")?)

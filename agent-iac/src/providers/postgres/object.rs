@@ -5,9 +5,11 @@
 
 use std::{collections::BTreeSet, fmt, str::FromStr};
 
+#[cfg(any(test, feature = "postgres"))]
+use super::name::ident;
 use super::{
     Privilege,
-    name::{check_name, ident, shown},
+    name::{check_name, shown},
 };
 use crate::{
     Property,
@@ -429,7 +431,7 @@ impl std::error::Error for NotAnObject {}
 /// What is left to read of a text that names objects.
 pub(super) struct Words<'a>(pub(super) &'a str);
 
-impl<'a> Words<'a> {
+impl Words<'_> {
     fn object(mut self) -> Option<Object> {
         let (word, rest) = self.0.split_once(' ')?;
         self.0 = rest;

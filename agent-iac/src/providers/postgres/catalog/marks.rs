@@ -40,7 +40,7 @@ async fn is_ready(within: &Within) -> Result<bool> {
 
 /// What is registered of the objects of one type: of these, or of all. Without
 /// a registry, nothing is.
-pub(super) async fn registered(
+pub(in super::super) async fn registered(
     within: &Within,
     type_name: &str,
     ids: Option<&[String]>,

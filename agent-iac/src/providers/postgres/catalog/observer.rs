@@ -1,14 +1,12 @@
 //! The handle that planning and drift hold.
 
-use std::{collections::BTreeSet, sync::Arc};
+use std::sync::Arc;
 
 use async_trait::async_trait;
 
 use super::{
     super::{
-        DefaultPrivileges, Grant, Login, Membership, Ownership, Policy, Public, Role,
-        server::Server,
-        view::{Layout, View},
+        DefaultPrivileges, Grant, Login, Membership, Ownership, Policy, Public, Role, view::View,
     },
     Read,
 };

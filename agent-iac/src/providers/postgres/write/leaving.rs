@@ -44,6 +44,8 @@ pub(in super::super) struct Leaver {
     /// The names of the role and of its logins.
     names: BTreeMap<u32, String>,
     heir: Option<String>,
+    /// The heir is the login's own role, over which we have a power as well.
+    heir_is_ours: bool,
 }
 
 impl Leaver {
@@ -72,7 +74,7 @@ impl Leaver {
             .map(|(oid, login)| (*oid, login.name.clone()))
             .chain([(role, name.to_owned())])
             .collect();
-        Ok(Self { what: what.to_owned(), role, names, heir })
+        Ok(Self { what: what.to_owned(), role, names, heir, heir_is_ours: false })
     }
 
     /// A login, of which its role takes over what it owns.
@@ -82,6 +84,7 @@ impl Leaver {
             role: oid,
             names: BTreeMap::from([(oid, name.to_owned())]),
             heir: role,
+            heir_is_ours: true,
         }
     }
 
@@ -286,6 +289,7 @@ async fn mark_kept(within: &Within, jobs: &[&Job<Role>], entries: &[Entry]) -> R
             mark: job.mark.clone(),
             operation: Operation::Suspend { id: entry.id.clone() },
             seen: job.seen.clone(),
+            heir: None,
         })
         .collect();
     mark::<Role>(within, &kept.iter().collect::<Vec<_>>(), entries).await
@@ -515,6 +519,7 @@ async fn known(writer: &Writer, version: u32, jobs: &[Job<Role>]) -> Result<BTre
             mark: job.mark.clone(),
             operation: job.operation.clone(),
             seen: job.seen.clone(),
+            heir: None,
         })
         .collect();
     let working = writer.clone();
@@ -549,6 +554,12 @@ pub(in super::super) async fn powers_over(within: &Within, leavers: &[&Leaver]) 
     // They are ours, which before 16 only the registry of the own database says.
     if within.version < GRANTORS {
         powers.administer(leavers.iter().flat_map(|one| one.oids()));
+        let heirs = leavers
+            .iter()
+            .filter(|one| one.heir_is_ours)
+            .filter_map(|one| one.heir.as_ref().and_then(|heir| powers.oid(heir)));
+        let heirs: Vec<u32> = heirs.collect();
+        powers.administer(heirs.into_iter());
     }
     Ok(powers)
 }
@@ -564,7 +575,12 @@ pub(in super::super) async fn release(
         return Ok(());
     }
     let oids = oids_of(leavers.iter().copied());
-    let lent: Vec<u32> = oids.iter().copied().filter(|oid| !powers.is_full(*oid)).collect();
+    // Who reassigns has to be a member of both sides. The heir that somebody
+    // declared is not ours to become.
+    let heirs = leavers.iter().filter(|one| one.heir_is_ours);
+    let heirs: BTreeSet<u32> = heirs.filter_map(|one| powers.oid(one.heir.as_deref()?)).collect();
+    let both = oids.iter().copied().chain(heirs);
+    let lent: Vec<u32> = both.filter(|oid| !powers.is_full(*oid)).collect();
     let (lend, end) = powers.lend_all(&lent);
     within.tx.batch(&lend).await?;
     if let Some((_, error)) = ownerless(within, leavers).await?.pop() {

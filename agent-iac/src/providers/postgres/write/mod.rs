@@ -94,6 +94,9 @@ struct Job<R: Resource> {
     pub(super) mark: Mark,
     pub(super) operation: Operation<R::Spec>,
     pub(super) seen: Observation,
+    /// Who takes over what nobody declared an heir for, as the own database
+    /// knows it.
+    pub(super) heir: Option<String>,
 }
 
 impl<R: Resource<Spec: Clone>> Job<R> {
@@ -103,6 +106,7 @@ impl<R: Resource<Spec: Clone>> Job<R> {
             mark: write.mark.clone(),
             operation: write.operation.clone(),
             seen: write.seen.clone(),
+            heir: None,
         }
     }
 }
