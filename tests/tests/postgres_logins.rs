@@ -100,12 +100,12 @@ impl Place {
     }
 
     /// Tries the login as the engine does, at the database `app`.
-    async fn tried(&self) -> Tried {
+    async fn tried(&self, role: &str) -> Tried {
         let Delivered { user, password } = self.login();
         let text = format!(r#"{{"user":"{user}","password":"{password}"}}"#);
         let probers = self.site.provider().unwrap().probers().unwrap();
         let secret = Secret::from_text(text);
-        let attempt = Attempt { identity: "", secret: &secret };
+        let attempt = Attempt { identity: role, secret: &secret };
         probers.of("postgres.login").unwrap().probe(&[attempt]).await.remove(0)
     }
 
@@ -121,10 +121,11 @@ async fn an_agent_gets_in_where_everybody_else_may_not_connect(cluster: &Cluster
     let root = cluster.admin().await;
     root.run("REVOKE CONNECT ON DATABASE app FROM PUBLIC").await;
     place.apply();
+    let oid = root.value("SELECT 'logins_000'::regrole::oid").await;
     let Delivered { user, password } = place.login();
     // The password is right, and so the login is in use, as far as it goes.
     assert_eq!(cluster.refusal(&user, &password, "app").await.code, "42501");
-    assert_eq!(place.tried().await, Tried::Accepted);
+    assert_eq!(place.tried(&oid).await, Tried::Accepted);
 
     root.run("GRANT CONNECT ON DATABASE app TO logins_000").await;
     let session = cluster.connect(&user, &password, "app").await.unwrap();
@@ -132,9 +133,9 @@ async fn an_agent_gets_in_where_everybody_else_may_not_connect(cluster: &Cluster
     // Without its role, it has what the role has and nothing more.
     session.run("SET ROLE NONE; SELECT FROM app.t0").await;
     assert_eq!(session.refused("SELECT FROM app.t1").await.code, "42501");
-    assert_eq!(place.tried().await, Tried::Accepted);
+    assert_eq!(place.tried(&oid).await, Tried::Accepted);
     root.run(&format!("ALTER ROLE {user} PASSWORD NULL")).await;
-    assert_eq!(place.tried().await, Tried::Refused("28P01".into()));
+    assert_eq!(place.tried(&oid).await, Tried::Refused("28P01".into()));
 }
 
 async fn what_somebody_changes_of_a_login_is_seen_and_another_is_made(cluster: &Cluster) {
