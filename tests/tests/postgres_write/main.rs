@@ -5,6 +5,7 @@
 
 mod contract;
 mod grants;
+mod races;
 mod roles;
 
 use std::{
