@@ -132,7 +132,7 @@ pub async fn state(tx: &Transaction) -> Result<State> {
                 min(c.relname::text) FILTER (WHERE NOT c.relrowsecurity),
                 min(format('%s of `%s` on `agent_iac.%s`', acl.privilege_type,
                     CASE acl.grantee WHEN 0 THEN 'PUBLIC' ELSE pg_get_userbyid(acl.grantee) END,
-                    c.relname)),
+                    c.relname)) FILTER (WHERE acl.grantee IS NOT NULL),
                 min(c.relname::text) FILTER (WHERE EXISTS (
                     SELECT FROM pg_trigger t WHERE t.tgrelid = c.oid AND NOT t.tgisinternal))
             FROM pg_namespace n
