@@ -52,8 +52,8 @@ pub(in super::super) async fn registered(
 }
 
 /// The registered grants on columns of the same tables to the same roles as
-/// those of `ids`.
-pub(super) async fn on_columns(
+/// those of `ids`, and maybe others: each is to be read.
+pub(in super::super) async fn on_columns(
     within: &Within,
     type_name: &str,
     ids: &[String],
