@@ -22,7 +22,7 @@ use crate::{
     address::quoted,
     error::{Error, ErrorKind, Result},
     ledger::Claim,
-    provider::{Operation, Write, Written},
+    provider::{Mark, Operation, Write, Written},
     providers::postgres::{
         DefaultPrivileges, Grant, Login, Membership, Ownership, Role,
         catalog::{
@@ -54,7 +54,13 @@ impl Leaver {
     /// # Errors
     ///
     /// When its heir is not.
-    pub(super) fn of(what: &str, now: &Now, role: Option<u32>, found: &Found) -> Result<Self> {
+    pub(super) fn of(
+        what: &str,
+        now: &Now,
+        role: Option<u32>,
+        found: &Found,
+        mark: &Mark,
+    ) -> Result<Self> {
         let name = found.object.value("name").and_then(Value::as_text);
         let (Some(role), Some(name)) = (role, name) else {
             return Err(
@@ -69,8 +75,10 @@ impl Leaver {
             )
             .help("create the role, or declare another `heir` and apply that first"));
         }
+        // What somebody else made stays, and is a member no more.
         let logins = now.logins.get(&role).into_iter().flatten();
         let names = logins
+            .filter(|(_, login)| login.is_of(mark))
             .map(|(oid, login)| (*oid, login.name.clone()))
             .chain([(role, name.to_owned())])
             .collect();
@@ -91,11 +99,6 @@ impl Leaver {
     /// What a person calls it.
     pub(in super::super) fn what(&self) -> &str {
         &self.what
-    }
-
-    /// Whether somebody takes over what it owns.
-    pub(in super::super) fn has_heir(&self) -> bool {
-        self.heir.is_some()
     }
 
     /// The names of what leaves.
@@ -265,6 +268,7 @@ async fn switch_off_slice(
         let mut detail: RoleDetail = detail::read(found.detail.as_deref());
         let ending = detail.ending.get_or_insert_default();
         ending.extend(switched.off);
+        detail.retiring = matches!(job.operation, Operation::Update { .. });
         if !found.object.suspended {
             // It was, until a login of it worked again.
             ending.extend(detail.suspended.take().into_iter().flatten());
@@ -272,9 +276,8 @@ async fn switch_off_slice(
         entries.push(Entry::with(found.object.id.clone(), &detail)?);
         marked.push(*job);
     }
-    if !statements.is_empty() {
-        within.tx.batch(&statements.join(";\n")).await?;
-    }
+    let off = prepared.iter().flat_map(|one| one.off.iter().copied()).collect();
+    sessions::insist(&within.tx, &statements.join(";\n"), &off).await?;
     // As what is kept, and not as what is gone.
     mark_kept(within, &marked, &entries).await?;
     Ok(prepared)
@@ -324,11 +327,17 @@ impl Switched {
         if matches!(job.operation, Operation::Update { .. }) {
             return switched;
         }
+        let leaves = matches!(job.operation, Operation::Delete { .. });
         for (oid, login) in now.logins.get(&role).into_iter().flatten() {
+            // A role that goes takes its members' right to act as it along. One
+            // that is suspended keeps them, so each of them is switched off.
+            if leaves && !login.is_of(&job.mark) {
+                continue;
+            }
             if login.can_login {
                 switched.off.insert(*oid);
             }
-            if login.can_login || matches!(job.operation, Operation::Delete { .. }) {
+            if login.can_login || leaves {
                 switched.statements.push(role::switch(&login.name, how));
             }
             switched.sessions.insert(*oid);
@@ -359,7 +368,7 @@ fn leavers(
         let Some(found) = found else { continue };
         if let Operation::Delete { id } = &job.operation {
             let what = <Role as super::Kind>::what(job, Some(found));
-            let leaver = Leaver::of(&what, now, id.parse().ok(), found);
+            let leaver = Leaver::of(&what, now, id.parse().ok(), found, &job.mark);
             leavers.extend(faults.of(*at, leaver).map(|leaver| (*at, leaver)));
         }
     }
