@@ -21,7 +21,6 @@ use super::{
 use crate::{
     address::quoted,
     error::{Error, ErrorKind, Result},
-    ledger::Claim,
     provider::{Mark, Operation, Write, Written},
     providers::postgres::{
         DefaultPrivileges, Grant, Login, Membership, Ownership, Role,
@@ -30,7 +29,8 @@ use crate::{
             detail::{self, RoleDetail},
         },
         name::ident,
-        server::{Batch, Fault, Options, Slice, Type, copy, sqlstate},
+        outcome::repeated,
+        server::{Fault, Slice, Type, copy, sqlstate},
     },
     resource::{Reading, Resource as _},
     value::Value,
@@ -481,42 +481,44 @@ async fn release_in(writer: &Writer, database: &str, jobs: Vec<Job<Role>>) -> Ve
         Ok(known) => Arc::new(known),
         Err(error) => return jobs.iter().map(|_| Err(copy(&error))).collect(),
     };
-    let name = Some(database.to_owned());
-    let (entering, working) = (writer.clone(), writer.clone());
-    let (entered_in, worked_in) = (name.clone(), name);
-    let before = move |tx, slice: Slice<Job<Role>>| {
-        let (writer, database) = (entering.clone(), entered_in.clone());
-        async move {
-            let claims: Vec<Claim> = slice.iter().map(|job| job.claim.clone()).collect();
-            writer.enter(&tx, &database, &claims).await.map(drop)
-        }
-    };
-    let work = move |tx, slice: Slice<Job<Role>>| {
-        let within = working.here(tx, worked_in.clone(), version);
+    let work = move |within: Within, slice: Slice<Job<Role>>, entered: Arc<Claims>| {
         let known = Arc::clone(&known);
-        async move {
-            let leavers: Vec<&Leaver> = slice
-                .iter()
-                .filter_map(|job| known.get(job.id()?.parse::<u32>().as_ref().ok()?))
-                .collect();
-            let powers = powers_over(&within, &leavers).await?;
-            if let [leaver] = &leavers[..] {
-                let done = within.tx.savepoint(|_| release(&within, &powers, &leavers)).await;
-                if let Err(error) = done {
-                    return Err(explain(&within, &powers, &leaver.what, leaver, error)
-                        .await
-                        .into());
-                }
-            } else {
-                release(&within, &powers, &leavers).await?;
-            }
-            Ok(slice.iter().map(drop).collect())
-        }
+        async move { release_slice(&within, &slice, &entered, &known).await }
     };
-    Batch::new(&writer.view().server, Some(database), jobs)
-        .options(Options::writing())
-        .carry_out(before, work)
-        .await
+    writer.carry_out(Some(database.to_owned()), jobs, |job| &job.claim, work).await
+}
+
+async fn release_slice(
+    within: &Within,
+    slice: &Slice<Job<Role>>,
+    entered: &Claims,
+    known: &BTreeMap<u32, Leaver>,
+) -> Result<Vec<()>, Fault> {
+    let mut faults = Faults::default();
+    let mut leavers: Vec<&Leaver> = Vec::new();
+    for (at, job) in slice.iter().enumerate() {
+        match entered.get(&job.claim) {
+            // What was given up here goes no further.
+            Some(registered) => {
+                faults.of(at, repeated::<Role>(&job.claim, registered));
+            }
+            None => {
+                let role = job.id().and_then(|id| id.parse::<u32>().ok());
+                leavers.extend(role.and_then(|role| known.get(&role)));
+            }
+        }
+    }
+    faults.none()?;
+    let powers = powers_over(within, &leavers).await?;
+    if let [leaver] = &leavers[..] {
+        let done = within.tx.savepoint(|_| release(within, &powers, &leavers)).await;
+        if let Err(error) = done {
+            return Err(explain(within, &powers, &leaver.what, leaver, error).await.into());
+        }
+    } else {
+        release(within, &powers, &leavers).await?;
+    }
+    Ok(slice.iter().map(drop).collect())
 }
 
 /// The leavers of some writes, by the own database.
