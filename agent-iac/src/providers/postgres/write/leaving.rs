@@ -23,7 +23,7 @@ use crate::{
     error::{Error, ErrorKind, Result},
     provider::{Mark, Operation, Write, Written},
     providers::postgres::{
-        DefaultPrivileges, Grant, Login, Membership, Ownership, Role,
+        DefaultPrivileges, Grant, Login, Membership, Ownership, Policy, Role,
         catalog::{
             Within,
             detail::{self, RoleDetail},
@@ -613,11 +613,87 @@ pub(in super::super) async fn release(
     if left > 0 {
         return Err(rules::stale("what the leaving roles own", "became more meanwhile"));
     }
+    passed_on(within, leavers).await?;
     let names: Vec<String> =
         leavers.iter().flat_map(|one| one.names.values()).map(|name| ident(name)).collect();
     within.tx.batch(&format!("DROP OWNED BY {}", names.join(", "))).await?;
     forget_rights(within, &oids).await?;
     within.tx.batch(&end).await
+}
+
+/// Refuses to drop what leavers own, when they passed on to somebody else what
+/// was given to them: with theirs, the server would take that as well. What an
+/// owner gave stays, by its heir.
+async fn passed_on(within: &Within, leavers: &[&Leaver]) -> Result<()> {
+    let lists: String = [
+        ("pg_class", "pg_class", "relacl"),
+        ("pg_proc", "pg_proc", "proacl"),
+        ("pg_namespace", "pg_namespace", "nspacl"),
+        ("pg_type", "pg_type", "typacl"),
+        ("pg_language", "pg_language", "lanacl"),
+        ("pg_foreign_data_wrapper", "pg_foreign_data_wrapper", "fdwacl"),
+        ("pg_foreign_server", "pg_foreign_server", "srvacl"),
+        ("pg_largeobject", "pg_largeobject_metadata", "lomacl"),
+        ("pg_database", "pg_database", "datacl"),
+        ("pg_tablespace", "pg_tablespace", "spcacl"),
+        ("pg_parameter_acl", "pg_parameter_acl", "paracl"),
+    ]
+    .map(|(class, catalog, list)| {
+        format!(
+            "SELECT n.classid, n.objid, 0, c.{list} FROM named n JOIN {catalog} c
+                ON c.oid = n.objid WHERE n.classid = '{class}'::regclass
+            UNION ALL "
+        )
+    })
+    .concat();
+    // From PostgreSQL 16 a membership goes with what let its grantor give it.
+    let memberships = if within.version >= GRANTORS {
+        "UNION ALL SELECT m.grantor, m.member, 'the role ' || r.rolname::text
+        FROM pg_auth_members m JOIN pg_roles r ON r.oid = m.roleid
+        WHERE m.grantor = ANY ($1) AND NOT m.member = ANY ($1) AND NOT m.roleid = ANY ($1)"
+    } else {
+        ""
+    };
+    let sql = format!(
+        "WITH named AS (
+            SELECT DISTINCT s.classid, s.objid FROM pg_shdepend s
+            WHERE s.refclassid = 'pg_authid'::regclass AND s.refobjid = ANY ($1)
+                AND s.deptype = 'a' AND (s.dbid = 0 OR s.dbid =
+                    (SELECT oid FROM pg_database WHERE datname = current_database()))
+        ), lists (classid, objid, part, list) AS (
+            {lists}SELECT n.classid, n.objid, a.attnum::int, a.attacl FROM named n
+                JOIN pg_attribute a ON a.attrelid = n.objid WHERE n.classid = 'pg_class'::regclass
+        ), given (grantor, grantee, what) AS (
+            SELECT DISTINCT e.grantor, e.grantee, pg_describe_object(l.classid, l.objid, l.part)
+            FROM lists l, aclexplode(l.list) e
+            WHERE e.grantor = ANY ($1) AND NOT e.grantee = ANY ($1) AND NOT EXISTS (
+                SELECT FROM pg_shdepend o WHERE o.classid = l.classid AND o.objid = l.objid
+                    AND o.refobjid = e.grantor AND o.deptype = 'o')
+            {memberships}
+        )
+        SELECT g.grantor, coalesce(r.rolname::text, 'PUBLIC'), g.what
+        FROM given g LEFT JOIN pg_roles r ON r.oid = g.grantee ORDER BY 1, 2, 3 LIMIT 100"
+    );
+    let oids = oids_of(leavers.iter().copied());
+    let rows = within.tx.query(&sql, &[(&oids, Type::OID_ARRAY)]).await?;
+    let Some(row) = rows.first() else { return Ok(()) };
+    let grantor: u32 = row.get(0);
+    let leaver = leavers.iter().find(|one| one.names.contains_key(&grantor));
+    let list: Vec<String> = rows
+        .iter()
+        .filter(|row| leaver.is_some_and(|one| one.names.contains_key(&row.get(0))))
+        .map(|row| format!("{} to {}", row.get::<_, String>(2), quoted(row.get::<_, &str>(1))))
+        .collect();
+    Err(Error::new(
+        ErrorKind::Refused,
+        format!(
+            "{} passed on what it was given, in the database {}: {}",
+            leaver.map_or("a role", |one| &*one.what),
+            quoted(within.tx.database()),
+            list.join(", ")
+        ),
+    )
+    .help("they would lose it: let somebody else give it to them, REVOKE this, then repeat"))
 }
 
 /// How many objects roles own here.
@@ -635,21 +711,31 @@ async fn dependents_here(within: &Within, oids: &[u32]) -> Result<i64> {
     Ok(rows.first().map_or(0, |row| row.get(0)))
 }
 
-/// What is registered of the rights of roles that are gone is gone as well:
-/// another role may get the number one day.
+/// What is registered of the rights of roles that are gone is gone as well, on
+/// whichever side of it they stood: another role may get the number one day.
 async fn forget_rights(within: &Within, oids: &[u32]) -> Result<()> {
     let oids: Vec<String> = oids.iter().map(ToString::to_string).collect();
     let types = [Grant::TYPE, Membership::TYPE, DefaultPrivileges::TYPE, Ownership::TYPE];
     within
         .tx
         .execute(
-            "DELETE FROM agent_iac.objects
+            "DELETE FROM agent_iac.objects o
             WHERE type = ANY ($1) AND split_part(id, ' ', 1) = ANY ($2)
-                OR type = $3 AND id = ANY ($2)",
+                OR type = $3 AND id = ANY ($2)
+                OR type = $4 AND split_part(id, ' ', 3) = ANY ($2)
+                OR type IN ($4, $5) AND substring(id FROM ' by ([0-9]+)$') = ANY ($2)
+                OR type = $6 AND substring(id FROM '^[0-9]+ on future [a-z ]+ of ([0-9]+)')
+                    = ANY ($2)
+                OR type = $7 AND NOT EXISTS (
+                    SELECT FROM pg_policy p WHERE p.oid::text = split_part(o.id, ' ', 2))",
             &[
                 (&&types[..], Type::TEXT_ARRAY),
                 (&oids, Type::TEXT_ARRAY),
                 (&Login::TYPE, Type::TEXT),
+                (&Membership::TYPE, Type::TEXT),
+                (&Grant::TYPE, Type::TEXT),
+                (&DefaultPrivileges::TYPE, Type::TEXT),
+                (&Policy::TYPE, Type::TEXT),
             ],
         )
         .await
