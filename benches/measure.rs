@@ -31,8 +31,10 @@ pub(crate) fn peak_memory() -> Result<u64, Box<dyn Error>> {
 pub(crate) fn computed() -> Result<Duration, Box<dyn Error>> {
     let mut nanoseconds = 0;
     for thread in fs::read_dir("/proc/self/task")? {
-        let text = fs::read_to_string(thread?.path().join("schedstat"))?;
-        nanoseconds += text.split_whitespace().next().unwrap_or("0").parse::<u64>()?;
+        // One may end before it is looked at.
+        if let Ok(text) = fs::read_to_string(thread?.path().join("schedstat")) {
+            nanoseconds += text.split_whitespace().next().unwrap_or("0").parse::<u64>()?;
+        }
     }
     Ok(Duration::from_nanos(nanoseconds))
 }

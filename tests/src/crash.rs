@@ -181,11 +181,24 @@ impl Applying {
         if status.signal() == Some(9) {
             return true;
         }
+        assert!(status.success(), "{status}: {}", self.complaint());
+        false
+    }
+
+    fn complaint(&mut self) -> String {
         let mut said = String::new();
         let mut error = self.child.stderr.take().expect("it is piped");
         error.read_to_string(&mut said).expect("it is text");
-        assert!(status.success(), "{status}: {said}");
-        false
+        said
+    }
+
+    /// Checks that it has not ended.
+    ///
+    /// # Panics
+    ///
+    /// When it has.
+    pub fn is_at_work(&mut self) {
+        assert!(self.is_alive(), "it has ended: {}", self.complaint());
     }
 
     /// Waits for its end.

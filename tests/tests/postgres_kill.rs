@@ -115,7 +115,7 @@ async fn of_others(cluster: &Cluster, mine: &str) -> Vec<String> {
         format!(
             "SELECT '{catalog} ' || {name} || ' ' || item::text
             FROM {catalog} x, unnest(coalesce({acl}, acldefault('{kind}', {owner}))) item
-            WHERE {name} NOT LIKE '%agent_iac%' AND item::text !~ '^{mine}'"
+            WHERE {name} !~ 'agent_iac|^pg_toast' AND item::text !~ '^{mine}'"
         )
     };
     let named =
@@ -320,13 +320,11 @@ fn rests(deployment: &Deployment) {
     assert!(plan.in_doubt.is_empty() && plan.drift.is_empty(), "{plan:?}");
 }
 
-/// Waits until a query has a row, which is given.
-async fn soon(session: &Session, query: &str) -> String {
+/// Waits until a query has a row, while a process is at work.
+async fn soon(session: &Session, process: &mut Applying, query: &str) {
     let begun = Instant::now();
-    loop {
-        if let Some(row) = session.rows(query).await.into_iter().next() {
-            return row;
-        }
+    while session.rows(query).await.is_empty() {
+        process.is_at_work();
         assert!(begun.elapsed() < PATIENCE, "`{query}` has no row for {PATIENCE:?}");
         tokio::time::sleep(Duration::from_millis(10)).await;
     }
@@ -370,9 +368,10 @@ async fn what_the_server_still_commits_for_a_dead_process_is_waited_for_and_foun
         .await;
         let before = root.value("SELECT count(*) FROM pg_roles").await;
         holder.run("SELECT pg_advisory_lock(4711)").await;
-        let process = start(Version::Full);
+        let mut process = start(Version::Full);
         soon(
             &root,
+            &mut process,
             "SELECT pid FROM pg_stat_activity
             WHERE usename = 'late_apply' AND query = 'COMMIT' AND wait_event_type = 'Lock'",
         )
@@ -389,6 +388,7 @@ async fn what_the_server_still_commits_for_a_dead_process_is_waited_for_and_foun
         // It waits for the claims of the dead run.
         soon(
             &root,
+            &mut next,
             "SELECT pid FROM pg_locks
             WHERE locktype = 'advisory' AND classid = 1634167137 AND NOT granted",
         )
@@ -422,14 +422,14 @@ async fn what_the_server_gives_up_for_a_dead_process_is_done_again(cluster: &Clu
     let (root, other) = (cluster.admin_of("app").await, cluster.admin_of("app").await);
     other.run("SET ROLE app_owner").await;
     let waits = "SELECT pid FROM pg_stat_activity
-        WHERE usename = 'early_apply' AND query LIKE '%GRANT%' AND wait_event_type = 'Lock'";
+        WHERE usename = 'early_apply' AND wait_event IN ('transactionid', 'tuple')";
 
     // Somebody else's change of the same tables: it is waited for, or the write
     // is repeated, and nobody hears of it.
     for (version, privilege) in [(Version::Full, "TRIGGER"), (Version::Half, "TRUNCATE")] {
         other.run(&format!("BEGIN; GRANT {privilege} ON app.t0, app.t2 TO other_group")).await;
-        let process = start(version);
-        soon(&root, waits).await;
+        let mut process = start(version);
+        soon(&root, &mut process, waits).await;
         other.run("COMMIT").await;
         process.ends();
         inspect(cluster, &site, folder.path(), version, FEW).await;
@@ -438,13 +438,14 @@ async fn what_the_server_gives_up_for_a_dead_process_is_done_again(cluster: &Clu
     for end in ["COMMIT", "ROLLBACK"] {
         start(Version::Half).ends();
         other.run("BEGIN; GRANT REFERENCES ON app.t0, app.t2 TO other_group").await;
-        let process = start(Version::Full);
-        soon(&root, waits).await;
+        let mut process = start(Version::Full);
+        soon(&root, &mut process, waits).await;
         assert!(process.kill(), "it had ended");
         assert!(ledger.in_doubt() > 0, "nothing is in doubt");
         let mut next = start(Version::Full);
         soon(
             &root,
+            &mut next,
             "SELECT pid FROM pg_locks
             WHERE locktype = 'advisory' AND classid = 1634167137 AND NOT granted",
         )
@@ -483,9 +484,10 @@ async fn a_departure_that_was_cut_off_between_two_databases_is_finished(cluster:
     // Who reads a table keeps it from going to somebody else.
     let reader = cluster.admin_of("archive_b").await;
     reader.run("BEGIN; SELECT FROM app.kept").await;
-    let process = start(Version::Half);
+    let mut process = start(Version::Half);
     soon(
         &second,
+        &mut process,
         "SELECT pid FROM pg_stat_activity WHERE usename = 'leaving_apply'
             AND datname = 'archive_b' AND wait_event_type = 'Lock'",
     )

@@ -35,7 +35,7 @@ fn role(sample: &Sample) -> pg::RoleBuilder {
     let mut role = pg::Role::builder();
     role.name(sample.name());
     if sample.changed() {
-        let settings = [("work_mem", "1MB"), ("search_path", "\"$user\", o'x")];
+        let settings = [("work_mem", "1MB"), ("search_path", "\"$user\", \"o'x\"")];
         let settings = settings.map(|(name, value)| (name.to_owned(), value.to_owned()));
         role.settings(std::collections::BTreeMap::from(settings));
     }

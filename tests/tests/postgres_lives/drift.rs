@@ -55,7 +55,7 @@ struct Watched {
     #[input(key)]
     world: String,
 
-    #[identity(name = format!("{world}_watched"), on_drift = OnDrift::RevertWidening)]
+    #[identity(name = format!("{world}_watched"), heir = format!("{world}_owner"), on_drift = OnDrift::RevertWidening)]
     account: pg::Role,
 
     #[permission(to = account, on = pg::Schema::new("sales"), allow = [pg::Usage])]

@@ -266,7 +266,9 @@ fn shown(report: &Report) -> String {
         let outcome = match &step.outcome {
             Outcome::Done => "done".to_owned(),
             Outcome::Unproved(why) => format!("unproved: {why}"),
-            Outcome::Failed(error) => format!("failed: {}", error.chain()),
+            Outcome::Failed(error) => {
+                format!("failed: {} ({})", error.chain(), error.repair().unwrap_or_default())
+            }
             Outcome::Skipped { because } => format!("skipped: {because}"),
             Outcome::InDoubt(error) => format!("in doubt: {}", error.chain()),
         };

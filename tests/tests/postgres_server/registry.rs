@@ -30,6 +30,7 @@ on_each_version![
     a_writer_that_wakes_up_late_finds_its_claim_given_up,
     thousands_of_claims_take_as_many_requests_as_one,
     whose_an_object_is_can_be_read_changed_and_forgotten,
+    a_stranger_cannot_keep_our_locks,
     writers_that_are_serialised_never_meet_in_the_catalog,
     writers_that_meet_in_the_catalog_try_again,
 ];
@@ -242,7 +243,8 @@ async fn recovery_does_not_wait_for_ever(cluster: &Cluster) {
     let holder = texts(&server, sql).await;
     let error = settle(&server, &claims, 100).await.unwrap_err();
     assert_eq!(error.kind(), ErrorKind::InDoubt, "{error:?}");
-    assert!(error.message().ends_with(&format!("(process {})", holder[0])), "{error}");
+    let named = format!("(process {} of `postgres`)", holder[0]);
+    assert!(error.message().ends_with(&named), "{error}");
     writer.await.unwrap().unwrap();
     assert_eq!(settle(&server, &claims, 100).await.unwrap(), [done()]);
 }
@@ -321,6 +323,44 @@ async fn whose_an_object_is_can_be_read_changed_and_forgotten(cluster: &Cluster)
     assert_eq!(one.into_iter().collect::<Vec<_>>(), [("1".to_owned(), owned("b", None))]);
     assert_eq!(left.into_keys().collect::<Vec<_>>(), ["2"]);
     assert_eq!(others.into_keys().collect::<Vec<_>>(), ["1"]);
+}
+
+async fn a_stranger_cannot_keep_our_locks(cluster: &Cluster) {
+    let database = cluster.database("registry_locks").await;
+    let admin = cluster.admin_of(&database).await;
+    admin
+        .run(
+            "CREATE ROLE registry_locks_admins NOLOGIN;
+            GRANT CREATE ON DATABASE registry_locks TO registry_locks_admins;
+            CREATE ROLE registry_locks_login LOGIN PASSWORD 'p' IN ROLE registry_locks_admins;
+            CREATE ROLE registry_locks_agent LOGIN PASSWORD 'p'",
+        )
+        .await;
+    let settings = settings(cluster, "registry_locks_login", "p", &database);
+    let server = server(settings.role("registry_locks_admins"));
+    install(&server, None).await.unwrap();
+    let work = || {
+        server.transaction(None, Options::writing(), |tx| async move {
+            registry::serialise(&tx, "held").await?;
+            let sql = "SELECT classid::int8::text, objid::int8::text FROM pg_locks
+                WHERE locktype = 'advisory' AND pid = pg_backend_pid()";
+            let rows = tx.query(sql, &[]).await?;
+            Ok((rows[0].get::<_, String>(0), rows[0].get::<_, String>(1)))
+        })
+    };
+    let (class, key) = work().await.unwrap();
+    let agent = cluster.connect("registry_locks_agent", "p", &database).await.unwrap();
+    let signed = |number: &str| number.parse::<u32>().unwrap().cast_signed();
+    agent.run(&format!("SELECT pg_advisory_lock({}, {})", signed(&class), signed(&key))).await;
+    // Without the right to end it, who holds it is named.
+    let error = work().await.unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::Denied, "{error:?}");
+    assert!(error.message().ends_with("of `registry_locks_agent`"), "{error}");
+    assert!(error.repair().unwrap().contains("pg_signal_backend"), "{error:?}");
+    admin.run("GRANT pg_signal_backend TO registry_locks_admins").await;
+    work().await.unwrap();
+    let left = "SELECT count(*) FROM pg_stat_activity WHERE usename = 'registry_locks_agent'";
+    assert_eq!(admin.value(left).await, "0");
 }
 
 const GRANTS: [&str; 2] =

@@ -14,6 +14,7 @@ on_each_version![
     who_may_not_grant_is_told_whose_member_to_become,
     one_bad_name_in_a_batch_of_five_hundred_fails_alone,
     an_object_in_another_database_is_granted_on_there,
+    a_database_that_is_away_leaves_open_only_what_could_be_there,
     a_list_that_is_full_is_named,
     a_membership_is_the_grantors_who_gave_it,
     a_membership_that_was_passed_on_is_named,
@@ -239,6 +240,29 @@ async fn an_object_in_another_database_is_granted_on_there(cluster: &'static Clu
         let error = world.refused::<pg::Grant>(request).await;
         assert_eq!(error.kind(), ErrorKind::InvalidInput, "{error:?}");
     }
+}
+
+async fn a_database_that_is_away_leaves_open_only_what_could_be_there(cluster: &'static Cluster) {
+    let world = World::new(cluster, "away", &["away_far"]).await;
+    let x = world.role("@_x").await;
+    let near = world.create::<pg::Grant>(&grant(&x, pg::Table::new("app", "t0"), &[pg::Select]));
+    let claim = near.claim.clone();
+    world.done::<pg::Grant>(near).await;
+    let far = pg::Table::new("far", "t").in_database("away_far");
+    world.done::<pg::Grant>(world.create::<pg::Grant>(&grant(&x, far, &[pg::Select]))).await;
+    world
+        .run(
+            "ALTER DATABASE away_far ALLOW_CONNECTIONS false;
+            SELECT pg_terminate_backend(pid, 5000) FROM pg_stat_activity
+            WHERE datname = 'away_far'",
+        )
+        .await;
+    assert_eq!(world.settle::<pg::Role>(&[world.claim()]).await, [Settled::NotDone]);
+    let settled = world.settle::<pg::Grant>(&[claim, world.claim()]).await;
+    assert!(matches!(&settled[..], [Settled::Done(_), Settled::Unknown(_)]), "{settled:?}");
+    // Asked again, for what was not to be told.
+    world.run("ALTER DATABASE away_far ALLOW_CONNECTIONS true").await;
+    assert_eq!(world.settle::<pg::Grant>(&[world.claim()]).await, [Settled::NotDone]);
 }
 
 async fn a_list_that_is_full_is_named(cluster: &'static Cluster) {

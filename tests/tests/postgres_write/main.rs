@@ -6,6 +6,7 @@
 mod contract;
 mod grants;
 mod leaving;
+mod races;
 mod roles;
 
 use std::{

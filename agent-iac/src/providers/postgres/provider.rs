@@ -1,6 +1,9 @@
 //! PostgreSQL as the engine manages it.
 
-use std::{fmt, sync::Arc};
+use std::{
+    fmt,
+    sync::{Arc, Mutex, PoisonError},
+};
 
 use async_trait::async_trait;
 
@@ -8,7 +11,7 @@ use super::{
     Login, catalog,
     login::Prober,
     requires::requires,
-    server::{self, Endpoint, Principal, Requests, Server, Settings, Thread},
+    server::{self, Endpoint, Known, Principal, Requests, Server, Settings, Thread},
     view::{Layout, View},
 };
 use crate::{
@@ -49,6 +52,8 @@ pub struct PostgresProvider {
     apply: Option<Principal>,
     layout: Layout,
     requests: Requests,
+    /// The server as planning sees it, as long as a handle is held.
+    seen: Arc<Mutex<Known>>,
 }
 
 impl PostgresProvider {
@@ -56,7 +61,14 @@ impl PostgresProvider {
     /// objects in it are declared without their database.
     pub fn new(endpoint: Endpoint) -> Self {
         let layout = Layout { own: endpoint.database().to_owned(), ..Layout::default() };
-        Self { endpoint, observe: None, apply: None, layout, requests: Requests::default() }
+        Self {
+            endpoint,
+            observe: None,
+            apply: None,
+            layout,
+            requests: Requests::default(),
+            seen: Arc::default(),
+        }
     }
 
     /// The login that planning and drift use. It needs no right to write, and
@@ -65,6 +77,7 @@ impl PostgresProvider {
     pub fn observe(mut self, principal: Principal) -> Self {
         self.layout.principals.insert(principal.user().to_owned());
         self.observe = Some(principal);
+        self.seen = Arc::default();
         self
     }
 
@@ -112,15 +125,26 @@ impl PostgresProvider {
 }
 
 impl PostgresProvider {
-    fn view(&self, settings: Settings) -> Result<View> {
-        let server = Server::new(&Thread::start()?, settings.requests(&self.requests))?;
-        Ok(View { server, layout: Arc::new(self.layout.clone()) })
+    fn server(&self, settings: Settings) -> Result<Server> {
+        Server::new(&Thread::start()?, settings.requests(&self.requests))
     }
 
-    /// The cluster as planning sees it.
+    fn view(&self, server: Server) -> View {
+        View { server, layout: Arc::new(self.layout.clone()) }
+    }
+
+    /// The cluster as planning sees it. Handles that are held at the same time
+    /// share their connections: a login costs as much as some queries.
     fn observing(&self) -> Result<View> {
+        let mut seen = self.seen.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(server) = seen.server() {
+            return Ok(self.view(server));
+        }
         let principal = named(self.observe.as_ref(), "observe")?;
-        self.view(Settings::new(self.endpoint.clone(), principal).connections(READERS))
+        let settings = Settings::new(self.endpoint.clone(), principal).connections(READERS);
+        let server = self.server(settings)?;
+        *seen = server.known_as();
+        Ok(self.view(server))
     }
 
     /// The cluster as applying works on it.
@@ -130,7 +154,7 @@ impl PostgresProvider {
         if let Some(role) = &self.layout.administrators {
             settings = settings.role(role);
         }
-        self.view(settings)
+        Ok(self.view(self.server(settings)?))
     }
 }
 
@@ -169,7 +193,10 @@ impl Provider for PostgresProvider {
     /// server's files has the same numbers, so the numbers alone would let a
     /// plan for production be applied to what was restored from it.
     async fn target(&self) -> Result<String> {
-        let about = self.observing()?.server.about().await?;
+        let server = self.observing()?.server;
+        // What is known of it may be older than whoever answers there now.
+        server.read(None, |_| async { Ok(()) }).await?;
+        let about = server.about().await?;
         Ok(format!(
             "postgresql {} system {} database {} ({})",
             self.endpoint.server(),

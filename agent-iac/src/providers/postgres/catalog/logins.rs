@@ -145,9 +145,8 @@ impl Read for Login {
                 let object = match key.of {
                     None => found.login(key.login),
                     Some(of) => found
-                        .members
-                        .iter()
-                        .find(|one| one.member == key.login && one.role == of && one.acts)
+                        .members_of(key.login)
+                        .find(|one| one.role == of && one.acts)
                         .and_then(|member| found.member(member)),
                 };
                 object.map_or(Observation::Absent, Observation::Present)
@@ -205,6 +204,7 @@ impl Read for Login {
 
 /// Members of roles, with what is known of them and of the roles.
 struct Logins {
+    /// By the member.
     members: Vec<Member>,
     rows: BTreeMap<Oid, roles::Row>,
     settings: BTreeMap<Oid, Settings>,
@@ -214,7 +214,8 @@ struct Logins {
 }
 
 impl Logins {
-    async fn of(within: &Within, members: Vec<Member>, logins: &[Oid]) -> Result<Self> {
+    async fn of(within: &Within, mut members: Vec<Member>, logins: &[Oid]) -> Result<Self> {
+        members.sort_by_key(|member| (member.member, member.role));
         let mut oids: BTreeSet<Oid> = logins.iter().copied().collect();
         oids.extend(members.iter().map(|member| member.role));
         let oids: Vec<Oid> = oids.into_iter().collect();
@@ -234,12 +235,18 @@ impl Logins {
         })
     }
 
+    /// The memberships of one of them.
+    fn members_of(&self, member: Oid) -> impl Iterator<Item = &Member> {
+        let from = self.members.partition_point(|one| one.member < member);
+        self.members[from..].iter().take_while(move |one| one.member == member)
+    }
+
     /// A role's own login.
     fn login(&self, oid: Oid) -> Option<provider::Object> {
         let row = self.rows.get(&oid)?;
-        let of = self.members.iter().find(|member| {
-            member.member == oid && generation_of(&member.role_name, &row.name).is_some()
-        });
+        let of = self
+            .members_of(oid)
+            .find(|member| generation_of(&member.role_name, &row.name).is_some());
         let of = match of {
             None => format!("{oid}: it is no member of a role that it is named after"),
             Some(member) => {

@@ -26,7 +26,7 @@ mod transaction;
 use std::{
     fmt,
     future::Future,
-    sync::{Arc, Mutex, PoisonError},
+    sync::{Arc, Mutex, PoisonError, Weak},
 };
 
 pub use attempt::Prober;
@@ -108,6 +108,17 @@ impl Settings {
 #[derive(Clone)]
 pub struct Server(Arc<Inner>);
 
+/// A server that is used again as long as somebody else works on it.
+#[derive(Clone, Debug, Default)]
+pub struct Known(Weak<Inner>);
+
+impl Known {
+    /// The server, as long as anybody holds it.
+    pub fn server(&self) -> Option<Server> {
+        self.0.upgrade().map(Server)
+    }
+}
+
 struct Inner {
     route: Route,
     principal: Principal,
@@ -148,6 +159,11 @@ impl Server {
             pool: Pool::new(settings.connections),
             about: Mutex::default(),
         })))
+    }
+
+    /// The same one, without holding it.
+    pub fn known_as(&self) -> Known {
+        Known(Arc::downgrade(&self.0))
     }
 
     /// Where it is.

@@ -33,7 +33,7 @@ use serde::Serialize;
 
 use self::powers::{Acting, Powers};
 use super::{
-    Object as Concrete,
+    Login, Object as Concrete,
     catalog::{self, Read, Within},
     outcome,
     server::{
@@ -339,13 +339,13 @@ impl Writer {
         &self.0.view
     }
 
-    /// Says what became of claims, as [`outcome::settle`].
+    /// Says what became of the claims of logins, as [`outcome::settle`].
     ///
     /// # Errors
     ///
     /// When a database cannot be asked.
     pub(super) async fn settle(&self, claims: &[Claim]) -> Result<Vec<Settled>> {
-        outcome::settle(&self.0.view, claims).await
+        outcome::settle(&self.0.view, Login::TYPE, claims).await
     }
 
     /// Carries out writes, in one transaction for each database.
