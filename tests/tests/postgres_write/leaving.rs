@@ -110,7 +110,7 @@ async fn nothing_that_is_registered_names_a_role_that_left(cluster: &'static Clu
     let ids = [
         format!("('postgres.membership', '{} in {id} by 10')", other.id),
         format!("('postgres.grant', '{} on table app.t0 by {id}')", other.id),
-        format!("('postgres.default-privileges', '{} on future tables of {id}')", other.id),
+        format!("('postgres.default_privileges', '{} on future tables of {id}')", other.id),
         format!("('postgres.policy', 'policy {policy}')"),
     ];
     world
