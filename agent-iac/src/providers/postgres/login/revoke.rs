@@ -62,15 +62,15 @@ pub(super) async fn revoke(writer: &Writer, batch: &[RevokeRequest]) -> Vec<Resu
     let databases: BTreeSet<String> =
         prepared.iter().flatten().flat_map(|one| one.databases.iter().cloned()).collect();
     for database in databases {
-        let is_there = |one: &Prepared| one.databases.contains(&database);
-        let here: BTreeSet<Oid> = prepared
-            .iter()
-            .flatten()
-            .filter(|one| is_there(one))
-            .filter_map(|one| one.login)
+        let places: Vec<usize> = (0..jobs.len())
+            .filter(|at| prepared[*at].as_ref().is_ok_and(|one| one.databases.contains(&database)))
             .collect();
-        if let Err(error) = release_in(writer, &database, here).await {
-            fail(&mut prepared, &error, is_there);
+        let here = places.iter().map(|at| jobs[*at].clone()).collect();
+        let released = release_in(writer, &database, here).await;
+        for (at, released) in places.into_iter().zip(released) {
+            if let Err(error) = released {
+                prepared[at] = Err(error);
+            }
         }
     }
     let go_on: Vec<Job> = jobs
@@ -174,30 +174,45 @@ fn not_ours(leaver: &Leaver) -> Error {
 }
 
 /// Gives what logins own in another database to their roles.
-async fn release_in(writer: &Writer, database: &str, oids: BTreeSet<Oid>) -> Result<()> {
-    let version = writer.version().await?;
-    let working = writer.clone();
-    let known = writer
+async fn release_in(writer: &Writer, database: &str, jobs: Vec<Job>) -> Vec<Result<()>> {
+    // Whose logins they are, the own database knows.
+    let known = match known(writer, jobs.iter().filter_map(parsed).map(|id| id.login)).await {
+        Ok(known) => Arc::new(known),
+        Err(error) => return jobs.iter().map(|_| Err(copy(&error))).collect(),
+    };
+    let work = move |within: Within, slice: Slice<Job>, entered: Arc<Claims>| {
+        let known = Arc::clone(&known);
+        async move {
+            let mut faults = Faults::default();
+            for (at, job) in slice.iter().enumerate() {
+                // One that was given up goes no further.
+                let registered = entered.get(&job.claim);
+                let registered = registered.map(|found| repeated::<Login>(&job.claim, found));
+                registered.and_then(|registered| faults.of(at, registered));
+            }
+            faults.none()?;
+            let fresh = fresh(&slice, &entered);
+            let ids: BTreeSet<Oid> =
+                fresh.iter().filter_map(|(_, job)| parsed(job)).map(|id| id.login).collect();
+            let leavers: Vec<&Leaver> = ids.iter().filter_map(|oid| known.get(oid)).collect();
+            let powers = leaving::powers_over(&within, &leavers).await?;
+            leaving::release(&within, &powers, &leavers).await?;
+            Ok(vec![(); slice.len()])
+        }
+    };
+    writer.carry_out(Some(database.to_owned()), jobs, |job| &job.claim, work).await
+}
+
+/// Who some logins are, by the own database.
+async fn known(writer: &Writer, oids: impl Iterator<Item = Oid>) -> Result<BTreeMap<Oid, Leaver>> {
+    let (version, working) = (writer.version().await?, writer.clone());
+    let oids: BTreeSet<Oid> = oids.collect();
+    writer
         .view()
         .server
         .read(None, move |tx| {
             let within = working.here(tx, None, version);
             async move { leavers(&within, &oids).await }
-        })
-        .await?;
-    let working = writer.clone();
-    let name = database.to_owned();
-    let options = crate::providers::postgres::server::Options::writing();
-    writer
-        .view()
-        .server
-        .transaction(Some(database), options, move |tx| {
-            let within = working.here(tx, Some(name), version);
-            async move {
-                let leavers: Vec<&Leaver> = known.values().collect();
-                let powers = leaving::powers_over(&within, &leavers).await?;
-                leaving::release(&within, &powers, &leavers).await
-            }
         })
         .await
 }
