@@ -3,7 +3,7 @@
 use agent_iac::ErrorKind;
 use agent_iac_tests::on_each_version;
 
-use super::*;
+use super::{roles::with_heir, *};
 
 on_each_version![
     a_login_that_holds_its_own_row_is_switched_off_all_the_same,
