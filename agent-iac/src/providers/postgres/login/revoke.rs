@@ -236,7 +236,16 @@ async fn end(
     let leavers = leavers(&within, &own).await?;
     let leavers: Vec<&Leaver> = leavers.values().collect();
     let powers = leaving::powers_over(&within, &leavers).await?;
-    leaving::drop_roles(&within, &powers, &leavers).await?;
+    if let [leaver] = &leavers[..] {
+        let drop = |_| leaving::drop_roles(&within, &powers, &leavers);
+        let done: Result<()> = within.tx.savepoint(drop).await;
+        if let Err(error) = done {
+            let what = leaver.what();
+            return Err(leaving::explain(&within, &powers, what, leaver, error).await.into());
+        }
+    } else {
+        leaving::drop_roles(&within, &powers, &leavers).await?;
+    }
     let forgotten: Vec<String> = own.iter().map(ToString::to_string).collect();
     registry::forget(&within.tx, Login::TYPE, &forgotten).await?;
     for id in ids.iter().filter(|id| id.of.is_some()) {

@@ -780,7 +780,7 @@ pub(in super::super) async fn drop_roles(
 }
 
 /// Says of a failed end what stands in its way.
-pub(super) async fn explain(
+pub(in super::super) async fn explain(
     within: &Within,
     powers: &Powers,
     what: &str,
