@@ -216,7 +216,9 @@ impl Read for Login {
                 let row = found.rows.get(&member.member)?;
                 if within.layout.is_own_role(&row.name) {
                     None
-                } else if generation_of(&member.role_name, &row.name).is_some() {
+                } else if found.marks.contains_key(&member.member.to_string()) {
+                    // Its name says nothing: roles are renamed, and anybody
+                    // can name a role like a login of ours.
                     found.login(member.member)
                 } else {
                     found.member(member)

@@ -16,7 +16,7 @@ use crate::{
 
 /// Whether the registry is there. One that is somebody else's, who could write
 /// into it whatever he likes, is refused.
-async fn is_ready(within: &Within) -> Result<bool> {
+pub(super) async fn is_ready(within: &Within) -> Result<bool> {
     if let Some(ready) = within.registry.get() {
         return Ok(*ready);
     }

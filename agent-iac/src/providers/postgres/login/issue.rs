@@ -16,7 +16,7 @@ use crate::{
     provider::{Composition, IssueRequest, Issued, Mark, Object, Observation, Reference, Written},
     providers::postgres::{
         Login, Role,
-        catalog::{self, Within, ids::Oid, roles},
+        catalog::{self, Within, detail::LoginDetail, ids::Oid, roles},
         name::{ident, literal, login_name},
         outcome::{exists, not_foreign, repeated, text_of},
         server::{
@@ -155,7 +155,7 @@ async fn make(
         .zip(&making)
         .filter_map(|(reference, one)| match reference {
             Reference::Id(id) => {
-                Some((id.clone(), Owned { mark: one.job.mark.clone(), detail: None }))
+                Some((id.clone(), Owned { mark: one.job.mark.clone(), detail: Some(one.detail()) }))
             }
             Reference::Key(_) => None,
         })
@@ -264,6 +264,12 @@ impl Roles {
 }
 
 impl Making<'_> {
+    /// What the registry keeps of it: whose it is, whatever that is called.
+    fn detail(&self) -> String {
+        let detail = LoginDetail { role: Some(self.job.role.clone()) };
+        serde_json::to_string(&detail).expect("a text has a JSON form")
+    }
+
     /// The statement that makes it. It inherits from its role: the server
     /// checks CONNECT for whoever logs in, before the setting `role` holds.
     /// Whoever leaves the role by `SET ROLE NONE` has what the role has.

@@ -19,11 +19,13 @@ use crate::{
     provider::{Mark, Observation, Reference, RevokeRequest, Written},
     providers::postgres::{
         Login,
-        catalog::{self, Within, ids::LoginId, ids::Oid},
-        name::{generation_of, ident},
+        catalog::{self, Within, ids::LoginId, ids::Oid, people},
+        name::ident,
         outcome::{not_foreign, repeated, text_of},
         server::{Fault, Slice, Type, copy, registry},
-        write::{Claims, Faults, Leaver, Writer, correlation, end_sessions, leaving, switch},
+        write::{
+            Claims, Faults, Leaver, Writer, correlation, end_sessions, insist, leaving, switch,
+        },
     },
     resource::Resource as _,
 };
@@ -104,25 +106,16 @@ fn fresh<'s>(slice: &'s Slice<Job>, entered: &Claims) -> Vec<(usize, &'s Job)> {
 /// Those of the logins that there still are, with what they are called and
 /// whose role they become.
 async fn leavers(within: &Within, oids: &BTreeSet<Oid>) -> Result<BTreeMap<Oid, Leaver>> {
-    let oids: Vec<Oid> = oids.iter().copied().collect();
-    let sql = "SELECT l.oid, l.rolname::text, r.rolname::text FROM pg_roles l
-        LEFT JOIN pg_auth_members m ON m.member = l.oid
-        LEFT JOIN pg_roles r ON r.oid = m.roleid
-        WHERE l.oid = ANY ($1)";
-    let rows = within.tx.query(sql, &[(&oids, Type::OID_ARRAY)]).await?;
-    let mut found: BTreeMap<Oid, (String, Option<String>)> = BTreeMap::new();
-    for row in rows {
-        let (oid, name): (Oid, String) = (row.get(0), row.get(1));
-        let role: Option<String> = row.get(2);
-        let is_its_own = |role: &String| generation_of(role, &name).is_some();
-        let role = role.filter(is_its_own);
-        let (_, its_own) = found.entry(oid).or_insert((name, None));
-        *its_own = its_own.take().or(role);
-    }
-    let leaver = |(oid, (name, role)): (Oid, (String, Option<String>))| {
-        (oid, Leaver::login(oid, &name, role))
+    let masters = people::masters(within, oids).await?;
+    let all: Vec<Oid> = oids.iter().chain(masters.values()).copied().collect();
+    let sql = "SELECT oid, rolname::text FROM pg_roles WHERE oid = ANY ($1)";
+    let rows = within.tx.query(sql, &[(&all, Type::OID_ARRAY)]).await?;
+    let names: BTreeMap<Oid, String> = rows.iter().map(|row| (row.get(0), row.get(1))).collect();
+    let leaver = |oid: &Oid| {
+        let role = masters.get(oid).and_then(|role| names.get(role)).cloned();
+        Some((*oid, Leaver::login(*oid, names.get(oid)?, role)))
     };
-    Ok(found.into_iter().map(leaver).collect())
+    Ok(oids.iter().filter_map(leaver).collect())
 }
 
 /// Switches logins off.
@@ -152,9 +145,8 @@ async fn switch_off(
     for (at, job) in &fresh {
         let Some(leaver) = own.get(at).and_then(|oid| leavers.get(oid)) else { continue };
         let mark = marks.get(&job.id).map(|owned| &owned.mark);
-        let judged = not_foreign(leaver.what(), mark, &job.mark).and_then(|()| {
-            if mark.is_some() || leaver.has_heir() { Ok(()) } else { Err(not_ours(leaver)) }
-        });
+        let judged = not_foreign(leaver.what(), mark, &job.mark)
+            .and_then(|()| if mark.is_some() { Ok(()) } else { Err(not_ours(leaver)) });
         if faults.of(*at, judged).is_none() {
             continue;
         }
@@ -171,18 +163,14 @@ async fn switch_off(
         prepared[*at].databases = faults.of(*at, databases).unwrap_or_default();
     }
     faults.none()?;
-    if !statements.is_empty() {
-        within.tx.batch(&statements.join(";\n")).await?;
-    }
+    let off = prepared.iter().filter_map(|one| one.login).collect();
+    insist(&within.tx, &statements.join(";\n"), &off).await?;
     Ok(prepared)
 }
 
 fn not_ours(leaver: &Leaver) -> Error {
-    Error::new(
-        ErrorKind::Foreign,
-        format!("{} was not made by this engine and becomes no role of its name", leaver.what()),
-    )
-    .help("drop it by hand, when nobody needs it")
+    Error::new(ErrorKind::Foreign, format!("{} was not made by this engine", leaver.what()))
+        .help("take its membership back by hand, or drop it when nobody needs it")
 }
 
 /// Gives what logins own in another database to their roles.
@@ -248,7 +236,16 @@ async fn end(
     let leavers = leavers(&within, &own).await?;
     let leavers: Vec<&Leaver> = leavers.values().collect();
     let powers = leaving::powers_over(&within, &leavers).await?;
-    leaving::drop_roles(&within, &powers, &leavers).await?;
+    if let [leaver] = &leavers[..] {
+        let drop = |_| leaving::drop_roles(&within, &powers, &leavers);
+        let done: Result<()> = within.tx.savepoint(drop).await;
+        if let Err(error) = done {
+            let what = leaver.what();
+            return Err(leaving::explain(&within, &powers, what, leaver, error).await.into());
+        }
+    } else {
+        leaving::drop_roles(&within, &powers, &leavers).await?;
+    }
     let forgotten: Vec<String> = own.iter().map(ToString::to_string).collect();
     registry::forget(&within.tx, Login::TYPE, &forgotten).await?;
     for id in ids.iter().filter(|id| id.of.is_some()) {
