@@ -86,6 +86,7 @@ impl Read for Ownership {
     async fn all(within: &Within, of: Option<&BTreeSet<Oid>>) -> Result<Vec<provider::Object>> {
         let (owners, masters) = grantees(within, of).await?;
         let owned = owned_by(within, &owners).await?;
+        let owners = owned.iter().map(|(owner, _)| *owner).collect();
         let people = people::people(within, &owners).await?;
         let objects: Vec<(String, Oid, Reading)> = owned
             .into_iter()
