@@ -138,39 +138,38 @@ pub(in super::super) async fn people(within: &Within, oids: &BTreeSet<Oid>) -> R
     let administrators = within.layout.administrators.as_deref();
     // From the role down to its members: they are few, whereas the
     // administrators may be members of every role that they made.
-    let down = |option: &str| {
+    let down = |name: &str, option: &str| {
         format!(
-            "SELECT oid AS target, oid AS role FROM unnest($1::oid[]) AS t (oid)
-            UNION SELECT d.target, e.member FROM down d, LATERAL (
-                SELECT m.member FROM pg_auth_members m WHERE m.roleid = d.role AND {option}
-                UNION ALL SELECT b.datdba FROM pg_database b
-                    WHERE b.datname = current_database() AND d.role = {DATABASE_OWNER}
-            ) e"
-        )
-    };
-    let reached = |option: &str| {
-        format!(
-            "NOT EXISTS (SELECT FROM admin) OR EXISTS (SELECT FROM admin WHERE rolsuper)
-            OR r.oid IN (WITH RECURSIVE down AS ({}) SELECT target FROM down
-                WHERE role = (SELECT oid FROM admin))",
-            down(option)
+            "{name} AS (
+                SELECT oid AS target, oid AS role FROM unnest($1::oid[]) AS t (oid)
+                UNION SELECT d.target, e.member FROM {name} d, LATERAL (
+                    SELECT m.member FROM pg_auth_members m WHERE m.roleid = d.role AND {option}
+                    UNION ALL SELECT b.datdba FROM pg_database b
+                        WHERE b.datname = current_database() AND d.role = {DATABASE_OWNER}
+                ) e
+            )"
         )
     };
     // From 16, who made a role holds the admin option on it, and can lend
     // himself the rest for as long as a write takes.
     let lent = if within.version >= 16 {
         "OR EXISTS (SELECT FROM pg_auth_members m WHERE m.roleid = r.oid AND m.admin_option
-            AND m.member = (SELECT oid FROM admin))"
+            AND m.member = a.oid)"
     } else {
         ""
     };
     let sql = format!(
-        "WITH admin AS (SELECT oid, rolsuper FROM pg_roles WHERE rolname = $2)
-        SELECT r.oid, r.rolname::text, {} {lent}, {} {lent}, (SELECT oid FROM admin),
-            coalesce((SELECT rolsuper FROM admin), false)
-        FROM pg_roles r WHERE r.oid = ANY ($1) OR r.oid = (SELECT oid FROM admin)",
-        reached(set_option(within.version)),
-        reached(inherit_option(within.version)),
+        "WITH RECURSIVE admin AS (SELECT oid, rolsuper FROM pg_roles WHERE rolname = $2),
+        {}, {}
+        SELECT r.oid, r.rolname::text, coalesce(a.rolsuper OR s.target IS NOT NULL, true),
+            coalesce(a.rolsuper OR i.target IS NOT NULL, true), a.oid,
+            coalesce(a.rolsuper, false)
+        FROM (SELECT oid FROM unnest($1::oid[]) AS t (oid) UNION SELECT oid FROM admin) w
+        JOIN pg_roles r ON r.oid = w.oid LEFT JOIN admin a ON true
+        LEFT JOIN by_set s ON s.target = r.oid AND s.role = a.oid
+        LEFT JOIN by_inheriting i ON i.target = r.oid AND i.role = a.oid",
+        down("by_set", set_option(within.version)),
+        down("by_inheriting", inherit_option(within.version)),
     );
     let rows =
         within.tx.query(&sql, &[(&oids, Type::OID_ARRAY), (&administrators, Type::NAME)]).await?;
