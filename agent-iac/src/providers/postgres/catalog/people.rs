@@ -161,8 +161,8 @@ pub(in super::super) async fn people(within: &Within, oids: &BTreeSet<Oid>) -> R
     let sql = format!(
         "WITH RECURSIVE admin AS (SELECT oid, rolsuper FROM pg_roles WHERE rolname = $2),
         {}, {}
-        SELECT r.oid, r.rolname::text, coalesce(a.rolsuper OR s.target IS NOT NULL, true),
-            coalesce(a.rolsuper OR i.target IS NOT NULL, true), a.oid,
+        SELECT r.oid, r.rolname::text, coalesce(a.rolsuper OR s.target IS NOT NULL {lent}, true),
+            coalesce(a.rolsuper OR i.target IS NOT NULL {lent}, true), a.oid,
             coalesce(a.rolsuper, false)
         FROM (SELECT oid FROM unnest($1::oid[]) AS t (oid) UNION SELECT oid FROM admin) w
         JOIN pg_roles r ON r.oid = w.oid LEFT JOIN admin a ON true
