@@ -48,7 +48,7 @@ pub struct Clerk {
     #[permission(to = role, on = pg::Schema::new("app"), allow = [pg::Usage])]
     schema: pg::Grant,
 
-    #[permission(to = role, on = pg::Table::new("app", table.as_str()), allow = privileges(&verbs))]
+    #[permission(to = role, on = pg::Table::new("app", table.as_str()), allow = privileges(verbs))]
     rows: pg::Grant,
 
     #[credential(of = role, deliver = format!("vault:{name}"))]

@@ -8,7 +8,7 @@
     clippy::disallowed_methods,
     reason = "real processes are killed in real time, at moments that a person can ask for again"
 )]
-#![expect(clippy::unwrap_used, clippy::print_stdout, reason = "all of this file is a test")]
+#![expect(clippy::unwrap_used, reason = "all of this file is a test")]
 
 use std::{
     collections::{BTreeMap, BTreeSet},

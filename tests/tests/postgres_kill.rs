@@ -4,6 +4,7 @@
 //! The seed of the moments is printed first; the variable `AGENT_IAC_SEED`
 //! gives it again. The machine's own timing stays outside of the seed, so the
 //! same seed aims alike and does not hit alike.
+#![allow(clippy::case_sensitive_file_extension_comparisons, reason = "an address is no file")]
 #![expect(
     clippy::disallowed_methods,
     reason = "real processes and a real server are waited for in real time"

@@ -1,6 +1,11 @@
 //! What the provider reads of a cluster, against real ones of each version: by
 //! a login that has no right of its own.
 
+#![allow(
+    clippy::too_many_lines,
+    clippy::range_plus_one,
+    reason = "one test has a line for each kind of object"
+)]
 #![expect(clippy::unwrap_used, clippy::print_stdout, reason = "all of this file is a test")]
 
 use std::{collections::BTreeMap, sync::Arc};

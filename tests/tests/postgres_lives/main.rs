@@ -1,6 +1,7 @@
 //! Whole lives of agents on real clusters of each version, as their users live
 //! them: through a deployment, with a login that observes, another that
 //! applies, and no more rights than the provider says that they need.
+#![allow(clippy::unused_self, reason = "a place is asked for its fleet, whatever that takes")]
 #![expect(clippy::unwrap_used, reason = "all of this file is a test")]
 
 mod access;

@@ -1,6 +1,12 @@
 //! What the provider writes to a cluster, against real ones of each version: by
 //! a login that has the rights that `requires` names, and no other.
 
+#![allow(
+    clippy::cloned_ref_to_slice_refs,
+    clippy::format_collect,
+    clippy::implicit_clone,
+    reason = "a test says it in the words that come first"
+)]
 #![expect(clippy::unwrap_used, reason = "all of this file is a test")]
 
 mod contract;

@@ -195,7 +195,7 @@ mod tests {
     fn written() -> Written {
         let object = Object {
             id: "16384".into(),
-            fields: Default::default(),
+            fields: std::collections::BTreeMap::new(),
             suspended: false,
             mark: None,
             obstacle: None,

@@ -6,7 +6,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use crate::{providers::postgres::Privilege, resource::Property as _, value::Value};
+use crate::{providers::postgres::Privilege, resource::Property, value::Value};
 
 /// Privileges that are held, and whether each may be passed on.
 pub(super) type Held = BTreeMap<Privilege, bool>;
@@ -101,7 +101,7 @@ pub(super) fn as_grants(
 
 /// Privileges as a property.
 pub(super) fn allow(held: &Held) -> Value {
-    Value::List(held.keys().map(|privilege| privilege.to_value()).collect()).into_set()
+    Value::List(held.keys().map(Property::to_value).collect()).into_set()
 }
 
 #[cfg(test)]

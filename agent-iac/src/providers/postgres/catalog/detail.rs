@@ -27,6 +27,7 @@ pub(in super::super) struct RoleDetail {
     pub(in super::super) retiring: bool,
 }
 
+#[allow(clippy::trivially_copy_pass_by_ref, reason = "serde calls it with a reference")]
 fn is_false(flag: &bool) -> bool {
     !flag
 }

@@ -35,6 +35,7 @@ use crate::{
 
 /// A member of a role, whoever gave the membership.
 #[derive(Clone, Debug, PartialEq, Eq)]
+#[allow(clippy::struct_field_names, reason = "`member` is what the catalog calls it")]
 struct Member {
     role: Oid,
     role_name: String,
@@ -335,7 +336,7 @@ impl Logins {
         };
         let id = LoginId { login: oid, of: None }.to_string();
         let mark = self.marks.get(&id).cloned();
-        Some(self.object(id, of, row, mark, None))
+        Some(Self::object(id, of, row, mark, None))
     }
 
     /// Somebody else's role that can act as one of ours.
@@ -347,11 +348,10 @@ impl Logins {
         } else {
             None
         };
-        Some(self.object(id, member.role.to_string(), row, None, obstacle))
+        Some(Self::object(id, member.role.to_string(), row, None, obstacle))
     }
 
     fn object(
-        &self,
         id: String,
         of: String,
         row: &roles::Row,

@@ -11,6 +11,9 @@
 //! of it (`pg_shdepend`), so that a cluster with a hundred thousand roles of
 //! somebody else's is no slower.
 
+// What cannot be looked for is answered as an observation, which is large.
+#![allow(clippy::result_large_err, reason = "an `Err` here is an answer, made once a reference")]
+
 mod acl;
 pub(super) mod classes;
 pub(super) mod default_privileges;

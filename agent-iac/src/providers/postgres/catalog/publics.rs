@@ -16,7 +16,7 @@ use crate::{
     error::Result,
     provider::{self, Observation, Reference},
     providers::postgres::{Object, Privilege, Public, server::registry::Owned},
-    resource::{Property as _, Reading, Resource as _},
+    resource::{Property, Reading, Resource as _},
     value::Value,
 };
 
@@ -130,7 +130,7 @@ fn hardening(
     };
     let has: BTreeSet<Privilege> =
         entries.iter().filter(here).map(|entry| entry.privilege).collect();
-    let taken: Vec<Value> = wanted.difference(&has).map(|privilege| privilege.to_value()).collect();
+    let taken: Vec<Value> = wanted.difference(&has).map(Property::to_value).collect();
     if taken.is_empty() {
         return None;
     }

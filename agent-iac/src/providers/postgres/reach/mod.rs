@@ -38,6 +38,7 @@ use super::{
         people::{DATABASE_OWNER, EVERYBODY, inherit_option, set_option},
         roles::{self, Row},
     },
+    name::MAX_NAME,
     server::{About, Type},
     view::View,
 };
@@ -120,7 +121,7 @@ pub(super) async fn surroundings(view: &View, of: &[Surrounded]) -> Result<Surro
 async fn cluster(within: &Within, about: About, asked: &[Wish]) -> Result<Cluster> {
     let oids: Vec<Oid> = asked.iter().filter_map(|asked| asked.oid).collect();
     let names: Vec<&str> =
-        asked.iter().flat_map(|asked| asked.names()).filter(|name| name.len() <= 63).collect();
+        asked.iter().flat_map(Wish::names).filter(|name| name.len() <= MAX_NAME).collect();
     let condition = "r.oid IN (WITH RECURSIVE up AS (
         (SELECT oid FROM pg_roles WHERE oid = ANY ($1)
             UNION ALL SELECT oid FROM pg_roles WHERE rolname = ANY ($2))

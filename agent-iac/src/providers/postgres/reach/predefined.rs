@@ -21,10 +21,9 @@ pub(super) fn meaning(name: &str) -> Option<&'static [Given]> {
         "pg_read_all_settings" => &[("read", "every setting")],
         "pg_read_all_stats" => &[("read", "every statistic and query of every session")],
         "pg_stat_scan_tables" => &[("execute", "monitoring functions that lock tables")],
-        // It is a member of the three before.
-        "pg_monitor" => &[],
-        // Whoever owns the database is its member; what it has is read.
-        "pg_database_owner" => &[],
+        // The one is a member of the three before; of the other, whoever owns
+        // the database is, and what it has is read.
+        "pg_monitor" | "pg_database_owner" => &[],
         "pg_signal_backend" => &[("cancel and end", "sessions of all but superusers")],
         "pg_signal_autovacuum_worker" => &[("cancel and end", "the server's vacuuming")],
         "pg_read_server_files" => &[("read", "every file of the server's user")],

@@ -210,7 +210,7 @@ mod tests {
 
     #[test]
     fn what_stands_before_the_server_is_told() {
-        assert_eq!(of(&cluster(None), &[], &[]), [String::new(); 0]);
+        assert_eq!(of(&cluster(None), &[], &[]), Vec::<String>::new());
         let warnings = of(&cluster(Some("we connect by TCP")), &[], &[]);
         assert_eq!(warnings.len(), 1, "{warnings:?}");
         assert!(warnings[0].contains("(we connect by TCP)"), "{warnings:?}");

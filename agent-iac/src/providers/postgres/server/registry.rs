@@ -58,7 +58,7 @@ GRANT SELECT ON ALL TABLES IN SCHEMA agent_iac TO {observer};
 "
         )
     });
-    let closed: String = TABLES
+    let closed: Vec<String> = TABLES
         .iter()
         .map(|table| {
             format!(
@@ -92,9 +92,10 @@ CREATE TABLE IF NOT EXISTS agent_iac.objects (
     PRIMARY KEY (type, id)
 );
 REVOKE ALL ON ALL TABLES IN SCHEMA agent_iac FROM PUBLIC;
-{closed}{observer}INSERT INTO agent_iac.registry (version)
+{}{observer}INSERT INTO agent_iac.registry (version)
     SELECT {VERSION} WHERE NOT EXISTS (SELECT FROM agent_iac.registry);
-"
+",
+        closed.concat()
     )
 }
 

@@ -618,7 +618,7 @@ mod tests {
                 fields: BTreeMap::from([
                     (
                         "allow".into(),
-                        Reading::Known(BTreeSet::from_iter(allow.iter().copied()).to_value()),
+                        Reading::Known(allow.iter().copied().collect::<BTreeSet<_>>().to_value()),
                     ),
                     ("grantable".into(), Reading::Known(grantable.into())),
                 ]),

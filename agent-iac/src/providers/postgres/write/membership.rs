@@ -75,14 +75,10 @@ impl Kind for Membership {
         let mut members = BTreeSet::new();
         let mut names = BTreeSet::new();
         for (job, _) in seen {
-            match job.id().map(str::parse::<MembershipId>) {
-                Some(Ok(id)) => {
-                    oids.insert(id.grantor);
-                    members.insert(id.member);
-                    members.insert(id.role);
-                }
-                Some(Err(_)) => {}
-                None => {}
+            if let Some(Ok(id)) = job.id().map(str::parse::<MembershipId>) {
+                oids.insert(id.grantor);
+                members.insert(id.member);
+                members.insert(id.role);
             }
             if let Some(spec) = job.spec() {
                 members.extend(number(spec.to.target()).ok());

@@ -351,7 +351,7 @@ impl Writer {
     /// Carries out writes, in one transaction for each database.
     async fn batch<K: Kind>(&self, jobs: Vec<Job<K>>) -> Vec<Result<Written>> {
         let mut answers: Vec<Option<Result<Written>>> = jobs.iter().map(|_| None).collect();
-        let mut by_database: BTreeMap<Option<String>, (Vec<usize>, Vec<Job<K>>)> = BTreeMap::new();
+        let mut by_database = BTreeMap::<_, (Vec<usize>, Vec<Job<K>>)>::new();
         for (at, job) in jobs.into_iter().enumerate() {
             match self.database_of(&job) {
                 Ok(database) => {
@@ -427,7 +427,7 @@ impl Writer {
             let (writer, noted, database) = (writer.clone(), Arc::clone(&noted), entering.clone());
             async move {
                 let claims: Vec<Claim> = slice.iter().map(|job| claim(job).clone()).collect();
-                let found = writer.enter(&tx, &database, &claims).await?;
+                let found = writer.enter(&tx, database.as_ref(), &claims).await?;
                 *noted.lock().unwrap_or_else(PoisonError::into_inner) = Arc::new(found);
                 Ok(())
             }
@@ -456,18 +456,18 @@ impl Writer {
     async fn enter(
         &self,
         tx: &Transaction,
-        database: &Option<String>,
+        database: Option<&String>,
         claims: &[Claim],
     ) -> Result<Claims> {
         let is_known = |writer: &Self| {
             let installed = writer.0.installed.lock();
-            installed.unwrap_or_else(PoisonError::into_inner).contains(database)
+            installed.unwrap_or_else(PoisonError::into_inner).contains(&database.cloned())
         };
         if !is_known(self) {
             match registry::state(tx).await? {
                 State::Ready { trusted: true, .. } => {
                     let installed = self.0.installed.lock();
-                    installed.unwrap_or_else(PoisonError::into_inner).insert(database.clone());
+                    installed.unwrap_or_else(PoisonError::into_inner).insert(database.cloned());
                 }
                 // It is not noted as there: this transaction may be undone.
                 _ => registry::install(tx, self.0.observer.as_deref()).await?,

@@ -83,7 +83,7 @@ impl Kind for Public {
                 let detail = PublicDetail::default();
                 return Ok(Change { on, parts: Vec::new(), detail });
             }
-            return now.change(&what, on, BTreeSet::new(), detail);
+            return now.change(&what, on, &BTreeSet::new(), &detail);
         };
         supported(within.version, &spec.revoke)?;
         if now.owner(&on).is_none() {
@@ -92,7 +92,7 @@ impl Kind for Public {
         if on.columns.is_some() {
             now.not_on_the_whole(&what, &on, &spec.revoke)?;
         }
-        now.change(&what, on, spec.revoke.clone(), detail)
+        now.change(&what, on, &spec.revoke, &detail)
     }
 
     async fn carry_out(within: &Within, now: &Now, changes: &[(&Job<Self>, Change)]) -> Result<()> {
@@ -205,8 +205,8 @@ impl Now {
         &self,
         what: &str,
         on: Object,
-        revoke: BTreeSet<Privilege>,
-        before: PublicDetail,
+        revoke: &BTreeSet<Privilege>,
+        before: &PublicDetail,
     ) -> Result<Change> {
         let owner = self.owner(&on).expect("it was looked for before");
         let by_word = |word: &String| Privilege::ALL.into_iter().find(|one| one.word() == word);
@@ -369,12 +369,12 @@ mod tests {
         let database = || Database::new("d");
         let both = BTreeSet::from([Connect, Temporary]);
         let before = now(&[(database(), None, 2, Connect)]);
-        let taken = before.change("it", database(), both, PublicDetail::default()).unwrap();
+        let taken = before.change("it", database(), &both, &PublicDetail::default()).unwrap();
         assert_eq!(texts(&taken), [r#"REVOKE CONNECT ON DATABASE "d" FROM PUBLIC"#]);
         assert_eq!(taken.detail.taken, BTreeMap::from([("connect".to_owned(), 2)]));
         assert_eq!(taken.detail.revoke.len(), 2);
         let after = now(&[]);
-        let back = after.change("it", database(), BTreeSet::new(), taken.detail).unwrap();
+        let back = after.change("it", database(), &BTreeSet::new(), &taken.detail).unwrap();
         assert_eq!(texts(&back), [r#"GRANT CONNECT ON DATABASE "d" TO PUBLIC"#]);
         assert_eq!(back.detail, PublicDetail::default());
     }
@@ -384,7 +384,7 @@ mod tests {
         let database = || Database::new("d");
         let revoke = || BTreeSet::from([Connect]);
         let held = now(&[(database(), None, 2, Connect), (database(), None, 5, Connect)]);
-        let error = held.change("it", database(), revoke(), PublicDetail::default()).unwrap_err();
+        let error = held.change("it", database(), &revoke(), &PublicDetail::default()).unwrap_err();
         assert_eq!(error.kind(), ErrorKind::Denied);
         assert!(error.message().contains("foreign"), "{error}");
     }
@@ -398,7 +398,7 @@ mod tests {
         assert!(held.not_on_the_whole("it", &columns, &select).is_err());
         let held = now(&[(table, Some("a"), 2, Select)]);
         assert!(held.not_on_the_whole("it", &columns, &select).is_ok());
-        let change = held.change("it", columns, select, PublicDetail::default()).unwrap();
+        let change = held.change("it", columns, &select, &PublicDetail::default()).unwrap();
         assert_eq!(texts(&change), [r#"REVOKE SELECT ("a") ON TABLE "s"."t" FROM PUBLIC"#]);
     }
 }
