@@ -18,7 +18,6 @@ mod measure;
 use std::{
     collections::{BTreeMap, BTreeSet},
     error::Error as StdError,
-    fs,
     sync::{Arc, Mutex, MutexGuard, PoisonError},
     time::Duration,
 };
@@ -45,7 +44,7 @@ use agent_iac::{
 };
 use async_trait::async_trait;
 
-use self::measure::{apart, arguments, peak_memory, timed, written_bytes};
+use self::measure::{apart, arguments, computed, peak_memory, timed, written_bytes};
 
 const SIZES: [usize; 2] = [1_000, 10_000];
 
@@ -453,17 +452,6 @@ fn apply(deployment: &Deployment, plan: &SavedPlan) -> Result<(), Box<dyn StdErr
     } else {
         Err(format!("not everything was done: {:?}", report.summary).into())
     }
-}
-
-/// The time that the threads of this process, those that live, have computed:
-/// what a machine that others use as well measures by.
-fn computed() -> Result<Duration, Box<dyn StdError>> {
-    let mut nanoseconds = 0;
-    for thread in fs::read_dir("/proc/self/task")? {
-        let text = fs::read_to_string(thread?.path().join("schedstat"))?;
-        nanoseconds += text.split_whitespace().next().unwrap_or("0").parse::<u64>()?;
-    }
-    Ok(Duration::from_nanos(nanoseconds))
 }
 
 fn shown(time: Duration) -> String {

@@ -25,6 +25,20 @@ pub(crate) fn peak_memory() -> Result<u64, Box<dyn Error>> {
     field("/proc/self/status", "VmHWM:")
 }
 
+/// The time that the threads of this process, those that live, have computed:
+/// what a machine that others use as well measures by.
+#[allow(dead_code, reason = "not every benchmark asks for it")]
+pub(crate) fn computed() -> Result<Duration, Box<dyn Error>> {
+    let mut nanoseconds = 0;
+    for thread in fs::read_dir("/proc/self/task")? {
+        // One may end before it is looked at.
+        if let Ok(text) = fs::read_to_string(thread?.path().join("schedstat")) {
+            nanoseconds += text.split_whitespace().next().unwrap_or("0").parse::<u64>()?;
+        }
+    }
+    Ok(Duration::from_nanos(nanoseconds))
+}
+
 /// What this process has written so far, to whatever file.
 pub(crate) fn written_bytes() -> Result<u64, Box<dyn Error>> {
     field("/proc/self/io", "wchar:")

@@ -58,7 +58,7 @@ struct InvoiceReader {
 
 fn fleet(with_reader: bool) -> Fleet {
     let mut fleet = Fleet::new("billing");
-    fleet.provider("postgres", Reach::Declared).store("vault");
+    fleet.provider("postgres", Reach::Exclusive).store("vault");
     if with_reader {
         fleet.add(InvoiceReaderInputs {});
     }
@@ -93,6 +93,8 @@ async fn story(stage: &Stage) -> Result<(), Box<dyn Error>> {
     // One login does everything here. In earnest each has its own:
     // `agent-iac plan --requires` prints what they need.
     let provider = PostgresProvider::new(stage.endpoint.clone())
+        // Other roles of the server are somebody else's.
+        .scope("agent_iac_example_*")
         .observe(stage.principal.clone())
         .apply(stage.principal.clone());
     let deployment = Deployment::embedded(fleet(true), "production", folder)?

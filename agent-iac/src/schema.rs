@@ -182,6 +182,13 @@ pub struct Field {
     pub doc: &'static str,
 }
 
+impl Field {
+    /// The value that it has when a declaration leaves it out.
+    pub fn left_out(&self) -> Value {
+        self.default.map_or(Value::Null, |default| self.ty.normalise(default()))
+    }
+}
+
 /// One value that is known only after the resource exists.
 #[derive(Clone, Copy, Debug)]
 pub struct Output {

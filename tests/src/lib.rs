@@ -75,7 +75,10 @@
 //! }
 //! ```
 
+pub mod crash;
 pub mod embedded;
+#[cfg(feature = "live")]
+pub mod on_postgres;
 #[cfg(feature = "live")]
 pub mod postgres;
 pub mod system;

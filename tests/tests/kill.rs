@@ -12,24 +12,18 @@
 
 use std::{
     collections::{BTreeMap, BTreeSet},
-    io::{BufRead as _, BufReader, Read as _},
-    os::unix::process::ExitStatusExt as _,
     path::{Path, PathBuf},
-    process::{Child, Command, Stdio},
-    sync::{Arc, mpsc},
-    thread,
+    process::Command,
+    sync::Arc,
     time::{Duration, Instant},
 };
 
 use agent_iac::{
     apply::RunContext,
-    clock::{Entropy as _, SystemClock, SystemEntropy, block_on},
+    clock::{SystemClock, SystemEntropy, block_on},
     deployment::{Deployment, PlanRequest},
     fleet::Fleet,
-    ledger::{
-        self, Actor, Event, Ledger as _, Query, RunEvent, RunPurpose, SqliteLedger, State,
-        sqlite::Options,
-    },
+    ledger::{self, Actor},
     plan::SavedPlan,
     prelude::*,
     provider::Reach,
@@ -37,6 +31,7 @@ use agent_iac::{
 };
 use agent_iac_tests::{
     converge,
+    crash::{Applying, Ledger, Random, kill_again_and_again},
     embedded::{
         self, Row, Version, column, declared, deployment, plant_others, rows, text, vaulted,
     },
@@ -45,136 +40,11 @@ use agent_iac_tests::{
 
 const AGENTS: usize = 100;
 const KILLS: usize = 50;
-/// What the process may take from its start to the begin of a run, or from
-/// there to its end.
-const PATIENCE: Duration = Duration::from_mins(1);
 
-/// The generator `SplitMix64`: small, and the same everywhere.
-struct Random(u64);
-
-impl Random {
-    fn seeded() -> Self {
-        let seed = std::env::var("AGENT_IAC_SEED").ok().map_or_else(
-            || {
-                let mut bytes = [0; 8];
-                SystemEntropy.fill(&mut bytes);
-                u64::from_be_bytes(bytes)
-            },
-            |text| text.parse().expect("AGENT_IAC_SEED is a number"),
-        );
-        println!("AGENT_IAC_SEED={seed}");
-        Self(seed)
-    }
-
-    fn next(&mut self) -> u64 {
-        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
-        let mut mixed = self.0;
-        mixed = (mixed ^ (mixed >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-        mixed = (mixed ^ (mixed >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-        mixed ^ (mixed >> 31)
-    }
-
-    fn below(&mut self, limit: Duration) -> Duration {
-        let limit = u64::try_from(limit.as_micros()).expect("a short time").max(1);
-        Duration::from_micros(self.next() % limit)
-    }
-}
-
-/// The process, and what it says.
-struct Applying {
-    child: Child,
-    said: mpsc::Receiver<String>,
-}
-
-impl Applying {
-    fn start(folder: &Path, version: Version) -> Self {
-        let mut child = Command::new(env!("CARGO_BIN_EXE_apply-fleet"))
-            .arg(folder)
-            .args([version.to_string(), AGENTS.to_string()])
-            .stdout(Stdio::piped())
-            .stderr(Stdio::piped())
-            .spawn()
-            .unwrap();
-        let (tell, said) = mpsc::channel();
-        let out = BufReader::new(child.stdout.take().unwrap());
-        thread::spawn(move || {
-            for line in out.lines().map_while(Result::ok) {
-                // What is killed blindly is not listened to.
-                let _: Result<(), mpsc::SendError<String>> = tell.send(line);
-            }
-        });
-        Self { child, said }
-    }
-
-    /// Waits until the process is at a random moment of a run, or has ended.
-    fn aim(&self, random: &mut Random, window: &mut Duration) {
-        let mut patience = PATIENCE;
-        loop {
-            match self.said.recv_timeout(patience).as_deref() {
-                Ok("begun") => patience = random.below(*window),
-                // That run was shorter; there may be another one.
-                Ok(_) => {
-                    *window = window.mul_f64(0.9).max(Duration::from_millis(20));
-                    patience = PATIENCE;
-                }
-                Err(mpsc::RecvTimeoutError::Disconnected) => return,
-                Err(mpsc::RecvTimeoutError::Timeout) => {
-                    assert!(patience < PATIENCE, "nothing happened for {PATIENCE:?}");
-                    return;
-                }
-            }
-        }
-    }
-
-    /// Kills it; `false` when it had ended by itself, which it may only do in
-    /// success.
-    fn kill(mut self) -> bool {
-        self.child.kill().unwrap();
-        let status = self.child.wait().unwrap();
-        if status.signal() == Some(9) {
-            return true;
-        }
-        let mut said = String::new();
-        self.child.stderr.take().unwrap().read_to_string(&mut said).unwrap();
-        assert!(status.success(), "{status}: {said}");
-        false
-    }
-
-    fn ends(mut self) {
-        let begun = Instant::now();
-        while self.child.try_wait().unwrap().is_none() {
-            assert!(begun.elapsed() < PATIENCE, "it did not end within {PATIENCE:?}");
-            thread::sleep(Duration::from_millis(20));
-        }
-        assert!(!self.kill(), "it had ended");
-    }
-}
-
-/// What a dead process left in the ledger, read as an auditor would.
-struct Left {
-    state: State,
-    last: String,
-}
-
-fn left(folder: &Path) -> Option<Left> {
-    let path = folder.join("ledger.db");
-    if !path.exists() {
-        return None;
-    }
-    let options = Options::new(embedded::FLEET, "test");
-    let ledger = match SqliteLedger::open_read_only(path, &options) {
-        Ok(ledger) => ledger,
-        Err(error) if error.kind() == agent_iac::ErrorKind::NotFound => return None,
-        Err(error) => panic!("{error:?}"),
-    };
-    let state = block_on(ledger.state(&Query::Everything)).unwrap();
-    let batch = block_on(ledger.batches(state.head.sequence, 1)).unwrap().remove(0);
-    let entry = batch.entries.last().expect("no batch is empty");
-    let event = serde_json::to_value(&entry.event).unwrap();
-    let about = entry.address.as_ref().map_or_else(String::new, |address| format!(" of {address}"));
-    let (kind, phase) = (&event["kind"], &event["phase"]);
-    let last = format!("{}/{}{about}", kind.as_str().unwrap(), phase.as_str().unwrap());
-    Some(Left { state, last })
+fn program(folder: &Path, version: Version) -> Command {
+    let mut program = Command::new(env!("CARGO_BIN_EXE_apply-fleet"));
+    program.arg(folder).args([version.to_string(), AGENTS.to_string()]);
+    program
 }
 
 /// Somebody else's agent, in the same authority.
@@ -245,70 +115,16 @@ fn fifty_kills_leave_nothing_behind_that_the_next_run_does_not_settle() {
     let key_of_others = plant(&folder, &elsewhere);
     let others = of_others(&folder);
 
-    let mut versions = [Version::Full, Version::Half, Version::Changed].into_iter().cycle();
-    let mut version = versions.next().unwrap();
-    // The longest time after the begin of a run that is aimed at; it follows
-    // how long the runs of this machine are.
-    let mut window = Duration::from_millis(500);
-    let (mut kills, mut in_a_run, mut in_doubt, mut completed) = (0, 0, 0, 0);
-    let mut purposes: BTreeMap<String, usize> = BTreeMap::new();
-    while kills < KILLS {
-        let head = left(&folder).map_or(0, |left| left.state.head.sequence);
-        let process = Applying::start(&folder, version);
-        // Some are killed blindly: while they start, plan or recover.
-        if random.next().is_multiple_of(16) {
-            thread::sleep(random.below(window + Duration::from_millis(250)));
-        } else {
-            process.aim(&mut random, &mut window);
-        }
-        if !process.kill() {
-            completed += 1;
-            version = versions.next().unwrap();
-            continue;
-        }
-        window = window.mul_f64(1.1).min(PATIENCE / 2);
-        kills += 1;
-        let Some(Left { state, last }) = left(&folder) else {
-            println!("kill {kills:2} ({version}): no ledger yet");
-            continue;
-        };
-        // A run of an earlier process that is not settled yet does not count.
-        let begun = begun_since(&folder, head);
-        let running: Vec<_> =
-            begun.iter().filter(|(run, _)| state.runs.contains_key(*run)).collect();
-        let open = state.records.values().filter(|record| record.open.is_some()).count();
-        in_a_run += usize::from(!running.is_empty());
-        in_doubt += usize::from(open > 0);
-        let purpose = running.first().map_or("no run".to_owned(), |(_, p)| format!("{p:?}"));
-        println!("kill {kills:2} ({version}): after {last}; in {purpose}, {open} in doubt");
-        *purposes.entry(purpose).or_default() += 1;
-    }
-    println!(
-        "{KILLS} kills: {in_a_run} in a run ({purposes:?}), {in_doubt} with a step in doubt; \
-         {completed} runs to their end in between; {:?}",
-        whole.elapsed()
-    );
-    assert!(in_a_run * 10 >= KILLS * 8, "only {in_a_run} kills fell into a run");
+    let ledger = Ledger::of(&folder, embedded::FLEET);
+    let start = |version| program(&folder, version);
+    let tally = kill_again_and_again(&mut random, KILLS, &ledger, start);
+    let in_doubt = tally.in_doubt;
     assert!(in_doubt * 10 >= KILLS * 2, "only {in_doubt} kills left a step in doubt");
 
-    Applying::start(&folder, Version::Full).ends();
+    Applying::start(program(&folder, Version::Full)).ends();
     assert_eq!(of_others(&folder), others, "what is not ours was touched");
     inspect(&folder, &key_of_others);
     println!("the whole took {:?}", whole.elapsed());
-}
-
-/// The runs that were begun after a batch, with what each is for.
-fn begun_since(folder: &Path, batch: u64) -> BTreeMap<ledger::RunId, RunPurpose> {
-    let options = Options::new(embedded::FLEET, "test");
-    let ledger = SqliteLedger::open_read_only(folder.join("ledger.db"), &options).unwrap();
-    let batches = block_on(ledger.batches(batch + 1, usize::MAX)).unwrap();
-    let entries = batches.into_iter().flat_map(|batch| batch.entries);
-    entries
-        .filter_map(|entry| match entry.event {
-            Event::Run(RunEvent::Begun { purpose, .. }) => Some((entry.run.unwrap(), purpose)),
-            _ => None,
-        })
-        .collect()
 }
 
 /// Compares everything with what is declared, past the engine where that is
@@ -436,20 +252,17 @@ fn a_write_that_a_crash_cut_off_in_the_authority_is_undone_by_the_next_recovery(
     let folder = tempfile::tempdir().unwrap();
     let authority = folder.path().join("authority.db");
     let mut window = Duration::from_millis(500);
-    let in_doubt = || {
-        let state = left(folder.path()).map(|left| left.state);
-        state.is_some_and(|state| state.records.values().any(|record| record.open.is_some()))
-    };
+    let ledger = Ledger::of(folder.path(), embedded::FLEET);
     // A step must be in doubt, so that recovery has something to ask.
     for version in [Version::Full, Version::Changed, Version::Half].into_iter().cycle().take(60) {
-        let process = Applying::start(folder.path(), version);
+        let process = Applying::start(program(folder.path(), version));
         process.aim(&mut random, &mut window);
         process.kill();
-        if in_doubt() {
+        if ledger.in_doubt() > 0 {
             break;
         }
     }
-    assert!(in_doubt(), "sixty kills left nothing in doubt");
+    assert!(ledger.in_doubt() > 0, "sixty kills left nothing in doubt");
     let deployment = deployment(folder.path(), Version::Full, AGENTS).unwrap();
     let before = rows(&authority, "accounts").unwrap();
     cut_off_a_write(&authority);

@@ -425,7 +425,7 @@ fn a_record_that_moved_stops_its_own_step_and_not_the_batch() {
             let state = ledger.state(&Query::Everything).await?;
             if !state.runs.is_empty() {
                 let object = state.object(&at).cloned().expect("it is recorded");
-                let event = agent_iac::ledger::RecordEvent::Updated { object };
+                let event = agent_iac::ledger::RecordEvent::Updated { object: object.into() };
                 let append = agent_iac::ledger::Append {
                     expected: [(at.clone(), state.version(&at))].into(),
                     entries: vec![agent_iac::ledger::Entry::of(&at, event)],

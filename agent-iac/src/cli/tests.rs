@@ -267,7 +267,7 @@ impl Provider for Far {
         "far".into()
     }
 
-    fn requires(&self, _: &Blueprint) -> Vec<Requirement> {
+    fn requires(&self, _: &str, _: &Blueprint) -> Vec<Requirement> {
         let of = |principal, statement: &str, why: &str| Requirement {
             principal,
             statement: statement.into(),

@@ -27,9 +27,20 @@ impl Types {
     /// The types that this crate brings. They are data: no client of any
     /// system is needed to name them.
     pub fn builtin() -> Self {
-        use crate::providers::authority::{Account, ApiKey, Grant};
+        use crate::providers::{authority, postgres};
 
-        Self::none().with::<Account>().with::<Grant>().with::<ApiKey>()
+        Self::none()
+            .with::<authority::Account>()
+            .with::<authority::Grant>()
+            .with::<authority::ApiKey>()
+            .with::<postgres::Role>()
+            .with::<postgres::Grant>()
+            .with::<postgres::Membership>()
+            .with::<postgres::DefaultPrivileges>()
+            .with::<postgres::Policy>()
+            .with::<postgres::Ownership>()
+            .with::<postgres::Public>()
+            .with::<postgres::Login>()
     }
 
     /// Adds a type of your own.

@@ -142,7 +142,7 @@ impl Deployment {
         self.providers
             .iter()
             .filter(named)
-            .map(|(name, provider)| (name.clone(), provider.requires(blueprint)))
+            .map(|(name, provider)| (name.clone(), provider.requires(name, blueprint)))
             .collect()
     }
 
@@ -178,7 +178,7 @@ impl Deployment {
     }
 
     /// Looks at what stands in a system and is nobody's yet, so that a fleet
-    /// can be written that adopts it (see [`import`](crate::import)). It reads
+    /// can be written that adopts it (see [`import`]). It reads
     /// through handles that can only observe, and asks for no secret.
     ///
     /// # Errors

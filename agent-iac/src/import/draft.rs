@@ -310,7 +310,7 @@ impl Drawing<'_> {
             explained: false,
         };
         for field in ty.fields {
-            let default = left_out(field);
+            let default = field.left_out();
             let reading = object.fields.get(field.name);
             let why = match reading {
                 Some(Reading::Known(value)) if value.is_null() && field.required => {
@@ -417,17 +417,12 @@ fn refused(ty: &ResourceType, declared: &Declared) -> Option<String> {
             Some(Given::Value(value)) => Node::Known(value.clone()),
             Some(Given::NotOurs(id)) => Node::Known(Value::Text(id.clone())),
             Some(Given::Link(address)) => Node::Link(address.clone()),
-            None => Node::Known(left_out(field)),
+            None => Node::Known(field.left_out()),
         }
     };
     let nodes = ty.fields.iter().map(|field| (field.name.to_owned(), given(field))).collect();
     let problem = check(&nodes).into_iter().next()?;
     Some(format!("`{}`: {}", problem.field, problem.message))
-}
-
-/// The value of a property that a declaration leaves out.
-fn left_out(field: &Field) -> Value {
-    field.default.map_or(Value::Null, |default| field.ty.normalise(default()))
 }
 
 fn aside(ty: &ResourceType, object: &Object, why: String) -> Aside {

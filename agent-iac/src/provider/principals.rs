@@ -32,12 +32,13 @@ pub trait Provider: Send + Sync + 'static {
     /// When the system could not be asked.
     async fn target(&self) -> Result<String>;
 
-    /// What each principal needs in the system for a fleet, and nothing more:
-    /// what an administrator types before the first plan. Nothing is
-    /// contacted. Statements stand in the order in which they are typed; a
-    /// comment of the system's language begins with `--`.
-    fn requires(&self, blueprint: &Blueprint) -> Vec<Requirement> {
-        let _: &Blueprint = blueprint;
+    /// What each principal needs in the system for the part of a fleet that
+    /// names this provider so, and nothing more: what an administrator types
+    /// before the first plan. Nothing is contacted. Statements stand in the
+    /// order in which they are typed; a comment of the system's language
+    /// begins with `--`.
+    fn requires(&self, name: &str, blueprint: &Blueprint) -> Vec<Requirement> {
+        let _: (&str, &Blueprint) = (name, blueprint);
         Vec::new()
     }
 

@@ -119,6 +119,8 @@ async fn nothing_that_a_role_or_a_database_sets_changes_a_statement(cluster: &Cl
             ALTER ROLE set_me SET backslash_quote = on;
             ALTER ROLE set_me SET timezone = 'Asia/Tokyo';
             ALTER ROLE set_me SET datestyle = 'German';
+            ALTER ROLE set_me SET quote_all_identifiers = on;
+            ALTER ROLE set_me SET synchronous_commit = off;
             ALTER ROLE set_me SET default_transaction_isolation = 'serializable';
             ALTER ROLE set_me SET default_transaction_read_only = on",
         )
@@ -126,13 +128,14 @@ async fn nothing_that_a_role_or_a_database_sets_changes_a_statement(cluster: &Cl
     let server = server(settings(cluster, "set_me", "p", &database));
     let answer = server.transaction(None, Options::writing(), |tx| async move {
         let sql = r"SELECT concat_ws(' ', upper('a\b'), timestamptz '2026-07-01 00:00+00',
-            current_setting('transaction_isolation'), current_setting('transaction_read_only'))";
+            current_setting('transaction_isolation'), current_setting('transaction_read_only'),
+            quote_ident('plain'), current_setting('synchronous_commit'))";
         let rows = tx.query(sql, &[]).await?;
         tx.batch("DO $$ BEGIN RAISE NOTICE 'heard'; END $$").await?;
         Ok((rows[0].get::<_, String>(0), tx.notices()))
     });
     let (text, notices) = answer.await.unwrap();
-    assert_eq!(text, r"A\B 2026-07-01 00:00:00+00 read committed off");
+    assert_eq!(text, r"A\B 2026-07-01 00:00:00+00 read committed off plain on");
     assert_eq!(notices.iter().map(Said::message).collect::<Vec<_>>(), ["heard"]);
     // And nothing of it stays in the session, for a pooler to give to others.
     let left = cluster.connect("set_me", "p", &database).await.unwrap();
@@ -408,6 +411,18 @@ async fn codes_become_kinds(cluster: &Cluster) {
         ("SELECT FROM public.nothing", ErrorKind::NotFound, Retry::Never, "42P01"),
         ("GRANT SELECT ON public.t TO nobody_at_all", ErrorKind::NotFound, Retry::Never, "42704"),
         ("SELECT pg_sleep(20)", ErrorKind::Timeout, Retry::Backoff, "57014"),
+        (
+            "DO $$ BEGIN RAISE EXCEPTION '' USING ERRCODE = '25P04'; END $$",
+            ErrorKind::Timeout,
+            Retry::Backoff,
+            "25P04",
+        ),
+        (
+            "DO $$ BEGIN RAISE EXCEPTION '' USING ERRCODE = '57P04'; END $$",
+            ErrorKind::NotFound,
+            Retry::Never,
+            "57P04",
+        ),
     ];
     for (sql, kind, retry, code) in kinds {
         let options = Options::writing().statement_timeout(Duration::from_millis(500));

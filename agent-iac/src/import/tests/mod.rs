@@ -195,3 +195,43 @@ struct Keeper {
     #[identity(name = "reader")]
     role: Role,
 }
+
+#[cfg(feature = "cli")]
+#[test]
+fn a_gap_in_what_was_seen_ends_the_command_with_the_code_for_it() {
+    use crate::{
+        cli::{self, Env, Streams},
+        clock::SystemClock,
+        ledger::MemoryLedger,
+        testing::world::SimEntropy,
+    };
+    let folder = tempfile::tempdir().unwrap();
+    let out = folder.path().join("fleet.toml");
+    let typed = |museum: &Museum, words: &[&str]| {
+        let deployment = || {
+            let ledger = Arc::new(MemoryLedger::new(Arc::new(SystemClock)));
+            let entropy = Arc::new(SimEntropy::new(1));
+            Ok(Deployment::new(Fleet::new("museum"), "test", ledger, entropy)
+                .with_provider("museum", Arc::new(museum.clone())))
+        };
+        let streams = Streams {
+            out: Box::new(std::io::sink()),
+            err: Box::new(std::io::sink()),
+            input: Box::new(std::io::empty()),
+        };
+        let words = ["deploy", "import"].iter().chain(words).map(std::ffi::OsString::from);
+        cli::code(&cli::run(words, deployment, streams, &Env::default()))
+    };
+    let mut museum = rich();
+    assert_eq!(typed(&museum, &["--report"]), 0);
+    assert_eq!(typed(&museum, &[]), 2, "nobody answers for it");
+    assert_eq!(typed(&museum, &["--report", "--out", "x"]), 2);
+    museum.hide::<Grant>();
+    let written = ["--owner", "team:museum", "--out", out.to_str().unwrap()];
+    assert_eq!(typed(&museum, &["--report", "--json"]), 4);
+    assert_eq!(typed(&museum, &written), 4);
+    assert!(std::fs::read_to_string(&out).unwrap().contains("MISSING"));
+    assert_eq!(typed(&museum, &written), 1, "nothing is overwritten");
+    museum.hide::<Role>();
+    assert_ne!(typed(&museum, &["--report"]), 0);
+}

@@ -12,7 +12,7 @@ use crate::{
     },
     provider::{AtOnce, Observation, Recovery},
     resource::{Node, Reading},
-    schema::{Kind, Mutability, ResourceType},
+    schema::{Field, Kind, Mutability, ResourceType},
     value::Value,
 };
 
@@ -264,7 +264,11 @@ impl Planner<'_> {
             .target
             .iter()
             .flat_map(|target| &target.properties)
-            .filter(|(_, node)| **node != Node::Known(Value::Null))
+            .filter(|(name, node)| {
+                // What is as if it had been left out says nothing.
+                let left_out = wanted.desired.resource_type.field(name).map(Field::left_out);
+                **node != Node::Known(left_out.unwrap_or_default())
+            })
             .map(|(name, node)| PropertyChange {
                 name: name.clone(),
                 before: None,

@@ -45,6 +45,19 @@ pub(super) fn gives(source: &Source, most: usize) -> Vec<String> {
     lines
 }
 
+/// How much a source gives, in a few words: where there is no room for more,
+/// this still stands.
+pub(super) fn size(source: &Source) -> String {
+    let counted: u64 = source.counted.values().sum();
+    let parts = [
+        (source.access.tuples.len(), "statement", "statements"),
+        (usize::try_from(counted).unwrap_or(usize::MAX), "more, counted", "more, counted"),
+        (source.access.undecided.len(), "open question", "open questions"),
+    ];
+    let parts = parts.into_iter().filter(|(number, ..)| *number > 0);
+    parts.map(|(number, one, many)| count(number, one, many)).collect::<Vec<_>>().join(", ")
+}
+
 /// Which identities a source reaches.
 pub(super) fn reaches(reached: &[&Address], most: usize) -> String {
     if reached.is_empty() {

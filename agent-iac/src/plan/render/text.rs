@@ -21,7 +21,7 @@ const LINES_OF_STEP: usize = 16;
 
 /// The most lines of each section beside the steps, below [`Level::Full`].
 /// Six of them leave the steps at least half of the default 200 lines.
-const SECTION: usize = 14;
+const SECTION: usize = 18;
 
 /// A plan as lines: drift first, then the steps with the riskiest last, then
 /// what is blocked, undeclared or not checked, then what it amounts to.
@@ -388,9 +388,10 @@ impl View<'_> {
         for beside in &plan.beside {
             for (source, reached) in beside.sources.iter().zip(beside.reached()) {
                 let at = format!(
-                    "   {}, at {}",
+                    "   {}, at {}: {}",
                     beside::reaches(&reached, most),
-                    name(&beside.provider)
+                    name(&beside.provider),
+                    beside::size(source),
                 );
                 let mut lines = vec![
                     Line::of(Style::Change, "    + ")

@@ -1,6 +1,9 @@
 //! The words and signs of a plan.
 
-use std::fmt::{self, Write as _};
+use std::{
+    borrow::Cow,
+    fmt::{self, Write as _},
+};
 
 use super::Style;
 use crate::{
@@ -123,7 +126,7 @@ pub(super) fn short(text: &str, most: usize) -> String {
 /// A value that may not be known yet.
 pub(super) fn node(node: &Node) -> String {
     match node {
-        Node::Known(value) => value.to_string(),
+        Node::Known(value) => plain(value).to_string(),
         Node::Output { address, field } => format!("({address}.{field}, known after apply)"),
         Node::Link(address) => address.to_string(),
         Node::Concat(parts) => {
@@ -155,10 +158,21 @@ pub(super) fn node(node: &Node) -> String {
 /// A value as it was read.
 pub(super) fn reading(reading: &Reading) -> String {
     match reading {
-        Reading::Known(value) => value.to_string(),
+        Reading::Known(value) => plain(value).to_string(),
         Reading::Redacted => "(hidden by the system)".into(),
         Reading::Unreadable(why) => format!("(not readable: {why})"),
         Reading::Unsupported => "(the system has no such property)".into(),
+    }
+}
+
+/// A value without the parts of it that were left out: they say nothing.
+fn plain(value: &Value) -> Cow<'_, Value> {
+    match value {
+        Value::Map(entries) if entries.values().any(Value::is_null) => {
+            let given = entries.iter().filter(|(_, value)| !value.is_null());
+            Cow::Owned(Value::Map(given.map(|(k, v)| (k.clone(), plain(v).into_owned())).collect()))
+        }
+        _ => Cow::Borrowed(value),
     }
 }
 

@@ -37,6 +37,8 @@ mod privilege;
 mod provider;
 #[cfg(feature = "postgres")]
 mod reach;
+#[cfg(feature = "postgres")]
+mod requires;
 mod resources;
 #[cfg(feature = "postgres")]
 #[doc(hidden)]

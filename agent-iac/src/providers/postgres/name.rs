@@ -20,26 +20,28 @@ pub(super) struct BadName {
     pub(super) help: &'static str,
 }
 
-fn bad(message: String, help: &'static str) -> Option<BadName> {
-    Some(BadName { message, help })
+impl BadName {
+    fn new(message: String, help: &'static str) -> Self {
+        Self { message, help }
+    }
 }
 
 /// Judges the name of any object.
 pub(super) fn check_name(name: &str) -> Option<BadName> {
     if name.is_empty() {
-        bad("the name is empty".into(), "name the object")
+        Some(BadName::new("the name is empty".into(), "name the object"))
     } else if name.len() > MAX_NAME {
         let message = format!(
             "the name {} has {} bytes, and PostgreSQL cuts names after {MAX_NAME}",
             quoted(name),
             name.len()
         );
-        bad(message, "choose a shorter one")
+        Some(BadName::new(message, "choose a shorter one"))
     } else if !is_printable(name) {
-        bad(
+        Some(BadName::new(
             format!("the name {} has characters that cannot be seen", quoted(name)),
             "use visible characters only",
-        )
+        ))
     } else {
         None
     }
@@ -53,16 +55,16 @@ pub(super) fn check_role(name: &str) -> Option<BadName> {
     let reads_as = skeleton(name.trim());
     if matches!(reads_as.as_str(), "public" | "none") {
         // Even quoted, `GRANT … TO "public"` grants to everybody.
-        return bad(
+        return Some(BadName::new(
             format!("{} reads as `{reads_as}`, which is no role to PostgreSQL", quoted(name)),
             "choose another name; for what everybody may do, declare a `postgres.public`",
-        );
+        ));
     }
     if name.trim() != name {
-        return bad(
+        return Some(BadName::new(
             format!("the name {} begins or ends with a space", quoted(name)),
             "leave it away",
-        );
+        ));
     }
     None
 }
@@ -74,23 +76,23 @@ pub(super) fn check_managed_role(name: &str) -> Option<BadName> {
         return Some(wrong);
     }
     if name.starts_with("pg_") {
-        return bad(
+        return Some(BadName::new(
             format!(
                 "the name {} begins with `pg_`, which PostgreSQL keeps for itself",
                 quoted(name)
             ),
             "choose another one",
-        );
+        ));
     }
     if name.len() > MAX_ROLE {
-        return bad(
+        return Some(BadName::new(
             format!(
                 "the name {} has {} bytes, which leaves no room for its logins (`…__g1`)",
                 quoted(name),
                 name.len()
             ),
             "keep it within 50 bytes",
-        );
+        ));
     }
     None
 }

@@ -5,9 +5,11 @@
 
 use std::{collections::BTreeSet, fmt, str::FromStr};
 
+#[cfg(any(test, feature = "postgres"))]
+use super::name::ident;
 use super::{
     Privilege,
-    name::{check_name, ident, shown},
+    name::{check_name, shown},
 };
 use crate::{
     Property,
@@ -308,19 +310,6 @@ impl Object {
         }
     }
 
-    #[cfg(any(test, feature = "postgres"))]
-    /// Its columns in SQL, as they stand behind a privilege; nothing when it
-    /// is a whole object.
-    pub(super) fn sql_columns(&self) -> String {
-        match &self.columns {
-            Some(columns) => {
-                let columns: Vec<String> = columns.iter().map(|column| ident(column)).collect();
-                format!(" ({})", columns.join(", "))
-            }
-            None => String::new(),
-        }
-    }
-
     /// Says what is wrong with it as a declaration has it.
     pub(super) fn problems(&self) -> Vec<(String, Option<String>)> {
         let mut problems = Vec::new();
@@ -442,7 +431,7 @@ impl std::error::Error for NotAnObject {}
 /// What is left to read of a text that names objects.
 pub(super) struct Words<'a>(pub(super) &'a str);
 
-impl<'a> Words<'a> {
+impl Words<'_> {
     fn object(mut self) -> Option<Object> {
         let (word, rest) = self.0.split_once(' ')?;
         self.0 = rest;
@@ -566,7 +555,6 @@ mod tests {
             Function::new("s", "f", ["integer", "character varying"]).sql_name(),
             r#""s"."f"(integer, character varying)"#
         );
-        assert_eq!(Column::new("s", "t", ["b", "a"]).sql_columns(), r#" ("a", "b")"#);
     }
 
     #[test]

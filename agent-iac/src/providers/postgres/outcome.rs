@@ -8,8 +8,9 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 
 use super::{
+    Login, Membership, Role,
     server::{
-        Options,
+        Options, Transaction,
         registry::{self, Registered, State},
     },
     view::View,
@@ -83,35 +84,37 @@ fn read(claim: &Claim, text: &str) -> Result<Outcome> {
     })
 }
 
-/// Says what became of the claims of a run that died, in every database in
-/// which one of them may have been carried out.
+/// Whether what a type writes belongs to the whole cluster, so that its claims
+/// are registered in the provider's own database alone.
+fn is_of_cluster(type_name: &str) -> bool {
+    [Role::TYPE, Login::TYPE, Membership::TYPE].contains(&type_name)
+}
+
+/// Says what became of the claims of a run that died, all of one type, in every
+/// database in which one of them may have been carried out.
+///
+/// A database that cannot be asked leaves open only the claims that no other
+/// one knows, and that could be there.
 ///
 /// # Errors
 ///
-/// When one of the databases cannot be asked, or still works for that run.
-pub(super) async fn settle(view: &View, claims: &[Claim]) -> Result<Vec<Settled>> {
+/// When the provider's own database cannot be asked, or when one still works
+/// for that run.
+pub(super) async fn settle(view: &View, type_name: &str, claims: &[Claim]) -> Result<Vec<Settled>> {
     let mut settled: Vec<Option<Settled>> = claims.iter().map(|_| None).collect();
-    let databases: Vec<Option<String>> =
-        view.layout.databases().map(|name| name.map(str::to_owned)).collect();
-    for database in databases {
-        let asked = claims.to_vec();
-        let options = Options::writing().statement_timeout(PATIENCE * 2);
-        let found = view
-            .server
-            .transaction(database.as_deref(), options, move |tx| async move {
-                match registry::install(&tx, None).await {
-                    // Where not even the schema can be made, nothing was done.
-                    Err(error) if error.kind() == ErrorKind::Denied => {
-                        if registry::state(&tx).await.is_ok_and(|state| state == State::Missing) {
-                            return Ok(None);
-                        }
-                        Err(error)
-                    }
-                    Err(error) => Err(error),
-                    Ok(()) => registry::settle(&tx, &asked, PATIENCE).await.map(Some),
+    let mut unknown = None;
+    for database in view.layout.databases() {
+        let found = match settle_in(view, database, claims).await {
+            Err(error) if database.is_some() && error.kind() != ErrorKind::InDoubt => {
+                // What was begun there for the whole cluster is no proof of
+                // anything: only the own database says that it was done.
+                if !is_of_cluster(type_name) {
+                    unknown.get_or_insert_with(|| error.chain());
                 }
-            })
-            .await?;
+                continue;
+            }
+            found => found?,
+        };
         for ((claim, answer), found) in
             claims.iter().zip(&mut settled).zip(found.into_iter().flatten())
         {
@@ -120,7 +123,33 @@ pub(super) async fn settle(view: &View, claims: &[Claim]) -> Result<Vec<Settled>
             }
         }
     }
-    Ok(settled.into_iter().map(|answer| answer.unwrap_or(Settled::NotDone)).collect())
+    let otherwise = unknown.map_or(Settled::NotDone, Settled::Unknown);
+    Ok(settled.into_iter().map(|answer| answer.unwrap_or_else(|| otherwise.clone())).collect())
+}
+
+/// What one database says of claims; nothing, where it has no registry and
+/// can have none.
+async fn settle_in(
+    view: &View,
+    database: Option<&str>,
+    claims: &[Claim],
+) -> Result<Option<Vec<Registered>>> {
+    let asked = claims.to_vec();
+    let options = Options::writing().statement_timeout(PATIENCE * 2);
+    let work = move |tx: Transaction| async move {
+        match registry::install(&tx, None).await {
+            // Where not even the schema can be made, nothing was done.
+            Err(error) if error.kind() == ErrorKind::Denied => {
+                if registry::state(&tx).await.is_ok_and(|state| state == State::Missing) {
+                    return Ok(None);
+                }
+                Err(error)
+            }
+            Err(error) => Err(error),
+            Ok(()) => registry::settle(&tx, &asked, PATIENCE).await.map(Some),
+        }
+    };
+    view.server.transaction(database, options, work).await
 }
 
 /// Refuses to write what another fleet, or the same one in another
@@ -157,7 +186,7 @@ pub(super) fn exists(what: &str, found: Option<&Mark>, ours: &Mark) -> Error {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::providers::postgres::{Grant, Role};
+    use crate::providers::postgres::Grant;
 
     fn claim() -> Claim {
         Claim::from_text("run-1.1")

@@ -1,19 +1,24 @@
 //! PostgreSQL as the engine manages it.
 
-use std::{fmt, sync::Arc};
+use std::{
+    fmt,
+    sync::{Arc, Mutex, PoisonError},
+};
 
 use async_trait::async_trait;
 
 use super::{
     Login, catalog,
     login::Prober,
-    server::{self, Endpoint, Principal, Server, Settings, Thread},
+    requires::requires,
+    server::{self, Endpoint, Known, Principal, Requests, Server, Settings, Thread},
     view::{Layout, View},
 };
 use crate::{
     address::quoted,
+    blueprint::Blueprint,
     error::{Error, ErrorKind, Result},
-    provider::{Limits, Observers, Probers, Provider, Writers},
+    provider::{Limits, Observers, Probers, Provider, Requirement, Writers},
 };
 
 /// How many connections observing uses at once, to all databases together.
@@ -46,6 +51,9 @@ pub struct PostgresProvider {
     observe: Option<Principal>,
     apply: Option<Principal>,
     layout: Layout,
+    requests: Requests,
+    /// The server as planning sees it, as long as a handle is held.
+    seen: Arc<Mutex<Known>>,
 }
 
 impl PostgresProvider {
@@ -53,7 +61,14 @@ impl PostgresProvider {
     /// objects in it are declared without their database.
     pub fn new(endpoint: Endpoint) -> Self {
         let layout = Layout { own: endpoint.database().to_owned(), ..Layout::default() };
-        Self { endpoint, observe: None, apply: None, layout }
+        Self {
+            endpoint,
+            observe: None,
+            apply: None,
+            layout,
+            requests: Requests::default(),
+            seen: Arc::default(),
+        }
     }
 
     /// The login that planning and drift use. It needs no right to write, and
@@ -62,6 +77,7 @@ impl PostgresProvider {
     pub fn observe(mut self, principal: Principal) -> Self {
         self.layout.principals.insert(principal.user().to_owned());
         self.observe = Some(principal);
+        self.seen = Arc::default();
         self
     }
 
@@ -81,6 +97,16 @@ impl PostgresProvider {
         self
     }
 
+    /// Names the roles that are looked after, declared or not, with `*` for any
+    /// characters; may be repeated. Without any, it is every role of the
+    /// cluster: what is undeclared among them is reported when the fleet
+    /// watches this provider, and drift when it holds it exclusively.
+    #[must_use]
+    pub fn scope(mut self, pattern: impl Into<String>) -> Self {
+        self.layout.scope.insert(pattern.into());
+        self
+    }
+
     /// Manages another database of the cluster too.
     #[must_use]
     pub fn database(mut self, name: impl Into<String>) -> Self {
@@ -90,18 +116,35 @@ impl PostgresProvider {
         }
         self
     }
+
+    /// How many requests it has sent to the server so far, for whatever
+    /// purpose; each is one round trip.
+    pub fn requests(&self) -> u64 {
+        self.requests.number()
+    }
 }
 
 impl PostgresProvider {
-    fn view(&self, settings: Settings) -> Result<View> {
-        let server = Server::new(&Thread::start()?, settings)?;
-        Ok(View { server, layout: Arc::new(self.layout.clone()) })
+    fn server(&self, settings: Settings) -> Result<Server> {
+        Server::new(&Thread::start()?, settings.requests(&self.requests))
     }
 
-    /// The cluster as planning sees it.
+    fn view(&self, server: Server) -> View {
+        View { server, layout: Arc::new(self.layout.clone()) }
+    }
+
+    /// The cluster as planning sees it. Handles that are held at the same time
+    /// share their connections: a login costs as much as some queries.
     fn observing(&self) -> Result<View> {
+        let mut seen = self.seen.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(server) = seen.server() {
+            return Ok(self.view(server));
+        }
         let principal = named(self.observe.as_ref(), "observe")?;
-        self.view(Settings::new(self.endpoint.clone(), principal).connections(READERS))
+        let settings = Settings::new(self.endpoint.clone(), principal).connections(READERS);
+        let server = self.server(settings)?;
+        *seen = server.known_as();
+        Ok(self.view(server))
     }
 
     /// The cluster as applying works on it.
@@ -111,7 +154,7 @@ impl PostgresProvider {
         if let Some(role) = &self.layout.administrators {
             settings = settings.role(role);
         }
-        self.view(settings)
+        Ok(self.view(self.server(settings)?))
     }
 }
 
@@ -150,7 +193,10 @@ impl Provider for PostgresProvider {
     /// server's files has the same numbers, so the numbers alone would let a
     /// plan for production be applied to what was restored from it.
     async fn target(&self) -> Result<String> {
-        let about = self.observing()?.server.about().await?;
+        let server = self.observing()?.server;
+        // What is known of it may be older than whoever answers there now.
+        server.read(None, |_| async { Ok(()) }).await?;
+        let about = server.about().await?;
         Ok(format!(
             "postgresql {} system {} database {} ({})",
             self.endpoint.server(),
@@ -158,6 +204,12 @@ impl Provider for PostgresProvider {
             quoted(&about.database),
             about.database_oid,
         ))
+    }
+
+    fn requires(&self, name: &str, blueprint: &Blueprint) -> Vec<Requirement> {
+        let user = |principal: &Option<Principal>| principal.as_ref().map(|p| p.user().to_owned());
+        let (observe, apply) = (user(&self.observe), user(&self.apply));
+        requires(observe.as_deref(), apply.as_deref(), &self.layout, name, blueprint)
     }
 
     fn observers(&self) -> Result<Observers> {

@@ -5,7 +5,7 @@
 
 use std::{collections::BTreeSet, fmt, sync::Arc};
 
-use super::{Object, server::Server};
+use super::server::Server;
 use crate::{
     address::quoted,
     error::{Error, ErrorKind, Result},
@@ -30,6 +30,9 @@ pub(super) struct Layout {
     pub(super) administrators: Option<String>,
     /// The logins of the engine itself, which no fleet declares.
     pub(super) principals: BTreeSet<String>,
+    /// The names of the roles that are ours to look after, with `*` for any
+    /// characters; all of them when there are none.
+    pub(super) scope: BTreeSet<String>,
 }
 
 impl fmt::Debug for View {
@@ -39,7 +42,7 @@ impl fmt::Debug for View {
 }
 
 impl Layout {
-    /// The databases, as [`Object::database`] names them: the own one is
+    /// The databases, as an object names them: the own one is
     /// `None`, and comes first.
     pub(super) fn databases(&self) -> impl Iterator<Item = Option<&str>> {
         std::iter::once(None).chain(self.others.iter().map(|name| Some(name.as_str())))
@@ -48,16 +51,6 @@ impl Layout {
     /// The name of a database.
     pub(super) fn name<'a>(&'a self, database: Option<&'a str>) -> &'a str {
         database.unwrap_or(&self.own)
-    }
-
-    /// The database that one connects to for an object: for what belongs to
-    /// the whole cluster, the own one.
-    ///
-    /// # Errors
-    ///
-    /// When the object names the own database, or one that is not managed.
-    pub(super) fn database_of<'a>(&self, object: &'a Object) -> Result<Option<&'a str>> {
-        self.managed(object.database.as_deref())
     }
 
     /// Checks the name of a database as a declaration gives it.
@@ -82,6 +75,11 @@ impl Layout {
         }
     }
 
+    /// Whether a role is among those that are looked after, declared or not.
+    pub(super) fn is_in_scope(&self, role: &str) -> bool {
+        self.scope.is_empty() || self.scope.iter().any(|pattern| matches(pattern, role))
+    }
+
     /// Whether a role is the engine's own: its administrators, or a login of
     /// its principals.
     pub(super) fn is_own_role(&self, name: &str) -> bool {
@@ -89,10 +87,43 @@ impl Layout {
     }
 }
 
+/// Whether a name is of a pattern, in which `*` stands for any characters.
+fn matches(pattern: &str, name: &str) -> bool {
+    let Some((start, rest)) = pattern.split_once('*') else { return pattern == name };
+    let Some(mut name) = name.strip_prefix(start) else { return false };
+    let mut parts: Vec<&str> = rest.split('*').collect();
+    let end = parts.pop().unwrap_or_default();
+    for part in parts {
+        // The first place leaves most for what follows.
+        let Some((_, after)) = name.split_once(part) else { return false };
+        name = after;
+    }
+    name.ends_with(end)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::providers::postgres::{Database, Table};
+
+    #[test]
+    fn a_star_of_a_scope_stands_for_any_characters() {
+        for (pattern, name, expected) in [
+            ("reader", "reader", true),
+            ("reader", "reader2", false),
+            ("agent_*", "agent_", true),
+            ("agent_*", "agent_x", true),
+            ("agent_*", "my_agent_x", false),
+            ("*_reader", "a_reader", true),
+            ("*_reader", "a_reader_", false),
+            ("a*b*c", "abc", true),
+            ("a*b*c", "a1b2c", true),
+            ("a*b*c", "acb", false),
+            ("a*a", "a", false),
+            ("*", "", true),
+        ] {
+            assert_eq!(matches(pattern, name), expected, "{pattern} {name}");
+        }
+    }
 
     #[test]
     fn an_object_is_looked_for_in_its_database_and_the_own_one_is_never_named() {
@@ -101,13 +132,10 @@ mod tests {
             others: BTreeSet::from(["archive".into()]),
             ..Layout::default()
         };
-        let table = || Table::new("s", "t");
-        assert_eq!(layout.database_of(&table()).unwrap(), None);
-        assert_eq!(layout.database_of(&Database::new("archive")).unwrap(), None);
-        let archive = table().in_database("archive");
-        assert_eq!(layout.database_of(&archive).unwrap(), Some("archive"));
+        assert_eq!(layout.managed(None).unwrap(), None);
+        assert_eq!(layout.managed(Some("archive")).unwrap(), Some("archive"));
         for (database, says) in [("app", "own database"), ("other", "none of the provider's")] {
-            let error = layout.database_of(&table().in_database(database)).map(drop).unwrap_err();
+            let error = layout.managed(Some(database)).unwrap_err();
             assert!(error.message().contains(says) && error.repair().is_some(), "{error:?}");
         }
         assert_eq!(layout.databases().collect::<Vec<_>>(), [None, Some("archive")]);

@@ -328,7 +328,7 @@ fn surroundings_are_asked_for_once_and_shown_beside_the_plan_and_not_in_its_dige
         r#"    + "member of the guild"   reaches citizen["ada"].role, at town"#,
         "    ! the mayor is as good as the king",
     ] {
-        assert!(shown.lines().any(|shown| shown == line), "{line:?} is not in\n{shown}");
+        assert!(shown.lines().any(|shown| shown.starts_with(line)), "{line:?} is not in\n{shown}");
     }
     assert!(!shown.contains("shop 003"), "{shown}");
     assert!(text(plan.clone(), render::Level::Full).contains("shop 299"));

@@ -493,7 +493,7 @@ impl Provider for Handle {
         Ok("town:1".into())
     }
 
-    fn requires(&self, blueprint: &Blueprint) -> Vec<Requirement> {
+    fn requires(&self, _: &str, blueprint: &Blueprint) -> Vec<Requirement> {
         let roles =
             blueprint.resources().values().filter(|one| one.resource_type == Role::RESOURCE);
         vec![Requirement {

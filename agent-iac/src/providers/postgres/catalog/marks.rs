@@ -16,7 +16,7 @@ use crate::{
 
 /// Whether the registry is there. One that is somebody else's, who could write
 /// into it whatever he likes, is refused.
-async fn is_ready(within: &Within) -> Result<bool> {
+pub(super) async fn is_ready(within: &Within) -> Result<bool> {
     if let Some(ready) = within.registry.get() {
         return Ok(*ready);
     }
@@ -40,7 +40,7 @@ async fn is_ready(within: &Within) -> Result<bool> {
 
 /// What is registered of the objects of one type: of these, or of all. Without
 /// a registry, nothing is.
-pub(super) async fn registered(
+pub(in super::super) async fn registered(
     within: &Within,
     type_name: &str,
     ids: Option<&[String]>,
@@ -52,8 +52,8 @@ pub(super) async fn registered(
 }
 
 /// The registered grants on columns of the same tables to the same roles as
-/// those of `ids`.
-pub(super) async fn on_columns(
+/// those of `ids`, and maybe others: each is to be read.
+pub(in super::super) async fn on_columns(
     within: &Within,
     type_name: &str,
     ids: &[String],

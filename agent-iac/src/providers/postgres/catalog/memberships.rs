@@ -1,6 +1,6 @@
 //! Memberships of roles in roles.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 use async_trait::async_trait;
 
@@ -102,15 +102,17 @@ impl Read for Membership {
         let masters = people::masters(within, &members).await?;
         let rows = rows(within, &members).await?;
         let people = grantors(within, &rows).await?;
+        let mut of_member: BTreeMap<Oid, Vec<&Row>> = BTreeMap::new();
+        for row in &rows {
+            of_member.entry(row.id.member).or_default().push(row);
+        }
+        let of_member = |member: &Oid| of_member.get(member).into_iter().flatten().copied();
         let found: Vec<Option<&Row>> = keys
             .iter()
             .map(|key| match key {
-                MembershipKey::Id(id) => rows.iter().find(|row| row.id == *id),
+                MembershipKey::Id(id) => of_member(&id.member).find(|row| row.id == *id),
                 MembershipKey::Key { member, of } => {
-                    let all = || {
-                        let all = rows.iter();
-                        all.filter(|row| row.id.member == *member && row.of == *of)
-                    };
+                    let all = || of_member(member).filter(|row| row.of == *of);
                     let ours = |row: &&Row| Some(row.grantor) == people.administrators;
                     all().find(ours).or_else(|| all().next())
                 }

@@ -18,7 +18,7 @@ pub(super) mod detail;
 mod grants;
 pub(super) mod ids;
 mod logins;
-mod marks;
+pub(super) mod marks;
 mod memberships;
 mod observer;
 pub(super) mod ownerships;

@@ -5,13 +5,15 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use super::{
     super::{
+        Login,
         name::{generation_of, ident},
         server::Type,
     },
     Within,
     ids::Oid,
+    marks,
 };
-use crate::{address::quoted, error::Result};
+use crate::{address::quoted, error::Result, resource::Resource as _};
 
 /// The role that owns a database by being it: whoever owns the database is its
 /// member. Its number is the same in every cluster.
@@ -148,11 +150,19 @@ pub(in super::super) async fn people(within: &Within, oids: &BTreeSet<Oid>) -> R
             )"
         )
     };
+    // From 16, who made a role holds the admin option on it, and can lend
+    // himself the rest for as long as a write takes.
+    let lent = if within.version >= 16 {
+        "OR EXISTS (SELECT FROM pg_auth_members m WHERE m.roleid = r.oid AND m.admin_option
+            AND m.member = a.oid)"
+    } else {
+        ""
+    };
     let sql = format!(
         "WITH RECURSIVE admin AS (SELECT oid, rolsuper FROM pg_roles WHERE rolname = $2),
         {}, {}
-        SELECT r.oid, r.rolname::text, coalesce(a.rolsuper OR s.target IS NOT NULL, true),
-            coalesce(a.rolsuper OR i.target IS NOT NULL, true), a.oid,
+        SELECT r.oid, r.rolname::text, coalesce(a.rolsuper OR s.target IS NOT NULL {lent}, true),
+            coalesce(a.rolsuper OR i.target IS NOT NULL {lent}, true), a.oid,
             coalesce(a.rolsuper, false)
         FROM (SELECT oid FROM unnest($1::oid[]) AS t (oid) UNION SELECT oid FROM admin) w
         JOIN pg_roles r ON r.oid = w.oid LEFT JOIN admin a ON true
@@ -178,13 +188,16 @@ pub(in super::super) async fn people(within: &Within, oids: &BTreeSet<Oid>) -> R
     })
 }
 
-/// The logins of some roles that are named as the engine names them, each with
-/// its role: what such a login has, its role's agent has.
+/// The logins of some roles, each with its role: those that were made for them,
+/// by the registry, and members that are named as the engine names logins. What
+/// such a login has, its role's agent has.
 pub(in super::super) async fn logins(
     within: &Within,
     roles: &BTreeSet<Oid>,
 ) -> Result<BTreeMap<Oid, Oid>> {
-    paired(within, "m.roleid", roles).await
+    let mut logins = paired(within, "m.roleid", roles).await?;
+    logins.extend(made(within, "o.detail ->> 'role'", roles).await?);
+    Ok(logins)
 }
 
 /// The roles that some logins are of, by the same rule.
@@ -192,7 +205,9 @@ pub(in super::super) async fn masters(
     within: &Within,
     logins: &BTreeSet<Oid>,
 ) -> Result<BTreeMap<Oid, Oid>> {
-    paired(within, "m.member", logins).await
+    let mut masters = paired(within, "m.member", logins).await?;
+    masters.extend(made(within, "o.id", logins).await?);
+    Ok(masters)
 }
 
 async fn paired(within: &Within, column: &str, oids: &BTreeSet<Oid>) -> Result<BTreeMap<Oid, Oid>> {
@@ -209,4 +224,21 @@ async fn paired(within: &Within, column: &str, oids: &BTreeSet<Oid>) -> Result<B
         .filter(|row| generation_of(row.get(3), row.get(1)).is_some())
         .map(|row| (row.get(0), row.get(2)))
         .collect())
+}
+
+/// Logins that were made for roles, by their numbers: a role that was renamed
+/// keeps them, under its old name.
+async fn made(within: &Within, column: &str, oids: &BTreeSet<Oid>) -> Result<BTreeMap<Oid, Oid>> {
+    if oids.is_empty() || !marks::is_ready(within).await? {
+        return Ok(BTreeMap::new());
+    }
+    let oids: Vec<String> = oids.iter().map(ToString::to_string).collect();
+    let sql = format!(
+        "SELECT l.oid, r.oid FROM agent_iac.objects o
+        JOIN pg_roles l ON l.oid::text = o.id JOIN pg_roles r ON r.oid::text = o.detail ->> 'role'
+        WHERE o.type = $1 AND {column} = ANY ($2)"
+    );
+    let parameters = [(&Login::TYPE as _, Type::TEXT), (&oids as _, Type::TEXT_ARRAY)];
+    let rows = within.tx.query(&sql, &parameters).await?;
+    Ok(rows.iter().map(|row| (row.get(0), row.get(1))).collect())
 }

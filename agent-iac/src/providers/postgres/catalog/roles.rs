@@ -157,7 +157,9 @@ impl Beside {
         // One that logs in again, itself or by a login, is not suspended,
         // whatever was registered.
         let off = detail.suspended.filter(|_| !row.login && !self.at_work.contains(&row.oid));
-        let login = row.login || off.as_ref().is_some_and(|off| off.contains(&row.oid));
+        // One that stops logging in is only done when its sessions have ended.
+        let login =
+            row.login || detail.retiring || off.as_ref().is_some_and(|off| off.contains(&row.oid));
         let flag = |is| Reading::Known(Value::Bool(is));
         let limit = row.connection_limit.map_or(Value::Null, |limit| Value::Int(limit.into()));
         let nobody = BTreeSet::new();
@@ -301,7 +303,9 @@ impl Read for Role {
                 // A login of a role that there is, is a credential.
                 let logins = people::logins(within, &oids).await?;
                 rows.retain(|row| {
-                    !within.layout.is_own_role(&row.name) && !logins.contains_key(&row.oid)
+                    within.layout.is_in_scope(&row.name)
+                        && !within.layout.is_own_role(&row.name)
+                        && !logins.contains_key(&row.oid)
                 });
                 rows
             }

@@ -21,7 +21,10 @@ impl Probe<Login> for Prober {
         let mut answers = Vec::with_capacity(attempts.len());
         for attempt in attempts {
             answers.push(match secret::read(attempt.secret) {
-                Ok(login) => self.door.try_login(&login.user, &login.password, None).await,
+                Ok(login) => match attempt.identity.parse() {
+                    Ok(role) => self.door.try_login_of(role, &login.user, &login.password).await,
+                    Err(_) => Tried::Unknown(format!("no role has the id `{}`", attempt.identity)),
+                },
                 Err(error) => Tried::Unknown(error.to_string()),
             });
         }

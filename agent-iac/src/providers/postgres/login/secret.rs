@@ -35,7 +35,9 @@ pub(super) fn compose(user: &str, entropy: &dyn Entropy) -> Secret {
             [b"{\"user\":", user.as_bytes(), b",\"password\":\"", password, b"\"}"];
         // Of full length from the start: a reallocation would leave a copy.
         let mut text = Vec::with_capacity(parts.iter().map(|part| part.len()).sum());
-        parts.into_iter().for_each(|part| text.extend_from_slice(part));
+        for part in parts {
+            text.extend_from_slice(part);
+        }
         Secret::from_bytes(text)
     })
 }

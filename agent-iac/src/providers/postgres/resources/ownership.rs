@@ -35,14 +35,14 @@ impl Check for Ownership {
     fn check(properties: &BTreeMap<String, Node>) -> Vec<Problem> {
         let mut problems = check_object(properties, "on", None);
         problems.extend(check_role_name(properties, "heir"));
-        if let Some(on) = Object::of(properties.get("on")) {
-            if on.columns.is_some() || on.kind == ObjectKind::Parameter {
-                problems.push(Problem {
-                    field: "on".into(),
-                    message: format!("{on} has no owner of its own"),
-                    help: Some("name a whole object".into()),
-                });
-            }
+        if let Some(on) = Object::of(properties.get("on"))
+            && (on.columns.is_some() || on.kind == ObjectKind::Parameter)
+        {
+            problems.push(Problem {
+                field: "on".into(),
+                message: format!("{on} has no owner of its own"),
+                help: Some("name a whole object".into()),
+            });
         }
         problems
     }

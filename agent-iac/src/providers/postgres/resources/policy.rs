@@ -134,10 +134,10 @@ impl Check for Policy {
                 help: Some(help.into()),
             });
         };
-        if let Some(on) = Object::of(properties.get("on")) {
-            if on.kind != ObjectKind::Table || on.columns.is_some() {
-                say("on", "a row policy is on a whole table", "name a table");
-            }
+        if let Some(on) = Object::of(properties.get("on"))
+            && (on.kind != ObjectKind::Table || on.columns.is_some())
+        {
+            say("on", "a row policy is on a whole table", "name a table");
         }
         if let Some(wrong) = text(properties, "name").and_then(|name| check_name(&name)) {
             say("name", &wrong.message, wrong.help);

@@ -2,12 +2,17 @@
 
 use std::sync::Arc;
 
+use tokio_postgres::SimpleQueryMessage;
+
 use super::{
-    connection::{Failure, Route},
+    connection::{Connection, Failure, Route},
     settings::Endpoint,
     thread::Thread,
 };
-use crate::{error::Result, provider::Tried, secret::Secret};
+use crate::{address::quoted, error::Result, provider::Tried, secret::Secret};
+
+/// No right to connect to the database, and no such database.
+const AFTERWARDS: [&str; 2] = ["42501", "3D000"];
 
 /// Tries logins at a server, as whoever was given them would. It has no login
 /// of its own.
@@ -31,21 +36,66 @@ impl Prober {
     }
 
     /// Logs in once. `Refused` is the answer of the authentication alone, by
-    /// its code: whoever is let in and then sent away, because of a limit or
-    /// because the role may not log in, had the right password.
+    /// its code. The server looks for the database, and whether it may be
+    /// connected to, only afterwards: who is sent away there had the right
+    /// password. Limits and roles that may not log in tell nothing: their codes
+    /// come from before, too.
     pub async fn try_login(&self, user: &str, password: &Secret, database: Option<&str>) -> Tried {
+        self.attempt(user, password, database, None).await
+    }
+
+    /// The same for a login of a role, by its number: whoever is let in and
+    /// cannot become that role has proved nothing about it.
+    pub async fn try_login_of(&self, role: u32, user: &str, password: &Secret) -> Tried {
+        self.attempt(user, password, None, Some(role)).await
+    }
+
+    async fn attempt(
+        &self,
+        user: &str,
+        password: &Secret,
+        database: Option<&str>,
+        role: Option<u32>,
+    ) -> Tried {
         let route = self.0.clone();
         let database: Arc<str> = database.unwrap_or(self.0.endpoint.database()).into();
         let (user, password) = (user.to_owned(), password.duplicate());
         let tried = self.0.thread().run(async move {
             Ok(match route.connect(&user, &password, &database).await {
-                Ok(_) => Tried::Accepted,
+                Ok(connection) => match role {
+                    Some(role) => becomes(&connection, &user, role).await,
+                    None => Tried::Accepted,
+                },
                 Err(Failure::Said(said)) if said.code().code() == "28P01" => {
                     Tried::Refused("28P01".into())
+                }
+                Err(Failure::Said(said)) if AFTERWARDS.contains(&said.code().code()) => {
+                    Tried::Accepted
                 }
                 Err(failure) => Tried::Unknown(route.failed(failure, &user, &database).chain()),
             })
         });
         tried.await.unwrap_or_else(|error| Tried::Unknown(error.chain()))
+    }
+}
+
+/// Whether whoever was let in is a member of a role.
+async fn becomes(connection: &Connection, user: &str, role: u32) -> Tried {
+    let sql = format!(
+        "SELECT pg_catalog.pg_has_role(session_user, oid, 'MEMBER')
+        FROM pg_catalog.pg_roles WHERE oid = {role}"
+    );
+    match connection.client().simple_query(&sql).await {
+        Ok(answer) => {
+            let is_member = answer.iter().any(|message| {
+                matches!(message, SimpleQueryMessage::Row(row) if row.get(0) == Some("t"))
+            });
+            if is_member {
+                return Tried::Accepted;
+            }
+            let who = quoted(user);
+            Tried::Unknown(format!("{who} was let in, and is no login of the role {role}"))
+        }
+        Err(error) => Tried::Unknown(format!("{} was let in, and then: {error}", quoted(user))),
     }
 }

@@ -7,10 +7,7 @@
 use std::{
     fmt, io,
     net::SocketAddr,
-    sync::{
-        Arc, Mutex, MutexGuard, PoisonError,
-        atomic::{AtomicU64, Ordering},
-    },
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
 };
 
 use tokio::{
@@ -26,6 +23,7 @@ use tokio_rustls::rustls;
 
 use super::{
     error::{Place, Said},
+    requests::Requests,
     settings::{Endpoint, Host, TlsMode},
     thread::Thread,
     tls::{self, Trust},
@@ -46,7 +44,7 @@ pub(super) struct Route {
     server: Arc<str>,
     trust: Option<Trust>,
     thread: Thread,
-    requests: Arc<AtomicU64>,
+    requests: Requests,
 }
 
 /// What a server says of itself.
@@ -93,7 +91,7 @@ impl From<Error> for Failure {
 pub(super) struct Connection {
     client: Client,
     notices: Arc<Mutex<Vec<DbError>>>,
-    requests: Arc<AtomicU64>,
+    requests: Requests,
     place: Place,
     /// Our own port, by which a server knows a connection without anything in
     /// between.
@@ -122,7 +120,7 @@ impl Connection {
 
     /// Counts one request, which is one round trip.
     pub(super) fn count(&self) {
-        self.requests.fetch_add(1, Ordering::Relaxed);
+        self.requests.count();
     }
 }
 
@@ -137,8 +135,14 @@ impl Route {
             endpoint,
             trust,
             thread: thread.clone(),
-            requests: Arc::default(),
+            requests: Requests::default(),
         })
+    }
+
+    /// Counts its requests with those of others.
+    pub(super) fn counting(mut self, requests: Requests) -> Self {
+        self.requests = requests;
+        self
     }
 
     pub(super) fn place(&self, database: &Arc<str>) -> Place {
@@ -149,8 +153,8 @@ impl Route {
         &self.thread
     }
 
-    pub(super) fn requests(&self) -> u64 {
-        self.requests.load(Ordering::Relaxed)
+    pub(super) fn requests(&self) -> &Requests {
+        &self.requests
     }
 
     /// Connects and logs in.
@@ -276,7 +280,7 @@ impl Route {
         Ok(Connection {
             client,
             notices,
-            requests: Arc::clone(&self.requests),
+            requests: self.requests.clone(),
             place: place.clone(),
             port,
         })

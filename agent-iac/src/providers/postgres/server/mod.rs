@@ -15,6 +15,7 @@ mod connection;
 mod error;
 mod pool;
 pub mod registry;
+mod requests;
 mod settings;
 #[cfg(test)]
 mod tests;
@@ -25,7 +26,7 @@ mod transaction;
 use std::{
     fmt,
     future::Future,
-    sync::{Arc, Mutex, PoisonError},
+    sync::{Arc, Mutex, PoisonError, Weak},
 };
 
 pub use attempt::Prober;
@@ -35,6 +36,7 @@ use connection::{Connection, Route};
 pub(super) use error::copy;
 pub use error::{Said, sqlstate};
 use pool::{Lease, Pool};
+pub use requests::Requests;
 pub use settings::{Endpoint, Host, Password, Principal, TlsMode};
 pub use thread::Thread;
 pub use tokio_postgres::types::Type;
@@ -52,12 +54,20 @@ pub struct Settings {
     role: Option<String>,
     connections: usize,
     replica: bool,
+    requests: Requests,
 }
 
 impl Settings {
     /// Works on a server as this login.
     pub fn new(endpoint: Endpoint, principal: Principal) -> Self {
-        Self { endpoint, principal, role: None, connections: 4, replica: false }
+        Self {
+            endpoint,
+            principal,
+            role: None,
+            connections: 4,
+            replica: false,
+            requests: Requests::default(),
+        }
     }
 
     /// Becomes this role in each transaction: what is made belongs to it, and
@@ -82,6 +92,13 @@ impl Settings {
         self.replica = allowed;
         self
     }
+
+    /// Counts its requests here, with those of others.
+    #[must_use]
+    pub fn requests(mut self, requests: &Requests) -> Self {
+        self.requests = requests.clone();
+        self
+    }
 }
 
 /// A server that one login works on; its clones are the same one.
@@ -90,6 +107,17 @@ impl Settings {
 /// each waits for the connection of another.
 #[derive(Clone)]
 pub struct Server(Arc<Inner>);
+
+/// A server that is used again as long as somebody else works on it.
+#[derive(Clone, Debug, Default)]
+pub struct Known(Weak<Inner>);
+
+impl Known {
+    /// The server, as long as anybody holds it.
+    pub fn server(&self) -> Option<Server> {
+        self.0.upgrade().map(Server)
+    }
+}
 
 struct Inner {
     route: Route,
@@ -123,7 +151,7 @@ impl Server {
     pub fn new(thread: &Thread, settings: Settings) -> Result<Self> {
         let database = settings.endpoint.database().into();
         Ok(Self(Arc::new(Inner {
-            route: Route::new(thread, settings.endpoint)?,
+            route: Route::new(thread, settings.endpoint)?.counting(settings.requests),
             principal: settings.principal,
             role: settings.role,
             replica: settings.replica,
@@ -131,6 +159,11 @@ impl Server {
             pool: Pool::new(settings.connections),
             about: Mutex::default(),
         })))
+    }
+
+    /// The same one, without holding it.
+    pub fn known_as(&self) -> Known {
+        Known(Arc::downgrade(&self.0))
     }
 
     /// Where it is.
@@ -145,7 +178,7 @@ impl Server {
 
     /// How many requests were sent so far; each is one round trip.
     pub fn requests(&self) -> u64 {
-        self.0.route.requests()
+        self.0.route.requests().number()
     }
 
     /// Carries out work on the server's thread, to its end.

@@ -13,6 +13,7 @@
 
 use std::{
     collections::{BTreeMap, BTreeSet},
+    error::Error as _,
     time::Duration,
 };
 
@@ -21,7 +22,7 @@ use sha2::{Digest as _, Sha256};
 use super::{
     super::name::{ident, literal},
     Type,
-    error::sqlstate,
+    error::{Said, sqlstate},
     transaction::Transaction,
 };
 use crate::{
@@ -39,8 +40,14 @@ const CLASS: i32 = 0x6167_6961;
 /// The class of the locks that keep our own writers apart.
 const SERIAL: i32 = 0x6167_6962;
 
+/// Its tables.
+const TABLES: [&str; 3] = ["claims", "objects", "registry"];
+
 /// The statements that make the schema, for whoever has to be asked for it.
 /// Each may be repeated.
+///
+/// Nobody but the owner writes a row, whatever he may do to all tables: a role
+/// with `pg_write_all_data` would else say that anything is the fleet's.
 ///
 /// `observer` is the role that planning reads as.
 pub fn ddl(observer: Option<&str>) -> String {
@@ -51,6 +58,17 @@ GRANT SELECT ON ALL TABLES IN SCHEMA agent_iac TO {observer};
 "
         )
     });
+    let closed: String = TABLES
+        .iter()
+        .map(|table| {
+            format!(
+                "ALTER TABLE agent_iac.{table} ENABLE ROW LEVEL SECURITY;
+DROP POLICY IF EXISTS readers ON agent_iac.{table};
+CREATE POLICY readers ON agent_iac.{table} FOR SELECT USING (true);
+"
+            )
+        })
+        .collect();
     format!(
         "CREATE SCHEMA IF NOT EXISTS agent_iac;
 REVOKE ALL ON SCHEMA agent_iac FROM PUBLIC;
@@ -74,7 +92,7 @@ CREATE TABLE IF NOT EXISTS agent_iac.objects (
     PRIMARY KEY (type, id)
 );
 REVOKE ALL ON ALL TABLES IN SCHEMA agent_iac FROM PUBLIC;
-{observer}INSERT INTO agent_iac.registry (version)
+{closed}{observer}INSERT INTO agent_iac.registry (version)
     SELECT {VERSION} WHERE NOT EXISTS (SELECT FROM agent_iac.registry);
 "
     )
@@ -98,26 +116,34 @@ pub enum State {
 ///
 /// # Errors
 ///
-/// When it is of a newer version, when its parts have several owners, or when
-/// this role may not read it.
+/// When it is of a newer version, when its parts have several owners, when
+/// somebody but the owner can change them, or when this role may not read it.
 pub async fn state(tx: &Transaction) -> Result<State> {
     let rows = tx
         .query(
             "SELECT pg_get_userbyid(n.nspowner)::text,
                 n.nspowner = (SELECT oid FROM pg_roles WHERE rolname = current_user)
                     OR (SELECT rolsuper FROM pg_roles r WHERE r.oid = n.nspowner),
-                count(c.oid)::int4,
+                count(DISTINCT c.oid)::int4,
                 coalesce(bool_and(c.relowner = n.nspowner), true),
                 CASE WHEN has_schema_privilege(n.oid, 'USAGE')
                     THEN coalesce(bool_and(has_table_privilege(c.oid, 'SELECT')), true)
-                    ELSE false END
+                    ELSE false END,
+                min(c.relname::text) FILTER (WHERE NOT c.relrowsecurity),
+                min(format('%s of `%s` on `agent_iac.%s`', acl.privilege_type,
+                    CASE acl.grantee WHEN 0 THEN 'PUBLIC' ELSE pg_get_userbyid(acl.grantee) END,
+                    c.relname)) FILTER (WHERE acl.grantee IS NOT NULL),
+                min(c.relname::text) FILTER (WHERE EXISTS (
+                    SELECT FROM pg_trigger t WHERE t.tgrelid = c.oid AND NOT t.tgisinternal))
             FROM pg_namespace n
             LEFT JOIN pg_class c ON c.relnamespace = n.oid
                 AND c.relkind IN ('r', 'p', 'v', 'm', 'f')
-                AND c.relname IN ('registry', 'claims', 'objects')
+                AND c.relname::text = ANY ($1)
+            LEFT JOIN aclexplode(c.relacl) acl
+                ON acl.grantee <> c.relowner AND acl.privilege_type <> 'SELECT'
             WHERE n.nspname = 'agent_iac'
             GROUP BY n.oid, n.nspowner",
-            &[],
+            &[(&&TABLES[..], Type::TEXT_ARRAY)],
         )
         .await?;
     let Some(row) = rows.first() else { return Ok(State::Missing) };
@@ -144,6 +170,32 @@ pub async fn state(tx: &Transaction) -> Result<State> {
     }
     if tables < 3 {
         return Err(damaged(&schema).help("restore its tables from a backup"));
+    }
+    let (open, writer, trigger): (Option<&str>, Option<&str>, Option<&str>) =
+        (row.get(5), row.get(6), row.get(7));
+    if let Some(table) = open {
+        return Err(Error::new(
+            ErrorKind::Foreign,
+            format!("{schema} has a table whose rows others can write (`{table}`)"),
+        )
+        .help(format!(
+            "ALTER TABLE agent_iac.{table} ENABLE ROW LEVEL SECURITY; CREATE POLICY readers ON \
+             agent_iac.{table} FOR SELECT USING (true)"
+        )));
+    }
+    if let Some(writer) = writer {
+        return Err(Error::new(
+            ErrorKind::Foreign,
+            format!("{schema} can be changed by somebody else: {writer}"),
+        )
+        .help("revoke it, and compare what the tables say with the server"));
+    }
+    if let Some(table) = trigger {
+        return Err(Error::new(
+            ErrorKind::Foreign,
+            format!("{schema} has a trigger, on the table `{table}`"),
+        )
+        .help("drop it, and compare what the tables say with the server"));
     }
     let version = tx.query("SELECT max(version) FROM agent_iac.registry", &[]).await?;
     let version: Option<i32> = version.first().and_then(|row| row.get(0));
@@ -211,12 +263,119 @@ fn not_made(tx: &Transaction, error: Error) -> Error {
     .caused_by(error)
 }
 
-/// Takes an advisory lock until the transaction ends.
+/// How an advisory lock is held.
+#[derive(Clone, Copy)]
+enum Mode {
+    Shared,
+    Exclusive,
+}
+
+/// What finds who holds or waits for one of our locks. `pg_locks` shows the
+/// numbers as oids, which have no sign.
+const HOLDERS: &str = "SELECT DISTINCT l.pid, a.usename::text AS name,
+        NOT coalesce(pg_has_role(a.usesysid, current_user, 'MEMBER'), true) AS is_stranger
+    FROM pg_locks l LEFT JOIN pg_stat_activity a ON a.pid = l.pid
+    WHERE l.locktype = 'advisory' AND l.pid IS DISTINCT FROM pg_backend_pid()
+        AND l.database = (SELECT oid FROM pg_database WHERE datname = current_database())
+        AND l.classid::int8 = $1 AND l.objsubid = 2
+        AND l.objid::int8 = ANY (SELECT key::int8 & 4294967295 FROM unnest($2::int4[]) key)";
+
+/// Takes an advisory lock until the transaction ends, and answers the server's
+/// own error when it is not given in time.
+///
+/// Any login can take a lock of any number, and so ours. Who holds one and
+/// could not become the role that works here is none of our writers, and its
+/// session is ended.
+async fn take(tx: &Transaction, class: i32, key: i32, mode: Mode) -> Result<()> {
+    let kind = match mode {
+        Mode::Shared => "lock_shared",
+        Mode::Exclusive => "lock",
+    };
+    let sql = format!("SELECT pg_try_advisory_xact_{kind}($1, $2)");
+    let given = tx.query(&sql, &[(&class, Type::INT4), (&key, Type::INT4)]).await?;
+    if given.first().is_some_and(|row| row.get(0)) {
+        return Ok(());
+    }
+    end_strangers(tx, class, key).await?;
+    tx.savepoint(|tx| async move {
+        let sql = format!("SELECT pg_advisory_xact_{kind}($1, $2)");
+        tx.query(&sql, &[(&class, Type::INT4), (&key, Type::INT4)]).await.map(drop)
+    })
+    .await
+}
+
+/// Ends the sessions of strangers that hold one of our locks, or stand before
+/// us where one waits for it.
+async fn end_strangers(tx: &Transaction, class: i32, key: i32) -> Result<()> {
+    let ended = tx
+        .savepoint(|tx| async move {
+            let sql = format!(
+                "WITH holders AS MATERIALIZED ({HOLDERS})
+                SELECT pg_terminate_backend(pid, 2000) FROM holders WHERE is_stranger"
+            );
+            let (class, keys) = (i64::from(class), [key].to_vec());
+            tx.query(&sql, &[(&class, Type::INT8), (&keys, Type::INT4_ARRAY)]).await.map(drop)
+        })
+        .await;
+    match ended {
+        Err(error) if error.kind() == ErrorKind::Denied => {
+            let error = held(tx, class, key, error).await?;
+            Err(error.help(
+                "let whoever applies end it by GRANT pg_signal_backend, or end it by \
+                 `pg_terminate_backend`, then repeat",
+            ))
+        }
+        ended => ended,
+    }
+}
+
+/// The error of a lock that was not given, with who holds it.
+async fn held(tx: &Transaction, class: i32, key: i32, error: Error) -> Result<Error> {
+    let who = holders(tx, class, &[key]).await?;
+    let mut held = Error::new(
+        error.kind(),
+        format!(
+            "a lock of this engine in the database {} is held by {}",
+            quoted(tx.database()),
+            who.as_deref().unwrap_or("a transaction that was prepared, or has just ended"),
+        ),
+    )
+    .help(
+        "end the session by `pg_terminate_backend`, or a transaction in `pg_prepared_xacts` by \
+         ROLLBACK PREPARED, then repeat",
+    )
+    .retry_as(error.retry());
+    if let Some(said) = error.source().and_then(|cause| cause.downcast_ref::<Said>()) {
+        held = held.caused_by(said.clone());
+    }
+    Ok(held)
+}
+
+/// Who holds locks of ours, or waits for them, in words.
+async fn holders(tx: &Transaction, class: i32, keys: &[i32]) -> Result<Option<String>> {
+    let sql = format!("{HOLDERS} AND l.granted AND l.pid IS NOT NULL ORDER BY 1");
+    let class = i64::from(class);
+    let rows = tx.query(&sql, &[(&class, Type::INT8), (&keys, Type::INT4_ARRAY)]).await?;
+    let names: Vec<String> = rows
+        .iter()
+        .map(|row| match row.get::<_, Option<String>>(1) {
+            Some(name) => format!("process {} of {}", row.get::<_, i32>(0), quoted(&name)),
+            None => format!("process {}", row.get::<_, i32>(0)),
+        })
+        .collect();
+    Ok((!names.is_empty()).then(|| names.join(", ")))
+}
+
+/// As [`take`]; who holds the lock is named where it is not given in time.
+async fn wait(tx: &Transaction, class: i32, key: i32, mode: Mode) -> Result<()> {
+    match take(tx, class, key, mode).await {
+        Err(error) if sqlstate(&error) == Some("55P03") => Err(held(tx, class, key, error).await?),
+        taken => taken,
+    }
+}
+
 async fn lock(tx: &Transaction, class: i32, what: &str) -> Result<()> {
-    let key = hash(what);
-    tx.query("SELECT pg_advisory_xact_lock($1, $2)", &[(&class, Type::INT4), (&key, Type::INT4)])
-        .await
-        .map(drop)
+    wait(tx, class, hash(what), Mode::Exclusive).await
 }
 
 /// Keeps the writers of one kind of thing in one database apart, until the
@@ -263,11 +422,9 @@ pub enum Registered {
 ///
 /// When recovery of the same run is at work for too long.
 pub async fn enter(tx: &Transaction, claims: &[Claim]) -> Result<BTreeMap<Claim, Registered>> {
-    tx.query(
-        "SELECT pg_advisory_xact_lock_shared($1, key) FROM unnest($2::int4[]) key",
-        &[(&CLASS, Type::INT4), (&keys(claims), Type::INT4_ARRAY)],
-    )
-    .await?;
+    for key in keys(claims) {
+        wait(tx, CLASS, key, Mode::Shared).await?;
+    }
     // By a statement of its own, which sees what was committed until the lock
     // was given.
     registered(tx, claims).await
@@ -348,14 +505,16 @@ pub async fn settle(
     patience: Duration,
 ) -> Result<Vec<Registered>> {
     let keys = keys(claims);
-    let sql = "SELECT pg_advisory_xact_lock($1, key) FROM unnest($2::int4[]) key";
     let waited = tx
         .savepoint(|tx| {
             let keys = keys.clone();
             async move {
                 let limit = patience.as_millis().to_string();
                 tx.batch(&format!("SET LOCAL lock_timeout = {}", literal(&limit))).await?;
-                tx.query(sql, &[(&CLASS, Type::INT4), (&keys, Type::INT4_ARRAY)]).await
+                for key in keys {
+                    take(&tx, CLASS, key, Mode::Exclusive).await?;
+                }
+                Ok::<_, Error>(())
             }
         })
         .await;
@@ -391,21 +550,7 @@ pub async fn settle(
 }
 
 async fn still_at_work(tx: &Transaction, keys: &[i32], patience: Duration) -> Result<Error> {
-    // `pg_locks` shows the numbers as oids, which have no sign.
-    let rows = tx
-        .query(
-            "SELECT DISTINCT pid FROM pg_locks
-            WHERE locktype = 'advisory' AND granted AND pid <> pg_backend_pid()
-                AND database = (SELECT oid FROM pg_database WHERE datname = current_database())
-                AND classid::int8 = $1 AND objsubid = 2
-                AND objid::int8 = ANY (SELECT key::int8 & 4294967295 FROM unnest($2::int4[]) key)
-            ORDER BY pid",
-            &[(&i64::from(CLASS), Type::INT8), (&keys, Type::INT4_ARRAY)],
-        )
-        .await?;
-    let pids: Vec<String> = rows.iter().map(|row| row.get::<_, i32>(0).to_string()).collect();
-    let who =
-        if pids.is_empty() { "one".to_owned() } else { format!("process {}", pids.join(", ")) };
+    let who = holders(tx, CLASS, keys).await?.unwrap_or_else(|| "one".into());
     Ok(Error::new(
         ErrorKind::InDoubt,
         format!(

@@ -105,6 +105,16 @@ impl Options {
         set("datestyle", "ISO");
         set("standard_conforming_strings", "on");
         set("client_min_messages", "notice");
+        // The server would compile queries that are over sooner than that.
+        set("jit", "off");
+        // With this on, names that the server prints are not what is compared.
+        set("quote_all_identifiers", "off");
+        // With this off, reading the registry is refused.
+        set("row_security", "on");
+        if self.writes {
+            // A claim that is answered as kept must outlive the server.
+            set("synchronous_commit", "on");
+        }
         for (name, value) in &self.settings {
             set(name, value);
         }

@@ -6,7 +6,7 @@ use super::{
     Entry, Found, Job, Kind, Seen,
     acl::Given,
     apply_script,
-    grant::{desired, key_changed, number, supported, taken},
+    grant::{as_found, desired, key_changed, number, supported, taken},
     powers::{self, Acting, Powers},
     role_names,
     script::{Statements, Verb},
@@ -132,6 +132,7 @@ impl Kind for DefaultPrivileges {
         }
         let parties = (id.grantee, id.on, id.creator, id.schema.clone());
         let before = now.given.get(&parties).cloned().unwrap_or_default();
+        let before = as_found(&what, before, found)?;
         let after = job.spec().map(|spec| desired(&spec.allow, spec.grantable)).unwrap_or_default();
         let acting = match now.powers.as_owner(id.creator) {
             Some(acting) => acting,

@@ -22,10 +22,11 @@ use crate::{
             Within,
             detail::{self, GrantDetail},
             ids::GrantId,
+            marks,
             people::BOOTSTRAP,
         },
         name::ident,
-        server::{Type, sqlstate},
+        server::sqlstate,
     },
     resource::{Property as _, Resource as _},
     value::Value,
@@ -149,10 +150,12 @@ impl Kind for Grant {
                 (grantor, how.ok_or_else(|| powers.cannot_become(&what, grantor))?)
             }
         };
-        let before = match found {
-            Some(found) => held(&now.acls.given_at(&on, grantee, grantor), &found.object),
-            None => now.acls.given_at(&on, grantee, grantor),
-        };
+        let mut given = now.acls.given_at(&on, grantee, grantor);
+        if on.columns.is_some() && found.is_none() {
+            // On a column, another grant may have given something before.
+            given.clear();
+        }
+        let before = as_found(&what, given, found)?;
         let after = job.spec().map(|spec| desired(&spec.allow, spec.grantable)).unwrap_or_default();
         let columns = if on.columns.is_none() {
             let columns = now.acls.columns(&on, grantee, grantor);
@@ -238,18 +241,27 @@ fn master(found: &Found) -> Option<u32> {
     found.object.value("to").and_then(Value::as_text).and_then(|to| to.parse().ok())
 }
 
-/// Of what stands there, what belongs to the grant: two grants may be on the
-/// same column.
-fn held(given: &Given, object: &provider::Object) -> Given {
-    let words: BTreeSet<&str> = object
-        .value("allow")
-        .and_then(Value::as_list)
-        .into_iter()
-        .flatten()
-        .filter_map(Value::as_text)
-        .collect();
-    let its_own = given.iter().filter(|(privilege, _)| words.contains(privilege.word()));
-    its_own.map(|(privilege, option)| (*privilege, *option)).collect()
+/// Of what stands there, what belongs to the grant, when that is still what was
+/// found a moment ago: it is never taken from what somebody gave in between.
+pub(super) fn as_found(what: &str, given: Given, found: Option<&Found>) -> Result<Given> {
+    let moved = || rules::stale(what, "was changed by somebody else just now");
+    let Some(found) = found else {
+        return if given.is_empty() { Ok(given) } else { Err(moved()) };
+    };
+    let its_own = held(&found.object);
+    let before: Given = given.into_iter().filter(|(one, _)| its_own.contains(one)).collect();
+    let is_whole = before.len() == its_own.len();
+    let grantable = found.object.value("grantable").and_then(Value::as_bool) == Some(true);
+    let is_same = is_whole && before.values().any(|option| *option) == grantable;
+    if is_same { Ok(before) } else { Err(moved()) }
+}
+
+/// The privileges that a grant was read with: two grants may be on the same
+/// column.
+fn held(object: &provider::Object) -> BTreeSet<Privilege> {
+    let words = object.value("allow").and_then(Value::as_list).into_iter().flatten();
+    let words: BTreeSet<&str> = words.filter_map(Value::as_text).collect();
+    Privilege::ALL.into_iter().filter(|one| words.contains(one.word())).collect()
 }
 
 /// What a declaration gives.
@@ -409,19 +421,12 @@ async fn registered(
         return Ok(BTreeMap::new());
     }
     let prefixes: Vec<String> = prefixes.into_iter().collect();
-    let rows = within
-        .tx
-        .query(
-            "SELECT id, detail::text FROM agent_iac.objects
-            WHERE type = $1 AND split_part(id, ' (', 1) = ANY ($2) AND strpos(id, ' (') > 0",
-            &[(&Grant::TYPE, Type::TEXT), (&prefixes, Type::TEXT_ARRAY)],
-        )
-        .await?;
-    Ok(rows
+    let found = marks::on_columns(within, Grant::TYPE, &prefixes).await?;
+    Ok(found
         .iter()
-        .filter_map(|row| {
-            let id: GrantId = row.get::<_, &str>(0).parse().ok()?;
-            let detail: GrantDetail = detail::read(row.get(1));
+        .filter_map(|(id, json)| {
+            let id: GrantId = id.parse().ok()?;
+            let detail: GrantDetail = detail::read(json.as_deref());
             let allow = Privilege::ALL.into_iter().filter(|one| detail.allow.contains(one.word()));
             Some((id, allow.collect()))
         })
@@ -524,7 +529,7 @@ mod tests {
         super::super::{Column, Insert, Select, Table, Update},
         *,
     };
-    use crate::providers::postgres::write::script::Statements;
+    use crate::{providers::postgres::write::script::Statements, resource::Reading};
 
     fn given(privileges: &[(Privilege, bool)]) -> Given {
         privileges.iter().copied().collect()
@@ -603,6 +608,38 @@ mod tests {
             texts(&change),
             [r#"GRANT SELECT ("a", "b"), UPDATE ("a", "b") ON TABLE "s"."t" TO "x""#]
         );
+    }
+
+    #[test]
+    fn nothing_is_taken_from_what_was_given_after_it_was_looked_at() {
+        let object = |allow: &[Privilege], grantable: bool| Found {
+            object: provider::Object {
+                id: "7 on table s.t by 2".into(),
+                fields: BTreeMap::from([
+                    (
+                        "allow".into(),
+                        Reading::Known(BTreeSet::from_iter(allow.iter().copied()).to_value()),
+                    ),
+                    ("grantable".into(), Reading::Known(grantable.into())),
+                ]),
+                suspended: false,
+                mark: None,
+                obstacle: None,
+            },
+            detail: None,
+        };
+        let check = |now: &[(Privilege, bool)], found: Option<Found>| {
+            as_found("it", given(now), found.as_ref()).map_err(|error| error.kind())
+        };
+        assert_eq!(check(&[], None), Ok(given(&[])));
+        assert_eq!(check(&[(Select, false)], None), Err(ErrorKind::StalePlan));
+        let select = || Some(object(&[Select], false));
+        assert_eq!(check(&[(Select, false)], select()), Ok(given(&[(Select, false)])));
+        assert_eq!(check(&[], select()), Err(ErrorKind::StalePlan));
+        assert_eq!(check(&[(Select, true)], select()), Err(ErrorKind::StalePlan));
+        // Of a column, another grant's are left out.
+        let more = [(Select, false), (Update, false)];
+        assert_eq!(check(&more, select()), Ok(given(&[(Select, false)])));
     }
 
     #[test]

@@ -8,6 +8,7 @@ use super::{
     super::{
         DefaultPrivileges, Grant, Login, Membership, Ownership, Policy, Public, Role,
         catalog::{self, Read},
+        outcome,
         view::View,
     },
     Kind, Writer,
@@ -43,7 +44,7 @@ impl<K: Kind> Manage<K> for Writer {
     }
 
     async fn settle(&self, claims: &[Claim]) -> Result<Vec<Settled>> {
-        self.settle(claims).await
+        outcome::settle(self.view(), K::TYPE, claims).await
     }
 }
 

@@ -33,7 +33,7 @@ use serde::Serialize;
 
 use self::powers::{Acting, Powers};
 use super::{
-    Object as Concrete,
+    Login, Object as Concrete,
     catalog::{self, Read, Within},
     outcome,
     server::{
@@ -55,7 +55,7 @@ use crate::{
 pub(super) use self::{
     leaving::Leaver,
     role::{set, switch},
-    sessions::end_sessions,
+    sessions::{end_sessions, insist},
 };
 pub(super) use handles::writers;
 
@@ -94,6 +94,9 @@ struct Job<R: Resource> {
     pub(super) mark: Mark,
     pub(super) operation: Operation<R::Spec>,
     pub(super) seen: Observation,
+    /// Who takes over what nobody declared an heir for, as the own database
+    /// knows it.
+    pub(super) heir: Option<String>,
 }
 
 impl<R: Resource<Spec: Clone>> Job<R> {
@@ -103,6 +106,7 @@ impl<R: Resource<Spec: Clone>> Job<R> {
             mark: write.mark.clone(),
             operation: write.operation.clone(),
             seen: write.seen.clone(),
+            heir: None,
         }
     }
 }
@@ -130,18 +134,18 @@ impl<R: Resource> Job<R> {
 
 /// What is there where a write goes.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) struct Found {
+struct Found {
     object: Object,
     /// What its type keeps in the registry.
     detail: Option<String>,
 }
 
 /// A write with what was found where it goes.
-pub(super) type Seen<'j, R> = (&'j Job<R>, Option<Found>);
+type Seen<'j, R> = (&'j Job<R>, Option<Found>);
 
 /// What is written into the registry about an object.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) struct Entry {
+struct Entry {
     id: String,
     detail: Option<String>,
 }
@@ -335,13 +339,13 @@ impl Writer {
         &self.0.view
     }
 
-    /// Says what became of claims, as [`outcome::settle`].
+    /// Says what became of the claims of logins, as [`outcome::settle`].
     ///
     /// # Errors
     ///
     /// When a database cannot be asked.
     pub(super) async fn settle(&self, claims: &[Claim]) -> Result<Vec<Settled>> {
-        outcome::settle(&self.0.view, claims).await
+        outcome::settle(&self.0.view, Login::TYPE, claims).await
     }
 
     /// Carries out writes, in one transaction for each database.

@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use super::{
-    Entry, Found, Job, Kind, Seen, apply_script,
+    Entry, Found, GRANTORS, Job, Kind, Seen, Writer, apply_script,
     grant::{key_changed, not_there, number},
     powers::{self, Acting, Powers},
     script::Statements,
@@ -11,19 +11,20 @@ use super::{
 use crate::{
     address::quoted,
     error::{Error, ErrorKind, Result},
-    provider::{self, Reference},
+    provider::{self, Operation, Reference, Write, Written},
     providers::postgres::{
-        Object, ObjectKind, Ownership, OwnershipSpec,
+        Object, ObjectKind, Ownership, OwnershipSpec, Role,
         catalog::{
             Found as Place, Within, classes,
-            detail::{self, OwnershipDetail},
+            detail::{self, OwnershipDetail, RoleDetail},
             ids::OwnershipId,
+            marks, people,
         },
         name::{check_role, ident},
         outcome,
-        server::sqlstate,
+        server::{copy, sqlstate},
     },
-    resource::Property as _,
+    resource::{Property as _, Resource as _},
     value::Value,
 };
 
@@ -52,6 +53,14 @@ impl Kind for Ownership {
     type Now = Now;
     type Change = Change;
 
+    async fn write(writer: &Writer, batch: &[Write<Self>]) -> Vec<Result<Written>> {
+        let mut jobs: Vec<Job<Self>> = batch.iter().map(Job::of).collect();
+        if let Err(error) = find_heirs(writer, &mut jobs).await {
+            return jobs.iter().map(|_| Err(copy(&error))).collect();
+        }
+        writer.batch(jobs).await
+    }
+
     fn declared(spec: &OwnershipSpec) -> BTreeMap<&'static str, Value> {
         BTreeMap::from([
             ("to", spec.to.target().into()),
@@ -74,10 +83,18 @@ impl Kind for Ownership {
                 objects.insert(spec.on.clone());
             }
             names.extend(heir_of(found.as_ref()));
+            names.extend(job.heir.clone());
         }
         let places = classes::named(within, &objects).await?;
         oids.extend(places.values().map(|place| place.owner));
-        let powers = powers::read(within, &oids, &names).await?;
+        let mut powers = powers::read(within, &oids, &names).await?;
+        // Who has an heir is ours, which before 16 only the registry of the
+        // own database says.
+        if within.version < GRANTORS {
+            let ours = seen.iter().filter(|(job, _)| job.heir.is_some());
+            let ours: Vec<u32> = ours.filter_map(|(job, _)| Some(owner_of(job)?.owner)).collect();
+            powers.administer(ours.into_iter());
+        }
         Ok(Now { powers, places })
     }
 
@@ -102,9 +119,9 @@ impl Kind for Ownership {
                 };
                 return Ok(nothing);
             };
-            let name = heir_of(Some(found)).ok_or_else(|| {
+            let name = heir_of(Some(found)).or_else(|| job.heir.clone()).ok_or_else(|| {
                 Error::new(ErrorKind::Refused, format!("{what} has no heir who could take it over"))
-                    .help("adopt it by a declaration with an `heir` first")
+                    .help("give its role an `heir`, or the object another owner by hand")
             })?;
             let heir = now.heir(&what, &name)?;
             let acting = now.acting(&what, id.owner)?;
@@ -191,6 +208,46 @@ impl Kind for Ownership {
         .help(help)
         .caused_by(error)
     }
+}
+
+/// The ownership that a job ends.
+fn owner_of(job: &Job<Ownership>) -> Option<OwnershipId> {
+    match &job.operation {
+        Operation::Delete { id } => id.parse().ok(),
+        _ => None,
+    }
+}
+
+/// What an agent made by itself nobody declared: the heir of its role takes it
+/// over. Only the own database knows that role, whatever database the object
+/// is in.
+async fn find_heirs(writer: &Writer, jobs: &mut [Job<Ownership>]) -> Result<()> {
+    let owners: BTreeSet<u32> = jobs.iter().filter_map(|job| Some(owner_of(job)?.owner)).collect();
+    if owners.is_empty() {
+        return Ok(());
+    }
+    let version = writer.version().await?;
+    let working = writer.clone();
+    let heirs = writer
+        .view()
+        .server
+        .read(None, move |tx| async move {
+            let within = working.here(tx, None, version);
+            let masters = people::masters(&within, &owners).await?;
+            let role = |owner: &u32| masters.get(owner).unwrap_or(owner).to_string();
+            let ids: Vec<String> = owners.iter().map(role).collect();
+            let roles = marks::registered(&within, Role::TYPE, Some(&ids)).await?;
+            let heirs = owners.iter().zip(&ids).filter_map(|(owner, id)| {
+                let detail = roles.get(id)?.detail.as_deref();
+                Some((*owner, detail::read::<RoleDetail>(detail).heir?))
+            });
+            Ok(heirs.collect::<BTreeMap<u32, String>>())
+        })
+        .await?;
+    for job in jobs {
+        job.heir = owner_of(job).and_then(|id| heirs.get(&id.owner).cloned());
+    }
+    Ok(())
 }
 
 fn heir_of(found: Option<&Found>) -> Option<String> {

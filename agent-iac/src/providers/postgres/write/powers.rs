@@ -39,6 +39,9 @@ pub(super) struct Power {
     /// The options of the membership that one gave to oneself before:
     /// inherit, set and admin.
     own: Option<[bool; 3]>,
+    /// Who gives a membership in it: whoever acts, or the group through which
+    /// the ADMIN option is his.
+    gives: Option<String>,
 }
 
 /// In whose name a statement is run.
@@ -63,24 +66,29 @@ pub(super) async fn read(
 ) -> Result<Powers> {
     // Before PostgreSQL 16 whoever may create roles may give himself any
     // membership. It is used for the roles that are ours only.
-    let (set, admin, own) = if within.version >= GRANTORS {
+    let (set, admin, own, gives) = if within.version >= GRANTORS {
         (
             "pg_has_role(session_user, r.oid, 'SET')",
             "pg_has_role(r.oid, 'MEMBER WITH ADMIN OPTION')",
             "SELECT inherit_option, set_option, admin_option FROM pg_auth_members m
                 WHERE m.roleid = r.oid AND m.member = me.oid AND m.grantor = me.oid",
+            "(SELECT g.rolname::text FROM pg_auth_members a JOIN pg_roles g ON g.oid = a.member
+                WHERE a.roleid = r.oid AND a.admin_option AND pg_has_role(a.member, 'USAGE')
+                ORDER BY a.member <> me.oid, a.member LIMIT 1)",
         )
     } else {
         (
             "pg_has_role(session_user, r.oid, 'MEMBER')",
             "me.rolcreaterole AND NOT r.rolsuper AND EXISTS (SELECT FROM agent_iac.objects o
                 WHERE o.type = 'postgres.role' AND o.id = r.oid::text)",
-            "SELECT NULL::bool, NULL::bool, NULL::bool WHERE false",
+            "SELECT false, false, bool_or(m.admin_option) FROM pg_auth_members m
+                WHERE m.roleid = r.oid AND m.member = me.oid HAVING count(*) > 0",
+            "NULL::text",
         )
     };
     let sql = format!(
         "SELECT r.oid, r.rolname::text, me.oid, me.rolsuper, pg_has_role(r.oid, 'USAGE'), {set},
-            {admin}, own.*
+            {admin}, own.*, {gives}
         FROM pg_roles me
         JOIN pg_roles r ON r.oid = me.oid OR r.oid = ANY ($1) OR r.rolname = ANY ($2)
         LEFT JOIN LATERAL ({own}) own ON true
@@ -106,6 +114,7 @@ pub(super) async fn read(
             set: row.get(5),
             admin: row.get(6),
             own,
+            gives: row.get(10),
         };
         powers.roles.insert(row.get(0), power);
     }
@@ -206,15 +215,24 @@ impl Powers {
         let power = self.roles.get(&role)?;
         let (role, me) = (ident(&power.name), ident(self.my_name()));
         if self.version < GRANTORS {
-            return Some((format!("GRANT {role} TO {me}"), format!("REVOKE {role} FROM {me}")));
+            // A membership that was there cannot be made more of, and is not
+            // taken away.
+            return Some(match power.own {
+                Some(_) => (String::new(), String::new()),
+                None => (format!("GRANT {role} TO {me}"), format!("REVOKE {role} FROM {me}")),
+            });
         }
+        let by = power.gives.as_deref().map_or_else(|| me.clone(), ident);
         let options = |[inherit, set, admin]: [bool; 3]| {
-            format!("GRANT {role} TO {me} WITH INHERIT {inherit}, SET {set}, ADMIN {admin}")
+            format!(
+                "GRANT {role} TO {me} WITH INHERIT {inherit}, SET {set}, ADMIN {admin} \
+                 GRANTED BY {me}"
+            )
         };
-        let lend = format!("GRANT {role} TO {me} WITH INHERIT true, SET true");
+        let lend = format!("GRANT {role} TO {me} WITH INHERIT true, SET true GRANTED BY {by}");
         Some(match power.own {
             Some(before) => (lend, options(before)),
-            None => (lend, format!("REVOKE {role} FROM {me} GRANTED BY {me}")),
+            None => (lend, format!("REVOKE {role} FROM {me} GRANTED BY {by}")),
         })
     }
 }
@@ -229,6 +247,7 @@ impl Powers {
             set,
             admin,
             own: None,
+            gives: None,
         };
         let mut roles = BTreeMap::from([(1, power("administrators", [true, true, false]))]);
         roles.extend(others.iter().map(|(oid, name, how)| (*oid, power(name, *how))));
@@ -269,13 +288,34 @@ mod tests {
         let ours = [(4, "our\"s", [false, false, true])];
         let mut powers = Powers::of(16, &ours);
         let (lend, end) = powers.lend(4).unwrap();
-        assert_eq!(lend, r#"GRANT "our""s" TO "administrators" WITH INHERIT true, SET true"#);
+        assert_eq!(
+            lend,
+            r#"GRANT "our""s" TO "administrators" WITH INHERIT true, SET true GRANTED BY "administrators""#
+        );
         assert_eq!(end, r#"REVOKE "our""s" FROM "administrators" GRANTED BY "administrators""#);
         powers.roles.get_mut(&4).unwrap().own = Some([false, true, false]);
         let (_, end) = powers.lend(4).unwrap();
-        assert!(end.ends_with("WITH INHERIT false, SET true, ADMIN false"), "{end}");
+        assert!(
+            end.ends_with(
+                r#"WITH INHERIT false, SET true, ADMIN false GRANTED BY "administrators""#
+            ),
+            "{end}"
+        );
         let (lend, end) = Powers::of(15, &ours).lend(4).unwrap();
         assert_eq!(lend, r#"GRANT "our""s" TO "administrators""#);
         assert_eq!(end, r#"REVOKE "our""s" FROM "administrators""#);
+    }
+
+    #[test]
+    fn a_membership_is_lent_by_whoever_has_the_admin_option_and_what_was_there_is_left() {
+        let ours = [(4, "ours", [false, false, true])];
+        let mut powers = Powers::of(16, &ours);
+        powers.roles.get_mut(&4).unwrap().gives = Some("group".into());
+        let (lend, end) = powers.lend(4).unwrap();
+        assert!(lend.ends_with(r#"GRANTED BY "group""#), "{lend}");
+        assert!(end.ends_with(r#"GRANTED BY "group""#), "{end}");
+        let mut powers = Powers::of(15, &ours);
+        powers.roles.get_mut(&4).unwrap().own = Some([false, false, true]);
+        assert_eq!(powers.lend(4), Some((String::new(), String::new())));
     }
 }

@@ -215,8 +215,9 @@ impl Now {
             .iter()
             .filter_map(|(word, grantor)| Some((by_word(word)?, *grantor)))
             .collect();
+        // Whoever gave it then may be gone, or be the owner no more.
         let back: BTreeMap<Privilege, u32> =
-            taken.iter().filter(|(one, _)| !revoke.contains(one)).map(|(a, b)| (*a, *b)).collect();
+            taken.keys().filter(|one| !revoke.contains(one)).map(|one| (*one, owner)).collect();
         taken.retain(|privilege, _| revoke.contains(privilege));
         let mut grantors = self.acls.grantors(&on, EVERYBODY);
         grantors.extend(back.values());

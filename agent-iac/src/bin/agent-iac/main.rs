@@ -1,8 +1,10 @@
 //! The stock binary: the whole command line for a fleet that is written as
-//! text, on the embedded systems.
+//! text, on the embedded systems, and on PostgreSQL where that was compiled in.
 //!
-//! It knows a file, an environment and a folder, and nothing else; everything
-//! that it does, a deploy binary of your own can do with other systems.
+//! Everything that it does, a deploy binary of your own can do with other systems.
+
+#[cfg(feature = "postgres")]
+mod postgres;
 
 use std::{
     ffi::{OsStr, OsString},
@@ -34,6 +36,8 @@ struct Options {
     fleet: PathBuf,
     environment: String,
     folder: PathBuf,
+    #[cfg(feature = "postgres")]
+    postgres: postgres::Postgres,
     rest: Vec<OsString>,
 }
 
@@ -52,9 +56,15 @@ fn main() -> ExitCode {
     let help = [None, Some(OsStr::new("--help")), Some(OsStr::new("-h"))];
     if help.contains(&first) {
         print(&mut std::io::stderr(), OPTIONS, 0);
+        #[cfg(feature = "postgres")]
+        print(&mut std::io::stderr(), postgres::OPTIONS, 0);
     }
-    let Options { fleet, environment, folder, rest } = options;
+    let Options { fleet, environment, folder, rest, .. } = options;
     let importing = command(&rest) == Some(OsStr::new("import"));
+    #[cfg(feature = "postgres")]
+    let with_systems = |deployment| options.postgres.add_to(deployment);
+    #[cfg(not(feature = "postgres"))]
+    let with_systems = Ok;
     cli::main_with(rest, || {
         if importing {
             // Who imports may have no fleet yet, and wants nothing to be made.
@@ -63,10 +73,10 @@ fn main() -> ExitCode {
             } else {
                 unwritten(&fleet)
             };
-            return Deployment::embedded_to_look_at(fleet, environment, folder);
+            return with_systems(Deployment::embedded_to_look_at(fleet, environment, folder)?);
         }
         let fleet = config::load(&fleet, &Types::builtin())?;
-        Deployment::embedded(fleet, environment, folder)
+        with_systems(Deployment::embedded(fleet, environment, folder)?)
     })
 }
 
@@ -107,6 +117,8 @@ fn options(args: impl IntoIterator<Item = OsString>) -> Result<Options, String> 
         fleet: "fleet.toml".into(),
         environment: "production".to_owned(),
         folder: ".agent-iac".into(),
+        #[cfg(feature = "postgres")]
+        postgres: postgres::Postgres::default(),
         rest: Vec::new(),
     };
     let mut args = args.into_iter();
@@ -121,7 +133,11 @@ fn options(args: impl IntoIterator<Item = OsString>) -> Result<Options, String> 
             Some((name, value)) => (name, Some(OsString::from(value))),
             None => (text, None),
         };
-        if !matches!(name, "--fleet" | "--environment" | "--folder") {
+        #[cfg(feature = "postgres")]
+        let is_of_a_system = postgres::Postgres::takes(name);
+        #[cfg(not(feature = "postgres"))]
+        let is_of_a_system = false;
+        if !is_of_a_system && !matches!(name, "--fleet" | "--environment" | "--folder") {
             options.rest.push(arg);
             continue;
         }
@@ -130,6 +146,11 @@ fn options(args: impl IntoIterator<Item = OsString>) -> Result<Options, String> 
         match name {
             "--fleet" => options.fleet = value.into(),
             "--folder" => options.folder = value.into(),
+            #[cfg(feature = "postgres")]
+            name if is_of_a_system => {
+                let value = value.into_string().map_err(|_| format!("`{name}` is not text"))?;
+                options.postgres.set(name, value);
+            }
             _ => {
                 let name = value.into_string();
                 options.environment = name.map_err(|_| "the environment is not text")?;

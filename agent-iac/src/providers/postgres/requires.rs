@@ -1,0 +1,563 @@
+//! What the principals need at the server, as statements for an administrator.
+//!
+//! Pure: it knows what is declared, and nothing of the server. Who owns an
+//! object only the server knows, so that what depends on it asks there.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use super::{
+    DefaultPrivileges, Grant, Membership, Object, ObjectKind, Ownership, Parameter, Policy,
+    Privilege, Public, Role,
+    name::{ident, literal},
+    view::Layout,
+};
+use crate::{
+    blueprint::Blueprint,
+    provider::{Principal, Requirement},
+    resource::{Node, Property as _, Resource as _},
+    schema::Type,
+    value::Value,
+};
+
+/// What is needed to plan, apply and probe a fleet on one cluster, in the order
+/// in which it is typed. The logins themselves are there already.
+pub(super) fn requires(
+    observe: Option<&str>,
+    apply: Option<&str>,
+    layout: &Layout,
+    name: &str,
+    blueprint: &Blueprint,
+) -> Vec<Requirement> {
+    let mut needs = Needs::new(layout, apply);
+    let resources = blueprint.resources().values();
+    let ours: Vec<(&str, &BTreeMap<String, Node>)> = resources
+        .filter(|desired| desired.provider == name)
+        .map(|desired| (desired.resource_type.name, &desired.properties))
+        .collect();
+    needs.of_the_way_in(observe, apply);
+    if apply.is_some() {
+        for (type_name, properties) in &ours {
+            needs.of(type_name, properties, &managed(&ours));
+        }
+    }
+    needs.into_requirements()
+}
+
+/// The names of the roles that the fleet makes: who makes one administers it.
+fn managed(resources: &[(&str, &BTreeMap<String, Node>)]) -> BTreeSet<String> {
+    resources
+        .iter()
+        .filter(|(type_name, _)| *type_name == Role::TYPE)
+        .filter_map(|(_, properties)| text(properties, "name"))
+        .collect()
+}
+
+/// Statements, without repetitions, each at its first place.
+struct Needs<'l> {
+    layout: &'l Layout,
+    /// Who does what is applied: the administrators, or the login itself.
+    who: String,
+    said: BTreeSet<String>,
+    requirements: Vec<Requirement>,
+    /// What has to be granted on, by database and object.
+    granted: BTreeMap<(Option<String>, Object), BTreeSet<Privilege>>,
+    /// What has to be owned.
+    owned: BTreeSet<(Option<String>, Object)>,
+}
+
+impl<'l> Needs<'l> {
+    fn new(layout: &'l Layout, apply: Option<&str>) -> Self {
+        let who = layout.administrators.as_deref().or(apply).unwrap_or_default().to_owned();
+        Self {
+            layout,
+            who,
+            said: BTreeSet::new(),
+            requirements: Vec::new(),
+            granted: BTreeMap::new(),
+            owned: BTreeSet::new(),
+        }
+    }
+
+    fn say(&mut self, principal: Principal, database: Option<&str>, statement: &str, why: &str) {
+        // What belongs to the cluster is typed anywhere.
+        let statement = match database {
+            Some(database) => format!("-- in the database {}:\n{statement};", ident(database)),
+            None => format!("{statement};"),
+        };
+        if self.said.insert(statement.clone()) {
+            let why = why.to_owned();
+            self.requirements.push(Requirement { principal, statement, why });
+        }
+    }
+
+    fn of_the_way_in(&mut self, observe: Option<&str>, apply: Option<&str>) {
+        let databases: Vec<&str> =
+            self.layout.databases().map(|database| self.layout.name(database)).collect();
+        let connect = |database: &str, login: &str| {
+            format!("GRANT CONNECT ON DATABASE {} TO {}", ident(database), ident(login))
+        };
+        if let Some(login) = observe {
+            for database in &databases {
+                let why = "to come in, whatever PUBLIC may";
+                self.say(Principal::Observe, None, &connect(database, login), why);
+                // The first write makes the registry, and lets in whoever
+                // observes then; a login that comes later finds it made.
+                let login = ident(login);
+                let statement = block(&format!(
+                    "
+BEGIN
+    IF EXISTS (SELECT FROM pg_namespace WHERE nspname = 'agent_iac') THEN
+        GRANT USAGE ON SCHEMA agent_iac TO {login};
+        GRANT SELECT ON ALL TABLES IN SCHEMA agent_iac TO {login};
+    END IF;
+END
+"
+                ));
+                let why = "to read the registry where it was made before";
+                self.say(Principal::Observe, Some(database), &statement, why);
+            }
+        }
+        let Some(login) = apply else { return };
+        let who = ident(&self.who);
+        if let Some(administrators) = self.layout.administrators.clone() {
+            let administrators = ident(&administrators);
+            self.say(
+                Principal::Apply,
+                None,
+                &format!("CREATE ROLE {administrators} NOLOGIN CREATEROLE"),
+                "to make the agents' roles; what is made belongs to it, whoever applies",
+            );
+            self.say(
+                Principal::Apply,
+                None,
+                &format!("GRANT {administrators} TO {}", ident(login)),
+                "to become it for as long as a transaction lasts",
+            );
+        } else {
+            let statement = format!("ALTER ROLE {who} CREATEROLE");
+            self.say(Principal::Apply, None, &statement, "to make the agents' roles");
+        }
+        self.say(
+            Principal::Apply,
+            None,
+            &format!("GRANT pg_signal_backend TO {who}"),
+            "to end the sessions of a login that is revoked, and of a role that is suspended",
+        );
+        // What a login has by a role has to be inherited, which one that only
+        // becomes the administrators may be made without.
+        let reserved =
+            format!("GRANT pg_use_reserved_connections TO {} WITH INHERIT TRUE", ident(login));
+        self.say(
+            Principal::Apply,
+            None,
+            &from_16(&format!("EXECUTE {}", literal(&reserved)), "NULL"),
+            "to come in when agents use up all connections; it takes a `reserved_connections` \
+             above 0 in the configuration, and has no counterpart before PostgreSQL 16",
+        );
+        for database in databases {
+            let why = "to come in, whatever PUBLIC may";
+            self.say(Principal::Apply, None, &connect(database, login), why);
+            let create = format!("GRANT CREATE ON DATABASE {} TO {who}", ident(database));
+            let why = "to keep the registry of claims, in a schema of its own";
+            self.say(Principal::Apply, None, &create, why);
+        }
+    }
+
+    fn of(
+        &mut self,
+        type_name: &str,
+        properties: &BTreeMap<String, Node>,
+        managed: &BTreeSet<String>,
+    ) {
+        let on = Object::of(properties.get("on"));
+        match (type_name, on) {
+            (Role::TYPE, _) => {
+                self.of_attributes(properties);
+                self.of_settings(properties);
+                self.member_of(text(properties, "heir"), "to give it what a role leaves behind");
+            }
+            (Membership::TYPE, _) => {
+                let of = text(properties, "of").filter(|of| !managed.contains(of));
+                if let Some(of) = of {
+                    let statement =
+                        format!("GRANT {} TO {} WITH ADMIN OPTION", ident(&of), ident(&self.who));
+                    self.say(Principal::Apply, None, &statement, "to make agents its members");
+                }
+            }
+            (DefaultPrivileges::TYPE, _) => {
+                let creator =
+                    text(properties, "for_role").filter(|creator| !managed.contains(creator));
+                self.member_of(creator, "to say what becomes of what it will create");
+            }
+            (Grant::TYPE, Some(on)) => {
+                let allow = privileges(properties, "allow");
+                self.granted.entry(self.place(on)).or_default().extend(allow);
+            }
+            (Ownership::TYPE, Some(on)) => {
+                let place = self.place(on);
+                let heir = text(properties, "heir");
+                if let (Some(schema), Some(heir)) =
+                    (&place.1.schema, heir.as_ref().filter(|heir| !managed.contains(*heir)))
+                {
+                    let statement =
+                        format!("GRANT CREATE ON SCHEMA {} TO {}", ident(schema), ident(heir));
+                    let why = "to own what is in it: whoever becomes an owner could have made it";
+                    self.say(Principal::Apply, place.0.as_deref(), &statement, why);
+                }
+                self.owned.insert(place);
+                self.member_of(heir, "to give it the object at the end");
+            }
+            (Policy::TYPE | Public::TYPE, Some(on)) => {
+                self.owned.insert(self.place(on));
+            }
+            _ => {}
+        }
+    }
+
+    /// An object without its columns, and the database in which it is granted
+    /// on.
+    fn place(&self, on: Object) -> (Option<String>, Object) {
+        let database = if on.kind.is_shared() {
+            None
+        } else {
+            Some(on.database.as_deref().unwrap_or(&self.layout.own).to_owned())
+        };
+        (database, Object { columns: None, database: None, ..on })
+    }
+
+    fn of_attributes(&mut self, properties: &BTreeMap<String, Node>) {
+        let given =
+            |field: &str| properties.get(field).and_then(Node::known) == Some(Value::Bool(true));
+        for (field, word) in [
+            ("createdb", "CREATEDB"),
+            ("bypassrls", "BYPASSRLS"),
+            ("replication", "REPLICATION"),
+            ("superuser", "SUPERUSER"),
+        ] {
+            if given(field) {
+                let with = |word: &str| format!("ALTER ROLE {} {word}", ident(&self.who));
+                let statement = match field {
+                    "bypassrls" | "replication" => from_16(&with(word), &with("SUPERUSER")),
+                    _ => with(word),
+                };
+                let why = "to give an attribute one has to have it; before PostgreSQL 16 that \
+                           takes a superuser";
+                self.say(Principal::Apply, None, &statement, why);
+            }
+        }
+    }
+
+    /// Parameters that no part of the server knows take the right to set them.
+    fn of_settings(&mut self, properties: &BTreeMap<String, Node>) {
+        let settings = properties.get("settings").and_then(Node::known);
+        let settings = settings.as_ref().and_then(Value::as_map);
+        for name in settings.into_iter().flat_map(BTreeMap::keys) {
+            let name = name.split('@').next().unwrap_or_default();
+            if name.contains('.') {
+                let parameter = Parameter::new(name);
+                let (parameter, who) = (parameter.sql_name(), ident(&self.who));
+                let statement = format!("GRANT SET ON PARAMETER {parameter} TO {who}");
+                self.say(
+                    Principal::Apply,
+                    None,
+                    &statement,
+                    "to set it for the sessions of a role",
+                );
+            }
+        }
+    }
+
+    fn member_of(&mut self, role: Option<String>, why: &str) {
+        if let Some(role) = role.filter(|role| *role != self.who) {
+            let statement = format!("GRANT {} TO {}", ident(&role), ident(&self.who));
+            self.say(Principal::Apply, None, &statement, why);
+        }
+    }
+
+    fn into_requirements(mut self) -> Vec<Requirement> {
+        let owned = std::mem::take(&mut self.owned);
+        let granted = std::mem::take(&mut self.granted);
+        let places: BTreeSet<_> = owned.iter().chain(granted.keys()).cloned().collect();
+        for (database, object) in places {
+            let (who, database) = (self.who.clone(), database.as_deref());
+            if let Some(schema) = &object.schema {
+                let statement =
+                    format!("GRANT USAGE ON SCHEMA {} TO {}", ident(schema), ident(&who));
+                let why = "to name what is in it";
+                self.say(Principal::Apply, database, &statement, why);
+            }
+            let place = (database.map(str::to_owned), object.clone());
+            let privileges = granted.get(&place).filter(|_| !owned.contains(&place));
+            let statement = membership_of_owner(&object, privileges, &who);
+            let why = format!("to act as the owner of {object}");
+            self.say(Principal::Apply, database, &statement, &why);
+        }
+        self.requirements
+    }
+}
+
+/// Who acts becomes a member of an object's owner, or gets the grant option
+/// where the owner is a superuser.
+fn membership_of_owner(
+    object: &Object,
+    privileges: Option<&BTreeSet<Privilege>>,
+    who: &str,
+) -> String {
+    let with_option = privileges.map(|privileges| {
+        let privileges: Vec<&str> = privileges.iter().map(|one| one.sql()).collect();
+        format!(
+            "GRANT {} ON {} {} TO {} WITH GRANT OPTION",
+            privileges.join(", "),
+            object.kind.sql(),
+            object.sql_name(),
+            ident(who)
+        )
+    });
+    let Some(owner) = owner_of(object) else {
+        return with_option.unwrap_or_else(|| format!("ALTER ROLE {} SUPERUSER", ident(who)));
+    };
+    let of_superuser = with_option.unwrap_or_else(|| {
+        let text = format!("{object} belongs to a superuser; give it to another role first");
+        format!("RAISE EXCEPTION '%', {}", literal(&text))
+    });
+    let who = literal(who);
+    let body = format!(
+        "
+DECLARE
+    owner oid := ({owner});
+BEGIN
+    IF (SELECT rolsuper FROM pg_roles WHERE oid = owner) THEN
+        {of_superuser};
+    ELSIF NOT pg_has_role({who}, owner, 'USAGE') THEN
+        EXECUTE format('GRANT %I TO %I', pg_get_userbyid(owner), {who});
+    END IF;
+END
+"
+    );
+    block(&body)
+}
+
+/// Statements that depend on what is found at the server.
+fn block(body: &str) -> String {
+    let mut tag = "$iac$".to_owned();
+    while body.contains(&tag) {
+        tag.insert(1, 'x');
+    }
+    format!("DO {tag}{body}{tag}")
+}
+
+/// One statement from PostgreSQL 16 on, and another one before.
+fn from_16(statement: &str, before: &str) -> String {
+    block(&format!(
+        "
+BEGIN
+    IF current_setting('server_version_num')::int >= 160000 THEN
+        {statement};
+    ELSE
+        {before};
+    END IF;
+END
+"
+    ))
+}
+
+/// What finds an object's owner in SQL; a parameter has none.
+fn owner_of(object: &Object) -> Option<String> {
+    let (name, sql_name) = (literal(&object.name), literal(&object.sql_name()));
+    Some(match object.kind {
+        ObjectKind::Table | ObjectKind::Sequence => {
+            format!("SELECT relowner FROM pg_class WHERE oid = {sql_name}::regclass")
+        }
+        ObjectKind::Function | ObjectKind::Procedure => {
+            format!("SELECT proowner FROM pg_proc WHERE oid = {sql_name}::regprocedure")
+        }
+        ObjectKind::DataType => {
+            format!("SELECT typowner FROM pg_type WHERE oid = {sql_name}::regtype")
+        }
+        ObjectKind::Schema => format!("SELECT nspowner FROM pg_namespace WHERE nspname = {name}"),
+        ObjectKind::Database => format!("SELECT datdba FROM pg_database WHERE datname = {name}"),
+        ObjectKind::Language => format!("SELECT lanowner FROM pg_language WHERE lanname = {name}"),
+        ObjectKind::ForeignWrapper => {
+            format!("SELECT fdwowner FROM pg_foreign_data_wrapper WHERE fdwname = {name}")
+        }
+        ObjectKind::ForeignServer => {
+            format!("SELECT srvowner FROM pg_foreign_server WHERE srvname = {name}")
+        }
+        ObjectKind::Tablespace => {
+            format!("SELECT spcowner FROM pg_tablespace WHERE spcname = {name}")
+        }
+        ObjectKind::LargeObject => {
+            format!("SELECT lomowner FROM pg_largeobject_metadata WHERE oid::text = {name}")
+        }
+        ObjectKind::Parameter => return None,
+    })
+}
+
+fn text(properties: &BTreeMap<String, Node>, field: &str) -> Option<String> {
+    properties.get(field)?.known()?.as_text().map(str::to_owned)
+}
+
+fn privileges(properties: &BTreeMap<String, Node>, field: &str) -> BTreeSet<Privilege> {
+    const SET: Type = Type::Set(&Privilege::SCHEMA);
+    let value = properties.get(field).and_then(Node::known);
+    value.and_then(|value| BTreeSet::from_value(&SET.normalise(value))).unwrap_or_default()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{
+        super::{Select, Set, Table},
+        *,
+    };
+
+    fn layout() -> Layout {
+        Layout {
+            own: "app".into(),
+            others: BTreeSet::from(["archive".into()]),
+            administrators: Some("admins".into()),
+            principals: BTreeSet::new(),
+            ..Layout::default()
+        }
+    }
+
+    fn statements(needs: Needs<'_>) -> Vec<String> {
+        needs.into_requirements().into_iter().map(|one| one.statement).collect()
+    }
+
+    fn properties(all: Vec<(&str, Value)>) -> BTreeMap<String, Node> {
+        all.into_iter().map(|(name, value)| (name.to_owned(), Node::Known(value))).collect()
+    }
+
+    #[test]
+    fn each_way_in_is_granted_by_itself() {
+        let layout = layout();
+        let mut needs = Needs::new(&layout, Some("apply"));
+        needs.of_the_way_in(Some("observe"), Some("apply"));
+        let (blocks, plain): (Vec<_>, Vec<_>) =
+            statements(needs).into_iter().partition(|one| one.contains("DO $iac$"));
+        assert_eq!(
+            plain,
+            [
+                r#"GRANT CONNECT ON DATABASE "app" TO "observe";"#,
+                r#"GRANT CONNECT ON DATABASE "archive" TO "observe";"#,
+                r#"CREATE ROLE "admins" NOLOGIN CREATEROLE;"#,
+                r#"GRANT "admins" TO "apply";"#,
+                r#"GRANT pg_signal_backend TO "admins";"#,
+                r#"GRANT CONNECT ON DATABASE "app" TO "apply";"#,
+                r#"GRANT CREATE ON DATABASE "app" TO "admins";"#,
+                r#"GRANT CONNECT ON DATABASE "archive" TO "apply";"#,
+                r#"GRANT CREATE ON DATABASE "archive" TO "admins";"#,
+            ]
+        );
+        let [own, archive, reserved] = &blocks[..] else { panic!("{blocks:?}") };
+        for (database, text) in [("app", own), ("archive", archive)] {
+            assert!(text.starts_with(&format!("-- in the database \"{database}\":\n")), "{text}");
+            assert!(text.contains(r#"IN SCHEMA agent_iac TO "observe";"#), "{text}");
+        }
+        let grant = r#"EXECUTE 'GRANT pg_use_reserved_connections TO "apply" WITH INHERIT TRUE';"#;
+        assert!(reserved.contains(grant), "{reserved}");
+    }
+
+    #[test]
+    fn what_a_version_takes_a_superuser_for_is_said_by_version() {
+        let layout = layout();
+        let mut needs = Needs::new(&layout, Some("apply"));
+        let role = properties(vec![("bypassrls", true.into())]);
+        needs.of(Role::TYPE, &role, &BTreeSet::new());
+        let all = statements(needs);
+        assert_eq!(all.len(), 1);
+        for part in [
+            r#"THEN
+        ALTER ROLE "admins" BYPASSRLS;"#,
+            r#"ELSE
+        ALTER ROLE "admins" SUPERUSER;"#,
+        ] {
+            assert!(all[0].contains(part), "{}", all[0]);
+        }
+    }
+
+    #[test]
+    fn an_heir_has_to_be_able_to_create_what_it_gets() {
+        let layout = layout();
+        let mut needs = Needs::new(&layout, Some("apply"));
+        let owned =
+            properties(vec![("on", Table::new("s", "t").to_value()), ("heir", "dba".into())]);
+        needs.of(Ownership::TYPE, &owned, &BTreeSet::new());
+        assert_eq!(
+            statements(needs)[0],
+            "-- in the database \"app\":\nGRANT CREATE ON SCHEMA \"s\" TO \"dba\";"
+        );
+    }
+
+    #[test]
+    fn what_is_declared_decides_whose_member_one_has_to_be() {
+        let layout = layout();
+        let mut needs = Needs::new(&layout, Some("apply"));
+        let managed = BTreeSet::from(["team".to_owned()]);
+        let membership = |of: &str| properties(vec![("of", of.into())]);
+        needs.of(Membership::TYPE, &membership("readers"), &managed);
+        needs.of(Membership::TYPE, &membership("team"), &managed);
+        needs.of(
+            DefaultPrivileges::TYPE,
+            &properties(vec![("for_role", "owner".into())]),
+            &managed,
+        );
+        let settings = BTreeMap::from([("my.word@app".to_owned(), Value::from("x"))]);
+        let role = properties(vec![
+            ("heir", "dba".into()),
+            ("createdb", true.into()),
+            ("settings", Value::Map(settings)),
+        ]);
+        needs.of(Role::TYPE, &role, &managed);
+        needs.of(Role::TYPE, &role, &managed);
+        assert_eq!(
+            statements(needs),
+            [
+                r#"GRANT "readers" TO "admins" WITH ADMIN OPTION;"#,
+                r#"GRANT "owner" TO "admins";"#,
+                r#"ALTER ROLE "admins" CREATEDB;"#,
+                r#"GRANT SET ON PARAMETER "my"."word" TO "admins";"#,
+                r#"GRANT "dba" TO "admins";"#,
+            ]
+        );
+    }
+
+    #[test]
+    fn the_owner_of_an_object_is_asked_for_at_the_server() {
+        let layout = layout();
+        let mut needs = Needs::new(&layout, Some("apply"));
+        let grant = |on: Object, allow: Privilege| {
+            properties(vec![("on", on.to_value()), ("allow", BTreeSet::from([allow]).to_value())])
+        };
+        let nobody = BTreeSet::new();
+        let table = Table::new("s", "t").in_database("archive");
+        needs.of(Grant::TYPE, &grant(table, Select), &nobody);
+        needs.of(Grant::TYPE, &grant(Parameter::new("log_statement"), Set), &nobody);
+        let all = statements(needs);
+        assert_eq!(
+            all[0],
+            r#"GRANT SET ON PARAMETER "log_statement" TO "admins" WITH GRANT OPTION;"#
+        );
+        assert_eq!(
+            all[1],
+            "-- in the database \"archive\":\nGRANT USAGE ON SCHEMA \"s\" TO \"admins\";"
+        );
+        let text = &all[2];
+        for part in [
+            "-- in the database \"archive\":\nDO $iac$",
+            r#"WHERE oid = '"s"."t"'::regclass"#,
+            r#"GRANT SELECT ON TABLE "s"."t" TO "admins" WITH GRANT OPTION;"#,
+            "EXECUTE format('GRANT %I TO %I', pg_get_userbyid(owner), 'admins')",
+        ] {
+            assert!(text.contains(part), "{part} in {text}");
+        }
+        assert_eq!(all.len(), 3);
+    }
+
+    #[test]
+    fn a_name_cannot_end_the_block_that_it_stands_in() {
+        let object = Table::new("s", "t$iac$");
+        let text = membership_of_owner(&object, None, "admins");
+        assert!(text.starts_with("DO $xiac$") && text.ends_with("$xiac$"), "{text}");
+    }
+}
