@@ -1,5 +1,7 @@
 //! What somebody changed by hand.
 
+use std::collections::BTreeSet;
+
 use agent_iac_tests::on_each_version;
 
 use super::*;
@@ -9,6 +11,7 @@ on_each_version![
     what_a_login_was_given_for_itself_is_its_roles,
     a_membership_is_seen_however_it_reaches,
     who_can_act_as_the_role_is_seen,
+    a_change_within_what_is_declared_is_seen_where_it_was_made,
 ];
 
 async fn a_grant_by_another_grantor_is_another_grant_and_says_who_has_to_take_it_back(
@@ -182,4 +185,63 @@ async fn who_can_act_as_the_role_is_seen(cluster: &'static Cluster) {
         roles.iter().filter_map(|role| role.value("name").and_then(Value::as_text)).collect();
     assert!(names.contains(&"acting_to__g01") && names.contains(&"acting_mallory"));
     assert!(!names.contains(&"acting_to__g1") && !names.contains(&"acting_admins"));
+}
+
+async fn a_change_within_what_is_declared_is_seen_where_it_was_made(cluster: &'static Cluster) {
+    let world = World::new(cluster, "within", &[]).await;
+    let ddl = pg::server::registry::ddl(Some("within_observe"));
+    world
+        .run(&format!(
+            "CREATE ROLE @_to; CREATE ROLE @_creator; CREATE SCHEMA s;
+             CREATE TABLE s.t (a int, b int, c int);
+             GRANT SELECT (a, b) ON s.t TO @_to; GRANT UPDATE (b) ON s.t TO @_to; {ddl}"
+        ))
+        .await;
+    let to = world.oid("@_to").await;
+    let (wide, narrow) =
+        (format!("{to} on table s.t (a, b) by 10"), format!("{to} on table s.t (b) by 10"));
+    for (id, allow) in [(&wide, "select"), (&narrow, "update")] {
+        world
+            .run(&format!(
+                "INSERT INTO agent_iac.objects VALUES ('postgres.grant', '{id}', 'f', 'e', 'a.b',
+                    '{{\"allow\": [\"{allow}\"]}}')"
+            ))
+            .await;
+    }
+    let allowed = async || {
+        let listed = world.list("postgres.grant", &["@_to"]).await;
+        let allow = |object: &Object| format!("{} {}", object.id, object.value("allow").unwrap());
+        listed.iter().map(allow).collect::<BTreeSet<String>>()
+    };
+    let declared = [format!("{wide} [\"select\"]"), format!("{narrow} [\"update\"]")];
+    assert_eq!(allowed().await, BTreeSet::from(declared.clone()));
+
+    // On one column more, and more on one that is declared.
+    world.run("GRANT SELECT (c), INSERT (a) ON s.t TO @_to").await;
+    let mut expected = BTreeSet::from(declared);
+    expected.insert(format!("{to} on table s.t (a) by 10 [\"insert\"]"));
+    expected.insert(format!("{to} on table s.t (c) by 10 [\"select\"]"));
+    assert_eq!(allowed().await, expected);
+    // And less: a grant that one of its columns lost is there no more.
+    world.run("REVOKE SELECT (a) ON s.t FROM @_to").await;
+    assert_eq!(world.read_id("postgres.grant", &wide).await, Observation::Absent);
+
+    assert_eq!(world.list("postgres.default_privileges", &["@_to"]).await, []);
+    world
+        .run("ALTER DEFAULT PRIVILEGES FOR ROLE @_creator IN SCHEMA s GRANT ALL ON TABLES TO @_to")
+        .await;
+    let defaults = world.list("postgres.default_privileges", &["@_to"]).await;
+    let creator = world.oid("@_creator").await;
+    assert_eq!(defaults[0].id, format!("{to} on future tables of {creator} in schema s"));
+    let why = defaults[0].obstacle.as_ref().unwrap();
+    assert!(why.contains("`within_creator`, and `within_admins` cannot become"), "{why}");
+
+    world.run("ALTER ROLE @_to SET role = @_creator").await;
+    let role = world.read_id("postgres.role", &to).await;
+    let settings = role.object().unwrap().value("settings").unwrap().to_string();
+    assert_eq!(settings, r#"{"role":"within_creator"}"#);
+
+    world.run("CREATE SCHEMA mine AUTHORIZATION @_to").await;
+    let owned = world.list("postgres.ownership", &["@_to"]).await;
+    assert_eq!(owned[0].id, format!("{to} owns schema mine"));
 }
