@@ -114,6 +114,7 @@ impl Random {
 pub struct Applying {
     child: Child,
     said: mpsc::Receiver<String>,
+    complaint: Option<thread::JoinHandle<String>>,
 }
 
 impl Applying {
@@ -133,7 +134,16 @@ impl Applying {
                 let _: std::result::Result<(), mpsc::SendError<String>> = tell.send(line);
             }
         });
-        Self { child, said }
+        // Nobody may have to wait for a reader before he can fail: a pipe holds
+        // no more than 64 KiB.
+        let mut error = child.stderr.take().expect("it is piped");
+        let complaint = thread::spawn(move || {
+            let mut text = Vec::new();
+            // What could not be read is missing in the text.
+            let _: std::io::Result<usize> = error.read_to_end(&mut text);
+            String::from_utf8_lossy(&text).into_owned()
+        });
+        Self { child, said, complaint: Some(complaint) }
     }
 
     /// Waits until the process is at a random moment of a run, or has ended.
@@ -186,10 +196,10 @@ impl Applying {
     }
 
     fn complaint(&mut self) -> String {
-        let mut said = String::new();
-        let mut error = self.child.stderr.take().expect("it is piped");
-        error.read_to_string(&mut said).expect("it is text");
-        said
+        let complaint = self.complaint.take().map(thread::JoinHandle::join);
+        let text = complaint.and_then(std::result::Result::ok).unwrap_or_default();
+        // The beginning says what it is; the same follows for each agent.
+        text.chars().take(4_000).collect()
     }
 
     /// Checks that it has not ended.

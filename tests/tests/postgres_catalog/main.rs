@@ -15,6 +15,7 @@ use agent_iac::{
 use agent_iac_tests::postgres::{Cluster, Session};
 
 mod drift;
+mod oracle;
 mod reading;
 mod surroundings;
 
@@ -23,6 +24,7 @@ const PASSWORD: &str = "as-everybody-here";
 
 /// A database of a test's own, and the provider's eyes in it.
 struct World {
+    version: u32,
     name: String,
     admin: Session,
     observers: Observers,
@@ -41,7 +43,7 @@ impl World {
         cluster.database(name).await;
         let admin = cluster.admin_of(name).await;
         let observers = eyes(cluster, name, others);
-        Self { name: name.to_owned(), admin, observers }
+        Self { version: cluster.version(), name: name.to_owned(), admin, observers }
     }
 
     /// Runs statements in which `@` stands for the database's name.

@@ -1,5 +1,7 @@
 //! Every password of a whole life, looked for everywhere it must not be.
 
+#![allow(clippy::format_collect, reason = "a short text, in a test")]
+
 use std::{fmt::Debug, fs, path::Path};
 
 use agent_iac::plan::render::{self, Level};

@@ -8,16 +8,21 @@ use agent_iac::{
 
 use super::*;
 
-on_each_version![
-    roles_keep_the_contract,
-    grants_keep_the_contract,
-    memberships_keep_the_contract,
-    default_privileges_keep_the_contract,
-    policies_keep_the_contract,
-    ownerships_keep_the_contract,
-    hardening_keeps_the_contract,
-    logins_keep_the_contract,
-];
+on_each_version![every_type_keeps_the_contract];
+
+/// The suite counts what there is in the whole cluster, so that no other test
+/// may be at work in it; its server ends with this program.
+async fn every_type_keeps_the_contract(shared: &'static Cluster) {
+    let cluster: &'static Cluster = Box::leak(Box::new(Cluster::start(shared.version())));
+    roles_keep_the_contract(cluster).await;
+    grants_keep_the_contract(cluster).await;
+    memberships_keep_the_contract(cluster).await;
+    default_privileges_keep_the_contract(cluster).await;
+    policies_keep_the_contract(cluster).await;
+    ownerships_keep_the_contract(cluster).await;
+    hardening_keeps_the_contract(cluster).await;
+    logins_keep_the_contract(cluster).await;
+}
 
 /// A suite on a world of its own, in which the administrators own what is
 /// there, or are a member of who does.

@@ -411,6 +411,18 @@ async fn codes_become_kinds(cluster: &Cluster) {
         ("SELECT FROM public.nothing", ErrorKind::NotFound, Retry::Never, "42P01"),
         ("GRANT SELECT ON public.t TO nobody_at_all", ErrorKind::NotFound, Retry::Never, "42704"),
         ("SELECT pg_sleep(20)", ErrorKind::Timeout, Retry::Backoff, "57014"),
+        (
+            "DO $$ BEGIN RAISE EXCEPTION '' USING ERRCODE = '25P04'; END $$",
+            ErrorKind::Timeout,
+            Retry::Backoff,
+            "25P04",
+        ),
+        (
+            "DO $$ BEGIN RAISE EXCEPTION '' USING ERRCODE = '57P04'; END $$",
+            ErrorKind::NotFound,
+            Retry::Never,
+            "57P04",
+        ),
     ];
     for (sql, kind, retry, code) in kinds {
         let options = Options::writing().statement_timeout(Duration::from_millis(500));

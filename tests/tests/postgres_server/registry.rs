@@ -30,6 +30,7 @@ on_each_version![
     a_writer_that_wakes_up_late_finds_its_claim_given_up,
     thousands_of_claims_take_as_many_requests_as_one,
     whose_an_object_is_can_be_read_changed_and_forgotten,
+    nobody_but_the_owner_writes_the_registry,
     a_stranger_cannot_keep_our_locks,
     writers_that_are_serialised_never_meet_in_the_catalog,
     writers_that_meet_in_the_catalog_try_again,
@@ -323,6 +324,56 @@ async fn whose_an_object_is_can_be_read_changed_and_forgotten(cluster: &Cluster)
     assert_eq!(one.into_iter().collect::<Vec<_>>(), [("1".to_owned(), owned("b", None))]);
     assert_eq!(left.into_keys().collect::<Vec<_>>(), ["2"]);
     assert_eq!(others.into_keys().collect::<Vec<_>>(), ["1"]);
+}
+
+async fn nobody_but_the_owner_writes_the_registry(cluster: &Cluster) {
+    let database = cluster.database("registry_forged").await;
+    let admin = cluster.admin_of(&database).await;
+    admin
+        .run(
+            "CREATE ROLE registry_forged_forger LOGIN PASSWORD 'p';
+            GRANT pg_read_all_data, pg_write_all_data TO registry_forged_forger",
+        )
+        .await;
+    let owner = superuser(cluster, &database);
+    install(&owner, None).await.unwrap();
+    carry_out(&owner, &claims(1), 0).await.unwrap();
+    let forger = cluster.connect("registry_forged_forger", "p", &database).await.unwrap();
+    let row = "INSERT INTO agent_iac.objects VALUES ('postgres.role', '1', 'a', 'b', 'c.d')";
+    assert_eq!(forger.refused(row).await.code, "42501");
+    for sql in ["DELETE FROM agent_iac.claims", "UPDATE agent_iac.registry SET version = 7"] {
+        forger.run(sql).await;
+    }
+    assert_eq!(texts(&owner, "SELECT count(*)::text FROM agent_iac.claims").await, ["1"]);
+    let ready = State::Ready { owner: "postgres".into(), trusted: true };
+    assert_eq!(state(&owner).await.unwrap(), ready);
+    // What rows' security does not forbid is refused when it is seen.
+    let spoilt = [
+        (
+            "GRANT TRUNCATE ON agent_iac.claims TO registry_forged_forger",
+            "REVOKE TRUNCATE ON agent_iac.claims FROM registry_forged_forger",
+            "TRUNCATE of `registry_forged_forger` on `agent_iac.claims`",
+        ),
+        (
+            "ALTER TABLE agent_iac.objects DISABLE ROW LEVEL SECURITY",
+            "ALTER TABLE agent_iac.objects ENABLE ROW LEVEL SECURITY",
+            "`objects`",
+        ),
+        (
+            "CREATE TRIGGER t BEFORE INSERT ON agent_iac.claims FOR EACH ROW
+                EXECUTE FUNCTION suppress_redundant_updates_trigger()",
+            "DROP TRIGGER t ON agent_iac.claims",
+            "trigger",
+        ),
+    ];
+    for (spoil, repair, named) in spoilt {
+        admin.run(spoil).await;
+        let error = state(&owner).await.unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::Foreign, "{error:?}");
+        assert!(error.message().contains(named), "{error}");
+        admin.run(repair).await;
+        assert_eq!(state(&owner).await.unwrap(), ready);
+    }
 }
 
 async fn a_stranger_cannot_keep_our_locks(cluster: &Cluster) {

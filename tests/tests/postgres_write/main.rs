@@ -5,6 +5,7 @@
 
 mod contract;
 mod grants;
+mod leaving;
 mod races;
 mod roles;
 

@@ -23,7 +23,7 @@ on_each_version![
 const LISTS: &str = "SELECT relname, coalesce(relacl, acldefault('r', relowner)) FROM pg_class
     WHERE relname LIKE 't_' ORDER BY 1";
 
-fn with_heir(world: &World, name: &str) -> pg::RoleBuilder {
+pub(super) fn with_heir(world: &World, name: &str) -> pg::RoleBuilder {
     let mut role = pg::Role::builder();
     role.name(world.named(name)).heir(world.named("@_owner"));
     role
@@ -31,7 +31,20 @@ fn with_heir(world: &World, name: &str) -> pg::RoleBuilder {
 
 impl World {
     /// A login of a role, as the provider's administrators make it.
-    async fn login(&self, role: &str, generation: u32) {
+    pub(super) async fn login(&self, role: &str, generation: u32) {
+        self.login_by_hand(role, generation).await;
+        self.run(&format!(
+            "INSERT INTO agent_iac.objects (type, id, fleet, environment, address, detail)
+            SELECT 'postgres.login', l.oid, 'tests', 'test', 'tester.object',
+                jsonb_build_object('role', r.oid::text)
+            FROM pg_roles l, pg_roles r
+            WHERE l.rolname = '{role}__g{generation}' AND r.rolname = '{role}'"
+        ))
+        .await;
+    }
+
+    /// The same, of which the registry knows nothing.
+    pub(super) async fn login_by_hand(&self, role: &str, generation: u32) {
         self.run(&format!(
             "SET ROLE @_admins;
             CREATE ROLE {role}__g{generation} LOGIN PASSWORD '{PASSWORD}' IN ROLE {role};
@@ -42,19 +55,19 @@ impl World {
     }
 
     /// A session of somebody, and its process.
-    async fn session(&self, user: &str) -> (Session, String) {
+    pub(super) async fn session(&self, user: &str) -> (Session, String) {
         let user = self.named(user);
         let session = self.cluster.connect(&user, PASSWORD, &self.name).await.unwrap();
         let pid = session.value("SELECT pg_backend_pid()").await;
         (session, pid)
     }
 
-    async fn is_at_work(&self, pid: &str) -> bool {
+    pub(super) async fn is_at_work(&self, pid: &str) -> bool {
         let sql = format!("SELECT count(*) FROM pg_stat_activity WHERE pid = {pid}");
         self.value(&sql).await != "0"
     }
 
-    async fn refusal(&self, user: &str) -> String {
+    pub(super) async fn refusal(&self, user: &str) -> String {
         self.cluster.refusal(&self.named(user), PASSWORD, &self.name).await.code
     }
 }

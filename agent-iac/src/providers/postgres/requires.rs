@@ -100,6 +100,21 @@ impl<'l> Needs<'l> {
             for database in &databases {
                 let why = "to come in, whatever PUBLIC may";
                 self.say(Principal::Observe, None, &connect(database, login), why);
+                // The first write makes the registry, and lets in whoever
+                // observes then; a login that comes later finds it made.
+                let login = ident(login);
+                let statement = block(&format!(
+                    "
+BEGIN
+    IF EXISTS (SELECT FROM pg_namespace WHERE nspname = 'agent_iac') THEN
+        GRANT USAGE ON SCHEMA agent_iac TO {login};
+        GRANT SELECT ON ALL TABLES IN SCHEMA agent_iac TO {login};
+    END IF;
+END
+"
+                ));
+                let why = "to read the registry where it was made before";
+                self.say(Principal::Observe, Some(database), &statement, why);
             }
         }
         let Some(login) = apply else { return };
@@ -127,6 +142,17 @@ impl<'l> Needs<'l> {
             None,
             &format!("GRANT pg_signal_backend TO {who}"),
             "to end the sessions of a login that is revoked, and of a role that is suspended",
+        );
+        // What a login has by a role has to be inherited, which one that only
+        // becomes the administrators may be made without.
+        let reserved =
+            format!("GRANT pg_use_reserved_connections TO {} WITH INHERIT TRUE", ident(login));
+        self.say(
+            Principal::Apply,
+            None,
+            &from_16(&format!("EXECUTE {}", literal(&reserved)), "NULL"),
+            "to come in when agents use up all connections; it takes a `reserved_connections` \
+             above 0 in the configuration, and has no counterpart before PostgreSQL 16",
         );
         for database in databases {
             let why = "to come in, whatever PUBLIC may";
@@ -168,8 +194,18 @@ impl<'l> Needs<'l> {
                 self.granted.entry(self.place(on)).or_default().extend(allow);
             }
             (Ownership::TYPE, Some(on)) => {
-                self.owned.insert(self.place(on));
-                self.member_of(text(properties, "heir"), "to give it the object at the end");
+                let place = self.place(on);
+                let heir = text(properties, "heir");
+                if let (Some(schema), Some(heir)) =
+                    (&place.1.schema, heir.as_ref().filter(|heir| !managed.contains(*heir)))
+                {
+                    let statement =
+                        format!("GRANT CREATE ON SCHEMA {} TO {}", ident(schema), ident(heir));
+                    let why = "to own what is in it: whoever becomes an owner could have made it";
+                    self.say(Principal::Apply, place.0.as_deref(), &statement, why);
+                }
+                self.owned.insert(place);
+                self.member_of(heir, "to give it the object at the end");
             }
             (Policy::TYPE | Public::TYPE, Some(on)) => {
                 self.owned.insert(self.place(on));
@@ -199,7 +235,11 @@ impl<'l> Needs<'l> {
             ("superuser", "SUPERUSER"),
         ] {
             if given(field) {
-                let statement = format!("ALTER ROLE {} {word}", ident(&self.who));
+                let with = |word: &str| format!("ALTER ROLE {} {word}", ident(&self.who));
+                let statement = match field {
+                    "bypassrls" | "replication" => from_16(&with(word), &with("SUPERUSER")),
+                    _ => with(word),
+                };
                 let why = "to give an attribute one has to have it; before PostgreSQL 16 that \
                            takes a superuser";
                 self.say(Principal::Apply, None, &statement, why);
@@ -294,11 +334,31 @@ BEGIN
 END
 "
     );
+    block(&body)
+}
+
+/// Statements that depend on what is found at the server.
+fn block(body: &str) -> String {
     let mut tag = "$iac$".to_owned();
     while body.contains(&tag) {
         tag.insert(1, 'x');
     }
     format!("DO {tag}{body}{tag}")
+}
+
+/// One statement from PostgreSQL 16 on, and another one before.
+fn from_16(statement: &str, before: &str) -> String {
+    block(&format!(
+        "
+BEGIN
+    IF current_setting('server_version_num')::int >= 160000 THEN
+        {statement};
+    ELSE
+        {before};
+    END IF;
+END
+"
+    ))
 }
 
 /// What finds an object's owner in SQL; a parameter has none.
@@ -373,8 +433,10 @@ mod tests {
         let layout = layout();
         let mut needs = Needs::new(&layout, Some("apply"));
         needs.of_the_way_in(Some("observe"), Some("apply"));
+        let (blocks, plain): (Vec<_>, Vec<_>) =
+            statements(needs).into_iter().partition(|one| one.contains("DO $iac$"));
         assert_eq!(
-            statements(needs),
+            plain,
             [
                 r#"GRANT CONNECT ON DATABASE "app" TO "observe";"#,
                 r#"GRANT CONNECT ON DATABASE "archive" TO "observe";"#,
@@ -386,6 +448,44 @@ mod tests {
                 r#"GRANT CONNECT ON DATABASE "archive" TO "apply";"#,
                 r#"GRANT CREATE ON DATABASE "archive" TO "admins";"#,
             ]
+        );
+        let [own, archive, reserved] = &blocks[..] else { panic!("{blocks:?}") };
+        for (database, text) in [("app", own), ("archive", archive)] {
+            assert!(text.starts_with(&format!("-- in the database \"{database}\":\n")), "{text}");
+            assert!(text.contains(r#"IN SCHEMA agent_iac TO "observe";"#), "{text}");
+        }
+        let grant = r#"EXECUTE 'GRANT pg_use_reserved_connections TO "apply" WITH INHERIT TRUE';"#;
+        assert!(reserved.contains(grant), "{reserved}");
+    }
+
+    #[test]
+    fn what_a_version_takes_a_superuser_for_is_said_by_version() {
+        let layout = layout();
+        let mut needs = Needs::new(&layout, Some("apply"));
+        let role = properties(vec![("bypassrls", true.into())]);
+        needs.of(Role::TYPE, &role, &BTreeSet::new());
+        let all = statements(needs);
+        assert_eq!(all.len(), 1);
+        for part in [
+            r#"THEN
+        ALTER ROLE "admins" BYPASSRLS;"#,
+            r#"ELSE
+        ALTER ROLE "admins" SUPERUSER;"#,
+        ] {
+            assert!(all[0].contains(part), "{}", all[0]);
+        }
+    }
+
+    #[test]
+    fn an_heir_has_to_be_able_to_create_what_it_gets() {
+        let layout = layout();
+        let mut needs = Needs::new(&layout, Some("apply"));
+        let owned =
+            properties(vec![("on", Table::new("s", "t").to_value()), ("heir", "dba".into())]);
+        needs.of(Ownership::TYPE, &owned, &BTreeSet::new());
+        assert_eq!(
+            statements(needs)[0],
+            "-- in the database \"app\":\nGRANT CREATE ON SCHEMA \"s\" TO \"dba\";"
         );
     }
 

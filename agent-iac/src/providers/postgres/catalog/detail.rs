@@ -22,6 +22,20 @@ pub(in super::super) struct RoleDetail {
     /// The same, while their sessions are being ended: not suspended yet.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(in super::super) ending: Option<BTreeSet<Oid>>,
+    /// It stops logging in by itself, and its sessions may not have ended yet.
+    #[serde(default, skip_serializing_if = "is_false")]
+    pub(in super::super) retiring: bool,
+}
+
+fn is_false(flag: &bool) -> bool {
+    !flag
+}
+
+/// Of a login: the role that it was made for, whatever that is called later.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub(in super::super) struct LoginDetail {
+    #[serde(default)]
+    pub(in super::super) role: Option<String>,
 }
 
 /// Of a grant: the privileges that it was given, by their words. Two grants
@@ -85,6 +99,7 @@ mod tests {
             heir: Some("dba".into()),
             suspended: Some(BTreeSet::from([7, 9])),
             ending: None,
+            retiring: false,
         };
         let json = serde_json::to_string(&detail).unwrap();
         assert_eq!(json, r#"{"heir":"dba","suspended":[7,9]}"#);

@@ -9,9 +9,11 @@ use std::{
 use async_trait::async_trait;
 
 use super::{
-    Asked, Read, Within, fields,
+    Asked, Read, Within,
+    detail::{self, RoleDetail},
+    fields,
     ids::{LoginId, MembershipId, Oid},
-    marks,
+    marks, optional_text,
     people::{self, People, inherit_option, set_option},
     roles::{self, Settings},
     text,
@@ -22,7 +24,11 @@ use crate::{
     provider::{
         self, AtOnce, Capabilities, CredentialCapabilities, Observation, Origin, Reference,
     },
-    providers::postgres::{Login, Membership, name::generation_of, server::Type},
+    providers::postgres::{
+        Login, Membership, Role,
+        name::generation_of,
+        server::{Type, registry::Owned},
+    },
     resource::{Reading, Resource as _},
     value::Value,
 };
@@ -33,14 +39,22 @@ struct Member {
     role: Oid,
     role_name: String,
     member: Oid,
-    /// Whether it can `SET ROLE` to it, or inherits from it.
-    acts: bool,
+    /// Whether it can `SET ROLE` to it.
     sets: bool,
+    /// Whether it has what the role has, without that.
+    inherits: bool,
+    /// Whether it can give the role to others, and so to itself.
+    gives: bool,
     /// Who gave it, as the catalog has it.
     grantors: BTreeSet<Oid>,
 }
 
 impl Member {
+    /// Whether it can act as the role, or make itself able to.
+    fn acts(&self) -> bool {
+        self.sets || self.inherits || self.gives
+    }
+
     /// The memberships that it is.
     fn ids(&self, version: u32) -> impl Iterator<Item = MembershipId> {
         let (member, role) = (self.member, self.role);
@@ -55,8 +69,8 @@ impl Member {
 async fn members(within: &Within, column: &str, oids: &[Oid]) -> Result<Vec<Member>> {
     let (sets, inherits) = (set_option(within.version), inherit_option(within.version));
     let sql = format!(
-        "SELECT m.roleid, r.rolname::text, m.member, bool_or({sets} OR {inherits}),
-            bool_or({sets}), array_agg(m.grantor)
+        "SELECT m.roleid, r.rolname::text, m.member, bool_or({sets}), bool_or({inherits}),
+            bool_or(m.admin_option), array_agg(m.grantor)
         FROM pg_auth_members m JOIN pg_roles r ON r.oid = m.roleid
         WHERE {column} = ANY ($1) GROUP BY m.roleid, r.rolname, m.member"
     );
@@ -67,42 +81,65 @@ async fn members(within: &Within, column: &str, oids: &[Oid]) -> Result<Vec<Memb
             role: row.get(0),
             role_name: row.get(1),
             member: row.get(2),
-            acts: row.get(3),
-            sets: row.get(4),
-            grantors: row.get::<_, Vec<Oid>>(5).into_iter().collect(),
+            sets: row.get(3),
+            inherits: row.get(4),
+            gives: row.get(5),
+            grantors: row.get::<_, Vec<Oid>>(6).into_iter().collect(),
         })
         .collect())
 }
 
+/// A login or its role, with what its sessions start with.
+#[derive(Clone, Copy)]
+struct Side<'a> {
+    row: &'a roles::Row,
+    settings: &'a Settings,
+}
+
+impl<'a> Side<'a> {
+    /// What its sessions start with, but for the role that they become.
+    fn settings(self) -> impl Iterator<Item = (&'a String, &'a String)> {
+        let becomes = |name: &String| name.split('@').next() == Some("role");
+        self.settings.iter().filter(move |(name, _)| !becomes(name))
+    }
+}
+
 /// Why a login does not simply become its role and nothing else; `None` when
 /// it does. It is a role of its own, which somebody may have changed.
-fn is_itself(
-    login: &roles::Row,
-    role: &roles::Row,
-    sets: bool,
-    settings: Option<&Settings>,
-    role_settings: Option<&Settings>,
-) -> Option<String> {
-    let none = Settings::new();
-    let (settings, role_settings) = (settings.unwrap_or(&none), role_settings.unwrap_or(&none));
-    if !sets {
-        return Some(format!("it is no member of {} that can become it", quoted(&role.name)));
+fn is_itself(login: Side<'_>, role: Side<'_>, member: &Member, is_off: bool) -> Option<String> {
+    let name = quoted(&role.row.name);
+    if !member.sets {
+        return Some(format!("it is no member of {name} that can become it"));
     }
-    match settings.get("role") {
-        Some(becomes) if *becomes == role.name => {}
+    if !member.inherits {
+        return Some(format!("it has nothing of {name} when it logs in"));
+    }
+    if member.gives {
+        return Some(format!("it can let others become {name}"));
+    }
+    if !login.row.login && !is_off {
+        return Some("it may not log in".into());
+    }
+    match login.settings.get("role") {
+        Some(becomes) if *becomes == role.row.name => {}
         Some(becomes) => return Some(format!("it becomes {}", quoted(becomes))),
         None => return Some("its setting `role` is gone".into()),
     }
-    let (own, granted) = (login.attributes(), role.attributes());
+    if let Some(elsewhere) = login.settings.keys().find(|name| name.starts_with("role@")) {
+        return Some(format!("it has the setting {}", quoted(elsewhere)));
+    }
+    let (own, granted) = (login.row.attributes(), role.row.attributes());
     if let Some(attribute) = own.difference(&granted).next() {
         return Some(format!("it is {attribute} by itself"));
     }
-    let beyond = settings
-        .iter()
-        .filter(|(name, _)| *name != "role")
-        .find(|(name, value)| role_settings.get(*name) != Some(value));
-    beyond.map(|(name, value)| {
-        format!("its sessions start with {} = {}", quoted(name), quoted(value))
+    if let Some((name, value)) =
+        login.settings().find(|(name, value)| role.settings.get(*name) != Some(value))
+    {
+        return Some(format!("its sessions start with {} = {}", quoted(name), quoted(value)));
+    }
+    let without = role.settings().find(|(name, _)| !login.settings.contains_key(*name));
+    without.map(|(name, value)| {
+        format!("its sessions start without {} = {}", quoted(name), quoted(value))
     })
 }
 
@@ -146,7 +183,7 @@ impl Read for Login {
                     None => found.login(key.login),
                     Some(of) => found
                         .members_of(key.login)
-                        .find(|one| one.role == of && one.acts)
+                        .find(|one| one.role == of && one.acts())
                         .and_then(|member| found.member(member)),
                 };
                 object.map_or(Observation::Absent, Observation::Present)
@@ -154,8 +191,8 @@ impl Read for Login {
             .collect())
     }
 
-    /// Whoever can act as one of the roles, by being its direct member: its
-    /// own logins, and others. Declared memberships are no credentials.
+    /// Whoever can act as one of the roles, or let himself, by being its direct
+    /// member: its own logins, and others. Declared memberships are no credentials.
     async fn all(within: &Within, of: Option<&BTreeSet<Oid>>) -> Result<Vec<provider::Object>> {
         let roles: Vec<Oid> = match of {
             Some(of) => of.iter().copied().collect(),
@@ -168,19 +205,8 @@ impl Read for Login {
             }
         };
         let mut members = members(within, "m.roleid", &roles).await?;
-        let ids: Vec<String> = members
-            .iter()
-            .flat_map(|member| member.ids(within.version))
-            .map(|id| id.to_string())
-            .collect();
-        let declared: BTreeSet<(Oid, Oid)> =
-            marks::registered(within, Membership::TYPE, Some(&ids))
-                .await?
-                .keys()
-                .filter_map(|id| id.parse::<MembershipId>().ok())
-                .map(|id| (id.member, id.role))
-                .collect();
-        members.retain(|member| member.acts && !declared.contains(&(member.member, member.role)));
+        let declared = declared(within, &members).await?;
+        members.retain(|member| member.acts() && !declared.contains(&(member.member, member.role)));
         let oids: Vec<Oid> = members.iter().map(|member| member.member).collect();
         let found = Logins::of(within, members, &oids).await?;
         Ok(found
@@ -190,7 +216,9 @@ impl Read for Login {
                 let row = found.rows.get(&member.member)?;
                 if within.layout.is_own_role(&row.name) {
                     None
-                } else if generation_of(&member.role_name, &row.name).is_some() {
+                } else if found.marks.contains_key(&member.member.to_string()) {
+                    // Its name says nothing: roles are renamed, and anybody
+                    // can name a role like a login of ours.
                     found.login(member.member)
                 } else {
                     found.member(member)
@@ -198,6 +226,42 @@ impl Read for Login {
             })
             .collect())
     }
+}
+
+/// The logins that were switched off when their roles were suspended. Those of
+/// a suspension that was cut off are not among them: nothing would say that
+/// they are locked out.
+async fn off(within: &Within, roles: &BTreeSet<Oid>) -> Result<BTreeSet<Oid>> {
+    let ids: Vec<String> = roles.iter().map(ToString::to_string).collect();
+    let registered = marks::registered(within, Role::TYPE, Some(&ids)).await?;
+    let detail = |owned: Owned| detail::read::<RoleDetail>(owned.detail.as_deref());
+    Ok(registered.into_values().filter_map(|owned| detail(owned).suspended).flatten().collect())
+}
+
+/// The memberships that a fleet declared in a role of its own, or of nobody's:
+/// member and role. What another fleet declared in a role is not declared there.
+async fn declared(within: &Within, members: &[Member]) -> Result<BTreeSet<(Oid, Oid)>> {
+    let ids: Vec<String> = members
+        .iter()
+        .flat_map(|member| member.ids(within.version))
+        .map(|id| id.to_string())
+        .collect();
+    let registered = marks::registered(within, Membership::TYPE, Some(&ids)).await?;
+    let found: Vec<(MembershipId, provider::Mark)> = registered
+        .into_iter()
+        .filter_map(|(id, owned)| Some((id.parse().ok()?, owned.mark)))
+        .collect();
+    let roles: BTreeSet<String> = found.iter().map(|(id, _)| id.role.to_string()).collect();
+    let roles: Vec<String> = roles.into_iter().collect();
+    let owners = marks::registered(within, Role::TYPE, Some(&roles)).await?;
+    let is_its_own =
+        |(id, mark): &(MembershipId, provider::Mark)| match owners.get(&id.role.to_string()) {
+            Some(owner) => {
+                (&owner.mark.fleet, &owner.mark.environment) == (&mark.fleet, &mark.environment)
+            }
+            None => true,
+        };
+    Ok(found.into_iter().filter(is_its_own).map(|(id, _)| (id.member, id.role)).collect())
 }
 
 /// Members of roles, with what is known of them and of the roles.
@@ -208,6 +272,8 @@ struct Logins {
     settings: BTreeMap<Oid, Settings>,
     marks: BTreeMap<String, provider::Mark>,
     people: People,
+    /// Those that were switched off with their role.
+    off: BTreeSet<Oid>,
     version: u32,
 }
 
@@ -223,8 +289,13 @@ impl Logins {
         let people = people::people(within, &grantors.collect()).await?;
         let ids: Vec<String> = logins.iter().map(ToString::to_string).collect();
         let marks = marks::registered(within, Login::TYPE, Some(&ids)).await?;
+        let cannot: BTreeSet<Oid> =
+            rows.iter().filter(|row| !row.login).map(|row| row.oid).collect();
+        let masters = members.iter().filter(|member| cannot.contains(&member.member));
+        let off = off(within, &masters.map(|member| member.role).collect()).await?;
         Ok(Self {
             members,
+            off,
             rows: rows.into_iter().map(|row| (row.oid, row)).collect(),
             settings,
             marks: marks.into_iter().map(|(id, owned)| (id, owned.mark)).collect(),
@@ -248,10 +319,13 @@ impl Logins {
         let of = match of {
             None => format!("{oid}: it is no member of a role that it is named after"),
             Some(member) => {
-                let settings = |oid: &Oid| self.settings.get(oid);
+                let none = Settings::new();
+                let settings = |oid: &Oid| self.settings.get(oid).unwrap_or(&none);
+                let login = Side { row, settings: settings(&oid) };
                 let why = match self.rows.get(&member.role) {
                     Some(role) => {
-                        is_itself(row, role, member.sets, settings(&oid), settings(&member.role))
+                        let role = Side { row: role, settings: settings(&member.role) };
+                        is_itself(login, role, member, self.off.contains(&oid))
                     }
                     None => Some("its role is gone".into()),
                 };
@@ -290,6 +364,7 @@ impl Logins {
             fields: fields([
                 ("of", text(of)),
                 ("connection_limit", Reading::Known(limit)),
+                ("valid_until", optional_text(row.valid_until.clone())),
                 ("user", text(row.name.clone())),
                 ("oid", Reading::Known(row.oid.to_string().into())),
             ]),
@@ -321,32 +396,54 @@ mod tests {
     }
 
     #[test]
-    fn a_login_that_does_more_than_become_its_role_is_itself() {
-        let settings = |pairs: &[(&str, &str)]| {
+    fn a_login_that_does_more_or_less_than_become_its_role_is_itself() {
+        let settings = |pairs: &[(&str, &str)]| -> Settings {
             pairs.iter().map(|(name, value)| ((*name).into(), (*value).into())).collect()
         };
-        let role = row("reader");
-        let becomes: Settings = settings(&[("role", "reader")]);
-        let check = |login: &roles::Row, sets, own: &Settings, of: &Settings| {
-            is_itself(login, &role, sets, Some(own), Some(of))
-        };
+        let becomes = settings(&[("role", "reader")]);
+        let with = settings(&[("role", "reader"), ("work_mem", "1GB")]);
+        let large = settings(&[("work_mem", "1GB")]);
         let plain = row("reader__g1");
-        assert_eq!(check(&plain, true, &becomes, &Settings::new()), None);
-        let with: Settings = settings(&[("role", "reader"), ("work_mem", "1GB")]);
-        assert_eq!(check(&plain, true, &with, &settings(&[("work_mem", "1GB")])), None);
-        for (login, sets, own, says) in [
-            (row("reader__g1"), false, becomes.clone(), "no member"),
-            (row("reader__g1"), true, Settings::new(), "`role` is gone"),
-            (row("reader__g1"), true, settings(&[("role", "dba")]), "becomes `dba`"),
-            (row("reader__g1"), true, with, "`work_mem` = `1GB`"),
-            (
-                roles::Row { superuser: true, ..row("reader__g1") },
-                true,
-                becomes.clone(),
-                "it is superuser",
-            ),
+        let member = Member {
+            role: 2,
+            role_name: "reader".into(),
+            member: 1,
+            sets: true,
+            inherits: true,
+            gives: false,
+            grantors: BTreeSet::from([10]),
+        };
+        let role = row("reader");
+        let check = |login: &roles::Row, own: &Settings, of: &Settings, member: &Member, off| {
+            let login = Side { row: login, settings: own };
+            is_itself(login, Side { row: &role, settings: of }, member, off)
+        };
+        assert_eq!(check(&plain, &becomes, &Settings::new(), &member, false), None);
+        assert_eq!(check(&plain, &with, &large, &member, false), None);
+        let off = roles::Row { login: false, ..plain.clone() };
+        assert_eq!(check(&off, &becomes, &Settings::new(), &member, true), None);
+        let of_role = settings(&[("role", "dba")]);
+        assert_eq!(check(&plain, &becomes, &of_role, &member, false), None);
+
+        let none = Settings::new();
+        let elsewhere = settings(&[("role", "reader"), ("role@app", "dba")]);
+        let superuser = roles::Row { superuser: true, ..plain.clone() };
+        let cannot = Member { sets: false, ..member.clone() };
+        let has_not = Member { inherits: false, ..member.clone() };
+        let gives = Member { gives: true, ..member.clone() };
+        for (login, own, of, member, says) in [
+            (&plain, &becomes, &none, &cannot, "no member"),
+            (&plain, &becomes, &none, &has_not, "nothing of `reader`"),
+            (&plain, &becomes, &none, &gives, "let others become `reader`"),
+            (&off, &becomes, &none, &member, "may not log in"),
+            (&plain, &none, &none, &member, "`role` is gone"),
+            (&plain, &of_role, &none, &member, "becomes `dba`"),
+            (&plain, &elsewhere, &none, &member, "the setting `role@app`"),
+            (&plain, &with, &none, &member, "start with `work_mem` = `1GB`"),
+            (&plain, &becomes, &large, &member, "start without `work_mem` = `1GB`"),
+            (&superuser, &becomes, &none, &member, "it is superuser"),
         ] {
-            let why = check(&login, sets, &own, &Settings::new());
+            let why = check(login, own, of, member, false);
             assert!(why.as_ref().is_some_and(|why| why.contains(says)), "{why:?}, not {says}");
         }
     }

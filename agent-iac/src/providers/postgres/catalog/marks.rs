@@ -16,7 +16,7 @@ use crate::{
 
 /// Whether the registry is there. One that is somebody else's, who could write
 /// into it whatever he likes, is refused.
-async fn is_ready(within: &Within) -> Result<bool> {
+pub(super) async fn is_ready(within: &Within) -> Result<bool> {
     if let Some(ready) = within.registry.get() {
         return Ok(*ready);
     }
@@ -52,8 +52,8 @@ pub(in super::super) async fn registered(
 }
 
 /// The registered grants on columns of the same tables to the same roles as
-/// those of `ids`.
-pub(super) async fn on_columns(
+/// those of `ids`, and maybe others: each is to be read.
+pub(in super::super) async fn on_columns(
     within: &Within,
     type_name: &str,
     ids: &[String],

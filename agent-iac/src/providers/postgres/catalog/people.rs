@@ -5,13 +5,15 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use super::{
     super::{
+        Login,
         name::{generation_of, ident},
         server::Type,
     },
     Within,
     ids::Oid,
+    marks,
 };
-use crate::{address::quoted, error::Result};
+use crate::{address::quoted, error::Result, resource::Resource as _};
 
 /// The role that owns a database by being it: whoever owns the database is its
 /// member. Its number is the same in every cluster.
@@ -136,39 +138,38 @@ pub(in super::super) async fn people(within: &Within, oids: &BTreeSet<Oid>) -> R
     let administrators = within.layout.administrators.as_deref();
     // From the role down to its members: they are few, whereas the
     // administrators may be members of every role that they made.
-    let down = |option: &str| {
+    let down = |name: &str, option: &str| {
         format!(
-            "SELECT oid AS target, oid AS role FROM unnest($1::oid[]) AS t (oid)
-            UNION SELECT d.target, e.member FROM down d, LATERAL (
-                SELECT m.member FROM pg_auth_members m WHERE m.roleid = d.role AND {option}
-                UNION ALL SELECT b.datdba FROM pg_database b
-                    WHERE b.datname = current_database() AND d.role = {DATABASE_OWNER}
-            ) e"
-        )
-    };
-    let reached = |option: &str| {
-        format!(
-            "NOT EXISTS (SELECT FROM admin) OR EXISTS (SELECT FROM admin WHERE rolsuper)
-            OR r.oid IN (WITH RECURSIVE down AS ({}) SELECT target FROM down
-                WHERE role = (SELECT oid FROM admin))",
-            down(option)
+            "{name} AS (
+                SELECT oid AS target, oid AS role FROM unnest($1::oid[]) AS t (oid)
+                UNION SELECT d.target, e.member FROM {name} d, LATERAL (
+                    SELECT m.member FROM pg_auth_members m WHERE m.roleid = d.role AND {option}
+                    UNION ALL SELECT b.datdba FROM pg_database b
+                        WHERE b.datname = current_database() AND d.role = {DATABASE_OWNER}
+                ) e
+            )"
         )
     };
     // From 16, who made a role holds the admin option on it, and can lend
     // himself the rest for as long as a write takes.
     let lent = if within.version >= 16 {
         "OR EXISTS (SELECT FROM pg_auth_members m WHERE m.roleid = r.oid AND m.admin_option
-            AND m.member = (SELECT oid FROM admin))"
+            AND m.member = a.oid)"
     } else {
         ""
     };
     let sql = format!(
-        "WITH admin AS (SELECT oid, rolsuper FROM pg_roles WHERE rolname = $2)
-        SELECT r.oid, r.rolname::text, {} {lent}, {} {lent}, (SELECT oid FROM admin),
-            coalesce((SELECT rolsuper FROM admin), false)
-        FROM pg_roles r WHERE r.oid = ANY ($1) OR r.oid = (SELECT oid FROM admin)",
-        reached(set_option(within.version)),
-        reached(inherit_option(within.version)),
+        "WITH RECURSIVE admin AS (SELECT oid, rolsuper FROM pg_roles WHERE rolname = $2),
+        {}, {}
+        SELECT r.oid, r.rolname::text, coalesce(a.rolsuper OR s.target IS NOT NULL {lent}, true),
+            coalesce(a.rolsuper OR i.target IS NOT NULL {lent}, true), a.oid,
+            coalesce(a.rolsuper, false)
+        FROM (SELECT oid FROM unnest($1::oid[]) AS t (oid) UNION SELECT oid FROM admin) w
+        JOIN pg_roles r ON r.oid = w.oid LEFT JOIN admin a ON true
+        LEFT JOIN by_set s ON s.target = r.oid AND s.role = a.oid
+        LEFT JOIN by_inheriting i ON i.target = r.oid AND i.role = a.oid",
+        down("by_set", set_option(within.version)),
+        down("by_inheriting", inherit_option(within.version)),
     );
     let rows =
         within.tx.query(&sql, &[(&oids, Type::OID_ARRAY), (&administrators, Type::NAME)]).await?;
@@ -187,13 +188,16 @@ pub(in super::super) async fn people(within: &Within, oids: &BTreeSet<Oid>) -> R
     })
 }
 
-/// The logins of some roles that are named as the engine names them, each with
-/// its role: what such a login has, its role's agent has.
+/// The logins of some roles, each with its role: those that were made for them,
+/// by the registry, and members that are named as the engine names logins. What
+/// such a login has, its role's agent has.
 pub(in super::super) async fn logins(
     within: &Within,
     roles: &BTreeSet<Oid>,
 ) -> Result<BTreeMap<Oid, Oid>> {
-    paired(within, "m.roleid", roles).await
+    let mut logins = paired(within, "m.roleid", roles).await?;
+    logins.extend(made(within, "o.detail ->> 'role'", roles).await?);
+    Ok(logins)
 }
 
 /// The roles that some logins are of, by the same rule.
@@ -201,7 +205,9 @@ pub(in super::super) async fn masters(
     within: &Within,
     logins: &BTreeSet<Oid>,
 ) -> Result<BTreeMap<Oid, Oid>> {
-    paired(within, "m.member", logins).await
+    let mut masters = paired(within, "m.member", logins).await?;
+    masters.extend(made(within, "o.id", logins).await?);
+    Ok(masters)
 }
 
 async fn paired(within: &Within, column: &str, oids: &BTreeSet<Oid>) -> Result<BTreeMap<Oid, Oid>> {
@@ -218,4 +224,21 @@ async fn paired(within: &Within, column: &str, oids: &BTreeSet<Oid>) -> Result<B
         .filter(|row| generation_of(row.get(3), row.get(1)).is_some())
         .map(|row| (row.get(0), row.get(2)))
         .collect())
+}
+
+/// Logins that were made for roles, by their numbers: a role that was renamed
+/// keeps them, under its old name.
+async fn made(within: &Within, column: &str, oids: &BTreeSet<Oid>) -> Result<BTreeMap<Oid, Oid>> {
+    if oids.is_empty() || !marks::is_ready(within).await? {
+        return Ok(BTreeMap::new());
+    }
+    let oids: Vec<String> = oids.iter().map(ToString::to_string).collect();
+    let sql = format!(
+        "SELECT l.oid, r.oid FROM agent_iac.objects o
+        JOIN pg_roles l ON l.oid::text = o.id JOIN pg_roles r ON r.oid::text = o.detail ->> 'role'
+        WHERE o.type = $1 AND {column} = ANY ($2)"
+    );
+    let parameters = [(&Login::TYPE as _, Type::TEXT), (&oids as _, Type::TEXT_ARRAY)];
+    let rows = within.tx.query(&sql, &parameters).await?;
+    Ok(rows.iter().map(|row| (row.get(0), row.get(1))).collect())
 }

@@ -157,7 +157,9 @@ impl Beside {
         // One that logs in again, itself or by a login, is not suspended,
         // whatever was registered.
         let off = detail.suspended.filter(|_| !row.login && !self.at_work.contains(&row.oid));
-        let login = row.login || off.as_ref().is_some_and(|off| off.contains(&row.oid));
+        // One that stops logging in is only done when its sessions have ended.
+        let login =
+            row.login || detail.retiring || off.as_ref().is_some_and(|off| off.contains(&row.oid));
         let flag = |is| Reading::Known(Value::Bool(is));
         let limit = row.connection_limit.map_or(Value::Null, |limit| Value::Int(limit.into()));
         let nobody = BTreeSet::new();

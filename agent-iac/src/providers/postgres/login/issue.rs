@@ -11,23 +11,25 @@ use super::secret::{self, Delivered};
 use crate::{
     address::quoted,
     clock::Entropy,
-    error::{Error, ErrorKind, Result},
+    error::{Error, ErrorKind, Result, Retry},
     ledger::Claim,
     provider::{Composition, IssueRequest, Issued, Mark, Object, Observation, Reference, Written},
     providers::postgres::{
         Login, Role,
-        catalog::{self, Within, ids::Oid, roles},
+        catalog::{self, Within, detail::LoginDetail, ids::Oid, roles},
         name::{ident, literal, login_name},
         outcome::{exists, not_foreign, repeated, text_of},
         server::{
-            Fault, Slice, Type,
+            Fault, Slice, Type, copy,
             registry::{self, Owned},
+            sqlstate,
         },
         view::View,
         write::{Claims, Faults, Writer, correlation, set},
     },
     resource::Resource as _,
     secret::Secret,
+    value::Value,
 };
 
 /// A login to make, in a form that outlives the call.
@@ -37,6 +39,7 @@ pub(super) struct Job {
     role: String,
     generation: u32,
     connection_limit: Option<i32>,
+    valid_until: Option<String>,
     secret: Option<Secret>,
 }
 
@@ -48,6 +51,7 @@ impl Job {
             role: request.desired.of.target().to_owned(),
             generation: request.generation,
             connection_limit: request.desired.connection_limit,
+            valid_until: request.desired.valid_until.clone(),
             secret: request.secret.as_ref().map(Secret::duplicate),
         }
     }
@@ -62,17 +66,7 @@ pub(super) async fn compose(
     let oids = batch.iter().filter_map(|one| one.desired.of.target().parse().ok()).collect();
     let names = match names(view, oids).await {
         Ok(names) => names,
-        Err(error) => {
-            let mut first = Some(error);
-            return batch
-                .iter()
-                .map(|_| {
-                    Err(first.take().unwrap_or_else(|| {
-                        Error::new(ErrorKind::Provider, "the names of roles could not be read")
-                    }))
-                })
-                .collect();
-        }
+        Err(error) => return batch.iter().map(|_| Err(copy(&error))).collect(),
     };
     batch
         .iter()
@@ -144,9 +138,11 @@ async fn make(
     taken(&within, &fresh, &making, &mut faults).await?;
     faults.none()?;
 
-    let script: String = making.iter().map(|one| one.sql(&roles)).collect();
+    let created: String = making.iter().map(Making::create).collect();
     // An error could quote the statement, and with it the verifier.
-    within.tx.batch_unquoted(&script).await?;
+    within.tx.batch_unquoted(&created).await.map_err(explain)?;
+    let settings: String = making.iter().map(|one| one.settings(&roles)).collect();
+    within.tx.batch(&settings).await?;
     let made = numbers(&within, making.iter().map(|one| one.name.as_str())).await?;
     let mut references = Vec::with_capacity(making.len());
     for ((at, _), one) in fresh.iter().zip(&making) {
@@ -159,7 +155,7 @@ async fn make(
         .zip(&making)
         .filter_map(|(reference, one)| match reference {
             Reference::Id(id) => {
-                Some((id.clone(), Owned { mark: one.job.mark.clone(), detail: None }))
+                Some((id.clone(), Owned { mark: one.job.mark.clone(), detail: Some(one.detail()) }))
             }
             Reference::Key(_) => None,
         })
@@ -186,22 +182,38 @@ fn not_there(name: &str) -> Error {
 
 /// A login as it was read back: it becomes its role, and does nothing else.
 fn as_made(one: &Making<'_>, read: Observation) -> Result<Object> {
-    match read {
-        Observation::Present(object)
-            if object.value("of").and_then(|of| of.as_text()) == Some(&one.job.role) =>
-        {
-            Ok(object)
-        }
-        Observation::Present(object) => {
-            let of = object.value("of").map(ToString::to_string).unwrap_or_default();
-            Err(Error::new(
-                ErrorKind::Provider,
-                format!("the login {} is not as it was made: {of}", quoted(&one.name)),
-            )
-            .help("look at what changes roles on this server, and plan again"))
-        }
-        Observation::Absent | Observation::Unread(_) => Err(not_there(&one.name)),
+    let object = match read {
+        Observation::Present(object) => object,
+        Observation::Absent | Observation::Unread(_) => return Err(not_there(&one.name)),
+    };
+    let text = |field| object.value(field).and_then(Value::as_text);
+    let (of, until) = (text("of"), text("valid_until"));
+    if of != Some(&one.job.role) {
+        return Err(Error::new(
+            ErrorKind::Provider,
+            format!(
+                "the login {} is not as it was made: {}",
+                quoted(&one.name),
+                of.unwrap_or_default()
+            ),
+        )
+        .help("look at what changes roles on this server, and plan again"));
     }
+    if until != one.job.valid_until.as_deref() {
+        // The next plan would find it different, and make another one.
+        let declared = one.job.valid_until.as_deref().unwrap_or_default();
+        return Err(Error::new(
+            ErrorKind::InvalidInput,
+            format!(
+                "`valid_until` of the login {} is {} in the server's form, and was declared as {}",
+                quoted(&one.name),
+                until.map_or_else(|| "none".to_owned(), quoted),
+                quoted(declared)
+            ),
+        )
+        .help("declare it in the server's form, or leave it out"));
+    }
+    Ok(object)
 }
 
 /// What is known of the roles that get logins.
@@ -252,17 +264,31 @@ impl Roles {
 }
 
 impl Making<'_> {
-    /// The statements that make it. It inherits nothing, so that whoever
-    /// leaves the role by `SET ROLE NONE` is left with nothing.
-    fn sql(&self, roles: &Roles) -> String {
+    /// What the registry keeps of it: whose it is, whatever that is called.
+    fn detail(&self) -> String {
+        let detail = LoginDetail { role: Some(self.job.role.clone()) };
+        serde_json::to_string(&detail).expect("a text has a JSON form")
+    }
+
+    /// The statement that makes it. It inherits from its role: the server
+    /// checks CONNECT for whoever logs in, before the setting `role` holds.
+    /// Whoever leaves the role by `SET ROLE NONE` has what the role has.
+    fn create(&self) -> String {
         let (login, role) = (ident(&self.name), ident(&self.role.name));
         let limit = self.job.connection_limit.unwrap_or(-1);
         let verifier = literal(&self.verifier);
-        let mut text = format!(
-            "CREATE ROLE {login} LOGIN NOINHERIT CONNECTION LIMIT {limit} \
-             PASSWORD {verifier} IN ROLE {role};\n{};\n",
-            set(&self.name, "role", Some(&self.role.name)),
-        );
+        let until = self.job.valid_until.as_ref();
+        let until = until.map(|until| format!(" VALID UNTIL {}", literal(until)));
+        let until = until.unwrap_or_default();
+        format!(
+            "CREATE ROLE {login} LOGIN INHERIT CONNECTION LIMIT {limit}{until} \
+             PASSWORD {verifier} IN ROLE {role};\n"
+        )
+    }
+
+    /// The statements that give its sessions what they start with.
+    fn settings(&self, roles: &Roles) -> String {
+        let mut text = format!("{};\n", set(&self.name, "role", Some(&self.role.name)));
         // A session has the settings of whoever logs in.
         let settings = roles.settings.get(&self.role.oid).into_iter().flatten();
         for (name, value) in settings.filter(|(name, _)| name.split('@').next() != Some("role")) {
@@ -270,6 +296,26 @@ impl Making<'_> {
             text.push_str(";\n");
         }
         text
+    }
+}
+
+/// Says of a refused CREATE ROLE what may stand behind it: an extension that
+/// judges passwords is given the verifier, of which it can tell nothing. Each
+/// of them answers with another code, which the server itself does not give
+/// for such a statement.
+fn explain(error: Error) -> Error {
+    match sqlstate(&error).filter(|_| error.retry() == Retry::Never) {
+        Some("22000" | "22023" | "28000" | "28P01" | "0A000" | "P0001" | "XX000") => Error::new(
+            ErrorKind::Refused,
+            "the server refused a SCRAM verifier in place of a password",
+        )
+        .help(
+            "look in `shared_preload_libraries` for an extension that judges passwords, as \
+             `passwordcheck` and `credcheck`, and let it take what is encrypted already \
+             (`credcheck.encrypted_password_allowed`)",
+        )
+        .caused_by(error),
+        _ => error,
     }
 }
 

@@ -19,11 +19,13 @@ use crate::{
     provider::{Mark, Observation, Reference, RevokeRequest, Written},
     providers::postgres::{
         Login,
-        catalog::{self, Within, ids::LoginId, ids::Oid},
-        name::{generation_of, ident},
+        catalog::{self, Within, ids::LoginId, ids::Oid, people},
+        name::ident,
         outcome::{not_foreign, repeated, text_of},
         server::{Fault, Slice, Type, copy, registry},
-        write::{Claims, Faults, Leaver, Writer, correlation, end_sessions, leaving, switch},
+        write::{
+            Claims, Faults, Leaver, Writer, correlation, end_sessions, insist, leaving, switch,
+        },
     },
     resource::Resource as _,
 };
@@ -60,15 +62,15 @@ pub(super) async fn revoke(writer: &Writer, batch: &[RevokeRequest]) -> Vec<Resu
     let databases: BTreeSet<String> =
         prepared.iter().flatten().flat_map(|one| one.databases.iter().cloned()).collect();
     for database in databases {
-        let is_there = |one: &Prepared| one.databases.contains(&database);
-        let here: BTreeSet<Oid> = prepared
-            .iter()
-            .flatten()
-            .filter(|one| is_there(one))
-            .filter_map(|one| one.login)
+        let places: Vec<usize> = (0..jobs.len())
+            .filter(|at| prepared[*at].as_ref().is_ok_and(|one| one.databases.contains(&database)))
             .collect();
-        if let Err(error) = release_in(writer, &database, here).await {
-            fail(&mut prepared, &error, is_there);
+        let here = places.iter().map(|at| jobs[*at].clone()).collect();
+        let released = release_in(writer, &database, here).await;
+        for (at, released) in places.into_iter().zip(released) {
+            if let Err(error) = released {
+                prepared[at] = Err(error);
+            }
         }
     }
     let go_on: Vec<Job> = jobs
@@ -104,25 +106,16 @@ fn fresh<'s>(slice: &'s Slice<Job>, entered: &Claims) -> Vec<(usize, &'s Job)> {
 /// Those of the logins that there still are, with what they are called and
 /// whose role they become.
 async fn leavers(within: &Within, oids: &BTreeSet<Oid>) -> Result<BTreeMap<Oid, Leaver>> {
-    let oids: Vec<Oid> = oids.iter().copied().collect();
-    let sql = "SELECT l.oid, l.rolname::text, r.rolname::text FROM pg_roles l
-        LEFT JOIN pg_auth_members m ON m.member = l.oid
-        LEFT JOIN pg_roles r ON r.oid = m.roleid
-        WHERE l.oid = ANY ($1)";
-    let rows = within.tx.query(sql, &[(&oids, Type::OID_ARRAY)]).await?;
-    let mut found: BTreeMap<Oid, (String, Option<String>)> = BTreeMap::new();
-    for row in rows {
-        let (oid, name): (Oid, String) = (row.get(0), row.get(1));
-        let role: Option<String> = row.get(2);
-        let is_its_own = |role: &String| generation_of(role, &name).is_some();
-        let role = role.filter(is_its_own);
-        let (_, its_own) = found.entry(oid).or_insert((name, None));
-        *its_own = its_own.take().or(role);
-    }
-    let leaver = |(oid, (name, role)): (Oid, (String, Option<String>))| {
-        (oid, Leaver::login(oid, &name, role))
+    let masters = people::masters(within, oids).await?;
+    let all: Vec<Oid> = oids.iter().chain(masters.values()).copied().collect();
+    let sql = "SELECT oid, rolname::text FROM pg_roles WHERE oid = ANY ($1)";
+    let rows = within.tx.query(sql, &[(&all, Type::OID_ARRAY)]).await?;
+    let names: BTreeMap<Oid, String> = rows.iter().map(|row| (row.get(0), row.get(1))).collect();
+    let leaver = |oid: &Oid| {
+        let role = masters.get(oid).and_then(|role| names.get(role)).cloned();
+        Some((*oid, Leaver::login(*oid, names.get(oid)?, role)))
     };
-    Ok(found.into_iter().map(leaver).collect())
+    Ok(oids.iter().filter_map(leaver).collect())
 }
 
 /// Switches logins off.
@@ -152,9 +145,8 @@ async fn switch_off(
     for (at, job) in &fresh {
         let Some(leaver) = own.get(at).and_then(|oid| leavers.get(oid)) else { continue };
         let mark = marks.get(&job.id).map(|owned| &owned.mark);
-        let judged = not_foreign(leaver.what(), mark, &job.mark).and_then(|()| {
-            if mark.is_some() || leaver.has_heir() { Ok(()) } else { Err(not_ours(leaver)) }
-        });
+        let judged = not_foreign(leaver.what(), mark, &job.mark)
+            .and_then(|()| if mark.is_some() { Ok(()) } else { Err(not_ours(leaver)) });
         if faults.of(*at, judged).is_none() {
             continue;
         }
@@ -171,45 +163,56 @@ async fn switch_off(
         prepared[*at].databases = faults.of(*at, databases).unwrap_or_default();
     }
     faults.none()?;
-    if !statements.is_empty() {
-        within.tx.batch(&statements.join(";\n")).await?;
-    }
+    let off = prepared.iter().filter_map(|one| one.login).collect();
+    insist(&within.tx, &statements.join(";\n"), &off).await?;
     Ok(prepared)
 }
 
 fn not_ours(leaver: &Leaver) -> Error {
-    Error::new(
-        ErrorKind::Foreign,
-        format!("{} was not made by this engine and becomes no role of its name", leaver.what()),
-    )
-    .help("drop it by hand, when nobody needs it")
+    Error::new(ErrorKind::Foreign, format!("{} was not made by this engine", leaver.what()))
+        .help("take its membership back by hand, or drop it when nobody needs it")
 }
 
 /// Gives what logins own in another database to their roles.
-async fn release_in(writer: &Writer, database: &str, oids: BTreeSet<Oid>) -> Result<()> {
-    let version = writer.version().await?;
-    let working = writer.clone();
-    let known = writer
+async fn release_in(writer: &Writer, database: &str, jobs: Vec<Job>) -> Vec<Result<()>> {
+    // Whose logins they are, the own database knows.
+    let known = match known(writer, jobs.iter().filter_map(parsed).map(|id| id.login)).await {
+        Ok(known) => Arc::new(known),
+        Err(error) => return jobs.iter().map(|_| Err(copy(&error))).collect(),
+    };
+    let work = move |within: Within, slice: Slice<Job>, entered: Arc<Claims>| {
+        let known = Arc::clone(&known);
+        async move {
+            let mut faults = Faults::default();
+            for (at, job) in slice.iter().enumerate() {
+                // One that was given up goes no further.
+                let registered = entered.get(&job.claim);
+                let registered = registered.map(|found| repeated::<Login>(&job.claim, found));
+                registered.and_then(|registered| faults.of(at, registered));
+            }
+            faults.none()?;
+            let fresh = fresh(&slice, &entered);
+            let ids: BTreeSet<Oid> =
+                fresh.iter().filter_map(|(_, job)| parsed(job)).map(|id| id.login).collect();
+            let leavers: Vec<&Leaver> = ids.iter().filter_map(|oid| known.get(oid)).collect();
+            let powers = leaving::powers_over(&within, &leavers).await?;
+            leaving::release(&within, &powers, &leavers).await?;
+            Ok(vec![(); slice.len()])
+        }
+    };
+    writer.carry_out(Some(database.to_owned()), jobs, |job| &job.claim, work).await
+}
+
+/// Who some logins are, by the own database.
+async fn known(writer: &Writer, oids: impl Iterator<Item = Oid>) -> Result<BTreeMap<Oid, Leaver>> {
+    let (version, working) = (writer.version().await?, writer.clone());
+    let oids: BTreeSet<Oid> = oids.collect();
+    writer
         .view()
         .server
         .read(None, move |tx| {
             let within = working.here(tx, None, version);
             async move { leavers(&within, &oids).await }
-        })
-        .await?;
-    let working = writer.clone();
-    let name = database.to_owned();
-    let options = crate::providers::postgres::server::Options::writing();
-    writer
-        .view()
-        .server
-        .transaction(Some(database), options, move |tx| {
-            let within = working.here(tx, Some(name), version);
-            async move {
-                let leavers: Vec<&Leaver> = known.values().collect();
-                let powers = leaving::powers_over(&within, &leavers).await?;
-                leaving::release(&within, &powers, &leavers).await
-            }
         })
         .await
 }
@@ -233,7 +236,16 @@ async fn end(
     let leavers = leavers(&within, &own).await?;
     let leavers: Vec<&Leaver> = leavers.values().collect();
     let powers = leaving::powers_over(&within, &leavers).await?;
-    leaving::drop_roles(&within, &powers, &leavers).await?;
+    if let [leaver] = &leavers[..] {
+        let drop = |_| leaving::drop_roles(&within, &powers, &leavers);
+        let done: Result<()> = within.tx.savepoint(drop).await;
+        if let Err(error) = done {
+            let what = leaver.what();
+            return Err(leaving::explain(&within, &powers, what, leaver, error).await.into());
+        }
+    } else {
+        leaving::drop_roles(&within, &powers, &leavers).await?;
+    }
     let forgotten: Vec<String> = own.iter().map(ToString::to_string).collect();
     registry::forget(&within.tx, Login::TYPE, &forgotten).await?;
     for id in ids.iter().filter(|id| id.of.is_some()) {

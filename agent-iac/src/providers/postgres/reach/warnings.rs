@@ -27,6 +27,12 @@ pub(super) fn of(cluster: &Cluster, rooms: &[Room], asked: &[Asked]) -> Vec<Stri
     if cluster.about.in_recovery {
         warnings.push("the server is a replica, and what it shows may be old".to_owned());
     }
+    if let Some(why) = &cluster.about.pooler {
+        warnings.push(format!(
+            "something seems to stand before the server ({why}); a pooler may let somebody in \
+             whose login is revoked, until its own clients are ended too"
+        ));
+    }
     if version < 16 {
         warnings.push(format!(
             "on PostgreSQL {version} whoever may create roles is as good as superuser; use 16 or later"
@@ -178,4 +184,35 @@ fn passes(
                     || privilege == Privilege::Usage && predefined::looks_everywhere(&row.name)
             })
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::providers::postgres::{reach::graph::Graph, server::About};
+
+    fn cluster(pooler: Option<&str>) -> Cluster {
+        Cluster {
+            about: About {
+                version: 170_000,
+                system: None,
+                database: "app".into(),
+                database_oid: 5,
+                in_recovery: false,
+                pooler: pooler.map(str::to_owned),
+            },
+            rows: BTreeMap::new(),
+            graph: Graph::default(),
+            databases: BTreeMap::new(),
+            elsewhere: BTreeMap::new(),
+        }
+    }
+
+    #[test]
+    fn what_stands_before_the_server_is_told() {
+        assert_eq!(of(&cluster(None), &[], &[]), [String::new(); 0]);
+        let warnings = of(&cluster(Some("we connect by TCP")), &[], &[]);
+        assert_eq!(warnings.len(), 1, "{warnings:?}");
+        assert!(warnings[0].contains("(we connect by TCP)"), "{warnings:?}");
+    }
 }

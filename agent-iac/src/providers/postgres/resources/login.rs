@@ -10,6 +10,10 @@ use crate::{Resource, providers::postgres::Role, resource::Link};
 /// {"user": "invoice_reader__g7", "password": "…"}
 /// ```
 ///
+/// It has what its role has when it logs in, and becomes its role then. So it
+/// gets in where its role may connect, and whoever leaves the role by `SET ROLE
+/// NONE` has nothing more.
+///
 /// The server is given a SCRAM-SHA-256 verifier (RFC 5802, RFC 7677) and never
 /// sees the password.
 #[derive(Clone, Debug, PartialEq, Eq, Resource)]
@@ -20,6 +24,9 @@ pub struct Login {
     pub of: Link<Role>,
     /// How many sessions it may have at once.
     pub connection_limit: Option<i32>,
+    /// Until when its password is good, in the server's form and UTC, as
+    /// `2027-06-30 00:00:00+00`. Sessions that are open then go on.
+    pub valid_until: Option<String>,
     /// Its name.
     #[resource(output)]
     pub user: String,

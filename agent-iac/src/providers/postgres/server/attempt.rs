@@ -11,6 +11,9 @@ use super::{
 };
 use crate::{address::quoted, error::Result, provider::Tried, secret::Secret};
 
+/// No right to connect to the database, and no such database.
+const AFTERWARDS: [&str; 2] = ["42501", "3D000"];
+
 /// Tries logins at a server, as whoever was given them would. It has no login
 /// of its own.
 #[derive(Clone)]
@@ -33,8 +36,10 @@ impl Prober {
     }
 
     /// Logs in once. `Refused` is the answer of the authentication alone, by
-    /// its code: whoever is let in and then sent away, because of a limit or
-    /// because the role may not log in, had the right password.
+    /// its code. The server looks for the database, and whether it may be
+    /// connected to, only afterwards: who is sent away there had the right
+    /// password. Limits and roles that may not log in tell nothing: their codes
+    /// come from before, too.
     pub async fn try_login(&self, user: &str, password: &Secret, database: Option<&str>) -> Tried {
         self.attempt(user, password, database, None).await
     }
@@ -63,6 +68,9 @@ impl Prober {
                 },
                 Err(Failure::Said(said)) if said.code().code() == "28P01" => {
                     Tried::Refused("28P01".into())
+                }
+                Err(Failure::Said(said)) if AFTERWARDS.contains(&said.code().code()) => {
+                    Tried::Accepted
                 }
                 Err(failure) => Tried::Unknown(route.failed(failure, &user, &database).chain()),
             })

@@ -270,6 +270,16 @@ fn meaning(said: &DbError) -> Meaning {
             "the transaction stood idle for longer than it was given",
             "repeat it; if it happens again, look at what this program waits for",
         ),
+        "25P04" => later(
+            Timeout,
+            "the transaction took longer than `transaction_timeout` allows",
+            "raise it for the login, or apply less at once; nothing was written",
+        ),
+        "57P04" => never(
+            NotFound,
+            "the database was dropped while it was worked on",
+            "take it out of the provider, or create it, then plan again",
+        ),
         "40001" => later(Provider, "another transaction came in between", "repeat it"),
         "40P01" => later(Provider, "two transactions waited for each other", "repeat it"),
         "25006" => never(

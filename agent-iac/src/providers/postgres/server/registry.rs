@@ -40,8 +40,14 @@ const CLASS: i32 = 0x6167_6961;
 /// The class of the locks that keep our own writers apart.
 const SERIAL: i32 = 0x6167_6962;
 
+/// Its tables.
+const TABLES: [&str; 3] = ["claims", "objects", "registry"];
+
 /// The statements that make the schema, for whoever has to be asked for it.
 /// Each may be repeated.
+///
+/// Nobody but the owner writes a row, whatever he may do to all tables: a role
+/// with `pg_write_all_data` would else say that anything is the fleet's.
 ///
 /// `observer` is the role that planning reads as.
 pub fn ddl(observer: Option<&str>) -> String {
@@ -52,6 +58,17 @@ GRANT SELECT ON ALL TABLES IN SCHEMA agent_iac TO {observer};
 "
         )
     });
+    let closed: String = TABLES
+        .iter()
+        .map(|table| {
+            format!(
+                "ALTER TABLE agent_iac.{table} ENABLE ROW LEVEL SECURITY;
+DROP POLICY IF EXISTS readers ON agent_iac.{table};
+CREATE POLICY readers ON agent_iac.{table} FOR SELECT USING (true);
+"
+            )
+        })
+        .collect();
     format!(
         "CREATE SCHEMA IF NOT EXISTS agent_iac;
 REVOKE ALL ON SCHEMA agent_iac FROM PUBLIC;
@@ -75,7 +92,7 @@ CREATE TABLE IF NOT EXISTS agent_iac.objects (
     PRIMARY KEY (type, id)
 );
 REVOKE ALL ON ALL TABLES IN SCHEMA agent_iac FROM PUBLIC;
-{observer}INSERT INTO agent_iac.registry (version)
+{closed}{observer}INSERT INTO agent_iac.registry (version)
     SELECT {VERSION} WHERE NOT EXISTS (SELECT FROM agent_iac.registry);
 "
     )
@@ -99,26 +116,34 @@ pub enum State {
 ///
 /// # Errors
 ///
-/// When it is of a newer version, when its parts have several owners, or when
-/// this role may not read it.
+/// When it is of a newer version, when its parts have several owners, when
+/// somebody but the owner can change them, or when this role may not read it.
 pub async fn state(tx: &Transaction) -> Result<State> {
     let rows = tx
         .query(
             "SELECT pg_get_userbyid(n.nspowner)::text,
                 n.nspowner = (SELECT oid FROM pg_roles WHERE rolname = current_user)
                     OR (SELECT rolsuper FROM pg_roles r WHERE r.oid = n.nspowner),
-                count(c.oid)::int4,
+                count(DISTINCT c.oid)::int4,
                 coalesce(bool_and(c.relowner = n.nspowner), true),
                 CASE WHEN has_schema_privilege(n.oid, 'USAGE')
                     THEN coalesce(bool_and(has_table_privilege(c.oid, 'SELECT')), true)
-                    ELSE false END
+                    ELSE false END,
+                min(c.relname::text) FILTER (WHERE NOT c.relrowsecurity),
+                min(format('%s of `%s` on `agent_iac.%s`', acl.privilege_type,
+                    CASE acl.grantee WHEN 0 THEN 'PUBLIC' ELSE pg_get_userbyid(acl.grantee) END,
+                    c.relname)) FILTER (WHERE acl.grantee IS NOT NULL),
+                min(c.relname::text) FILTER (WHERE EXISTS (
+                    SELECT FROM pg_trigger t WHERE t.tgrelid = c.oid AND NOT t.tgisinternal))
             FROM pg_namespace n
             LEFT JOIN pg_class c ON c.relnamespace = n.oid
                 AND c.relkind IN ('r', 'p', 'v', 'm', 'f')
-                AND c.relname IN ('registry', 'claims', 'objects')
+                AND c.relname::text = ANY ($1)
+            LEFT JOIN aclexplode(c.relacl) acl
+                ON acl.grantee <> c.relowner AND acl.privilege_type <> 'SELECT'
             WHERE n.nspname = 'agent_iac'
             GROUP BY n.oid, n.nspowner",
-            &[],
+            &[(&&TABLES[..], Type::TEXT_ARRAY)],
         )
         .await?;
     let Some(row) = rows.first() else { return Ok(State::Missing) };
@@ -145,6 +170,32 @@ pub async fn state(tx: &Transaction) -> Result<State> {
     }
     if tables < 3 {
         return Err(damaged(&schema).help("restore its tables from a backup"));
+    }
+    let (open, writer, trigger): (Option<&str>, Option<&str>, Option<&str>) =
+        (row.get(5), row.get(6), row.get(7));
+    if let Some(table) = open {
+        return Err(Error::new(
+            ErrorKind::Foreign,
+            format!("{schema} has a table whose rows others can write (`{table}`)"),
+        )
+        .help(format!(
+            "ALTER TABLE agent_iac.{table} ENABLE ROW LEVEL SECURITY; CREATE POLICY readers ON \
+             agent_iac.{table} FOR SELECT USING (true)"
+        )));
+    }
+    if let Some(writer) = writer {
+        return Err(Error::new(
+            ErrorKind::Foreign,
+            format!("{schema} can be changed by somebody else: {writer}"),
+        )
+        .help("revoke it, and compare what the tables say with the server"));
+    }
+    if let Some(table) = trigger {
+        return Err(Error::new(
+            ErrorKind::Foreign,
+            format!("{schema} has a trigger, on the table `{table}`"),
+        )
+        .help("drop it, and compare what the tables say with the server"));
     }
     let version = tx.query("SELECT max(version) FROM agent_iac.registry", &[]).await?;
     let version: Option<i32> = version.first().and_then(|row| row.get(0));

@@ -109,6 +109,8 @@ impl Options {
         set("jit", "off");
         // With this on, names that the server prints are not what is compared.
         set("quote_all_identifiers", "off");
+        // With this off, reading the registry is refused.
+        set("row_security", "on");
         if self.writes {
             // A claim that is answered as kept must outlive the server.
             set("synchronous_commit", "on");

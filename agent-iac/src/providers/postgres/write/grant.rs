@@ -24,10 +24,11 @@ use crate::{
             Within,
             detail::{self, GrantDetail},
             ids::GrantId,
+            marks,
             people::BOOTSTRAP,
         },
         name::ident,
-        server::{Type, sqlstate},
+        server::sqlstate,
     },
     resource::{Property as _, Resource as _},
     value::Value,
@@ -425,19 +426,12 @@ async fn registered(
         return Ok(BTreeMap::new());
     }
     let prefixes: Vec<String> = prefixes.into_iter().collect();
-    let rows = within
-        .tx
-        .query(
-            "SELECT id, detail::text FROM agent_iac.objects
-            WHERE type = $1 AND split_part(id, ' (', 1) = ANY ($2) AND strpos(id, ' (') > 0",
-            &[(&Grant::TYPE, Type::TEXT), (&prefixes, Type::TEXT_ARRAY)],
-        )
-        .await?;
-    Ok(rows
+    let found = marks::on_columns(within, Grant::TYPE, &prefixes).await?;
+    Ok(found
         .iter()
-        .filter_map(|row| {
-            let id: GrantId = row.get::<_, &str>(0).parse().ok()?;
-            let detail: GrantDetail = detail::read(row.get(1));
+        .filter_map(|(id, json)| {
+            let id: GrantId = id.parse().ok()?;
+            let detail: GrantDetail = detail::read(json.as_deref());
             let allow = Privilege::ALL.into_iter().filter(|one| detail.allow.contains(one.word()));
             Some((id, allow.collect()))
         })

@@ -21,16 +21,16 @@ use super::{
 use crate::{
     address::quoted,
     error::{Error, ErrorKind, Result},
-    ledger::Claim,
-    provider::{Operation, Write, Written},
+    provider::{Mark, Operation, Write, Written},
     providers::postgres::{
-        DefaultPrivileges, Grant, Login, Membership, Ownership, Role,
+        DefaultPrivileges, Grant, Login, Membership, Ownership, Policy, Role,
         catalog::{
             Within,
             detail::{self, RoleDetail},
         },
         name::ident,
-        server::{Batch, Fault, Options, Slice, Type, copy, sqlstate},
+        outcome::repeated,
+        server::{Fault, Slice, Type, copy, sqlstate},
     },
     resource::{Reading, Resource as _},
     value::Value,
@@ -54,7 +54,13 @@ impl Leaver {
     /// # Errors
     ///
     /// When its heir is not.
-    pub(super) fn of(what: &str, now: &Now, role: Option<u32>, found: &Found) -> Result<Self> {
+    pub(super) fn of(
+        what: &str,
+        now: &Now,
+        role: Option<u32>,
+        found: &Found,
+        mark: &Mark,
+    ) -> Result<Self> {
         let name = found.object.value("name").and_then(Value::as_text);
         let (Some(role), Some(name)) = (role, name) else {
             return Err(
@@ -69,8 +75,10 @@ impl Leaver {
             )
             .help("create the role, or declare another `heir` and apply that first"));
         }
+        // What somebody else made stays, and is a member no more.
         let logins = now.logins.get(&role).into_iter().flatten();
         let names = logins
+            .filter(|(_, login)| login.is_of(mark))
             .map(|(oid, login)| (*oid, login.name.clone()))
             .chain([(role, name.to_owned())])
             .collect();
@@ -91,11 +99,6 @@ impl Leaver {
     /// What a person calls it.
     pub(in super::super) fn what(&self) -> &str {
         &self.what
-    }
-
-    /// Whether somebody takes over what it owns.
-    pub(in super::super) fn has_heir(&self) -> bool {
-        self.heir.is_some()
     }
 
     /// The names of what leaves.
@@ -265,6 +268,7 @@ async fn switch_off_slice(
         let mut detail: RoleDetail = detail::read(found.detail.as_deref());
         let ending = detail.ending.get_or_insert_default();
         ending.extend(switched.off);
+        detail.retiring = matches!(job.operation, Operation::Update { .. });
         if !found.object.suspended {
             // It was, until a login of it worked again.
             ending.extend(detail.suspended.take().into_iter().flatten());
@@ -272,9 +276,8 @@ async fn switch_off_slice(
         entries.push(Entry::with(found.object.id.clone(), &detail)?);
         marked.push(*job);
     }
-    if !statements.is_empty() {
-        within.tx.batch(&statements.join(";\n")).await?;
-    }
+    let off = prepared.iter().flat_map(|one| one.off.iter().copied()).collect();
+    sessions::insist(&within.tx, &statements.join(";\n"), &off).await?;
     // As what is kept, and not as what is gone.
     mark_kept(within, &marked, &entries).await?;
     Ok(prepared)
@@ -324,11 +327,17 @@ impl Switched {
         if matches!(job.operation, Operation::Update { .. }) {
             return switched;
         }
+        let leaves = matches!(job.operation, Operation::Delete { .. });
         for (oid, login) in now.logins.get(&role).into_iter().flatten() {
+            // A role that goes takes its members' right to act as it along. One
+            // that is suspended keeps them, so each of them is switched off.
+            if leaves && !login.is_of(&job.mark) {
+                continue;
+            }
             if login.can_login {
                 switched.off.insert(*oid);
             }
-            if login.can_login || matches!(job.operation, Operation::Delete { .. }) {
+            if login.can_login || leaves {
                 switched.statements.push(role::switch(&login.name, how));
             }
             switched.sessions.insert(*oid);
@@ -359,7 +368,7 @@ fn leavers(
         let Some(found) = found else { continue };
         if let Operation::Delete { id } = &job.operation {
             let what = <Role as super::Kind>::what(job, Some(found));
-            let leaver = Leaver::of(&what, now, id.parse().ok(), found);
+            let leaver = Leaver::of(&what, now, id.parse().ok(), found, &job.mark);
             leavers.extend(faults.of(*at, leaver).map(|leaver| (*at, leaver)));
         }
     }
@@ -472,42 +481,44 @@ async fn release_in(writer: &Writer, database: &str, jobs: Vec<Job<Role>>) -> Ve
         Ok(known) => Arc::new(known),
         Err(error) => return jobs.iter().map(|_| Err(copy(&error))).collect(),
     };
-    let name = Some(database.to_owned());
-    let (entering, working) = (writer.clone(), writer.clone());
-    let (entered_in, worked_in) = (name.clone(), name);
-    let before = move |tx, slice: Slice<Job<Role>>| {
-        let (writer, database) = (entering.clone(), entered_in.clone());
-        async move {
-            let claims: Vec<Claim> = slice.iter().map(|job| job.claim.clone()).collect();
-            writer.enter(&tx, &database, &claims).await.map(drop)
-        }
-    };
-    let work = move |tx, slice: Slice<Job<Role>>| {
-        let within = working.here(tx, worked_in.clone(), version);
+    let work = move |within: Within, slice: Slice<Job<Role>>, entered: Arc<Claims>| {
         let known = Arc::clone(&known);
-        async move {
-            let leavers: Vec<&Leaver> = slice
-                .iter()
-                .filter_map(|job| known.get(job.id()?.parse::<u32>().as_ref().ok()?))
-                .collect();
-            let powers = powers_over(&within, &leavers).await?;
-            if let [leaver] = &leavers[..] {
-                let done = within.tx.savepoint(|_| release(&within, &powers, &leavers)).await;
-                if let Err(error) = done {
-                    return Err(explain(&within, &powers, &leaver.what, leaver, error)
-                        .await
-                        .into());
-                }
-            } else {
-                release(&within, &powers, &leavers).await?;
-            }
-            Ok(slice.iter().map(drop).collect())
-        }
+        async move { release_slice(&within, &slice, &entered, &known).await }
     };
-    Batch::new(&writer.view().server, Some(database), jobs)
-        .options(Options::writing())
-        .carry_out(before, work)
-        .await
+    writer.carry_out(Some(database.to_owned()), jobs, |job| &job.claim, work).await
+}
+
+async fn release_slice(
+    within: &Within,
+    slice: &Slice<Job<Role>>,
+    entered: &Claims,
+    known: &BTreeMap<u32, Leaver>,
+) -> Result<Vec<()>, Fault> {
+    let mut faults = Faults::default();
+    let mut leavers: Vec<&Leaver> = Vec::new();
+    for (at, job) in slice.iter().enumerate() {
+        match entered.get(&job.claim) {
+            // What was given up here goes no further.
+            Some(registered) => {
+                faults.of(at, repeated::<Role>(&job.claim, registered));
+            }
+            None => {
+                let role = job.id().and_then(|id| id.parse::<u32>().ok());
+                leavers.extend(role.and_then(|role| known.get(&role)));
+            }
+        }
+    }
+    faults.none()?;
+    let powers = powers_over(within, &leavers).await?;
+    if let [leaver] = &leavers[..] {
+        let done = within.tx.savepoint(|_| release(within, &powers, &leavers)).await;
+        if let Err(error) = done {
+            return Err(explain(within, &powers, &leaver.what, leaver, error).await.into());
+        }
+    } else {
+        release(within, &powers, &leavers).await?;
+    }
+    Ok(slice.iter().map(drop).collect())
 }
 
 /// The leavers of some writes, by the own database.
@@ -602,11 +613,87 @@ pub(in super::super) async fn release(
     if left > 0 {
         return Err(rules::stale("what the leaving roles own", "became more meanwhile"));
     }
+    passed_on(within, leavers).await?;
     let names: Vec<String> =
         leavers.iter().flat_map(|one| one.names.values()).map(|name| ident(name)).collect();
     within.tx.batch(&format!("DROP OWNED BY {}", names.join(", "))).await?;
     forget_rights(within, &oids).await?;
     within.tx.batch(&end).await
+}
+
+/// Refuses to drop what leavers own, when they passed on to somebody else what
+/// was given to them: with theirs, the server would take that as well. What an
+/// owner gave stays, by its heir.
+async fn passed_on(within: &Within, leavers: &[&Leaver]) -> Result<()> {
+    let lists: String = [
+        ("pg_class", "pg_class", "relacl"),
+        ("pg_proc", "pg_proc", "proacl"),
+        ("pg_namespace", "pg_namespace", "nspacl"),
+        ("pg_type", "pg_type", "typacl"),
+        ("pg_language", "pg_language", "lanacl"),
+        ("pg_foreign_data_wrapper", "pg_foreign_data_wrapper", "fdwacl"),
+        ("pg_foreign_server", "pg_foreign_server", "srvacl"),
+        ("pg_largeobject", "pg_largeobject_metadata", "lomacl"),
+        ("pg_database", "pg_database", "datacl"),
+        ("pg_tablespace", "pg_tablespace", "spcacl"),
+        ("pg_parameter_acl", "pg_parameter_acl", "paracl"),
+    ]
+    .map(|(class, catalog, list)| {
+        format!(
+            "SELECT n.classid, n.objid, 0, c.{list} FROM named n JOIN {catalog} c
+                ON c.oid = n.objid WHERE n.classid = '{class}'::regclass
+            UNION ALL "
+        )
+    })
+    .concat();
+    // From PostgreSQL 16 a membership goes with what let its grantor give it.
+    let memberships = if within.version >= GRANTORS {
+        "UNION ALL SELECT m.grantor, m.member, 'the role ' || r.rolname::text
+        FROM pg_auth_members m JOIN pg_roles r ON r.oid = m.roleid
+        WHERE m.grantor = ANY ($1) AND NOT m.member = ANY ($1) AND NOT m.roleid = ANY ($1)"
+    } else {
+        ""
+    };
+    let sql = format!(
+        "WITH named AS (
+            SELECT DISTINCT s.classid, s.objid FROM pg_shdepend s
+            WHERE s.refclassid = 'pg_authid'::regclass AND s.refobjid = ANY ($1)
+                AND s.deptype = 'a' AND (s.dbid = 0 OR s.dbid =
+                    (SELECT oid FROM pg_database WHERE datname = current_database()))
+        ), lists (classid, objid, part, list) AS (
+            {lists}SELECT n.classid, n.objid, a.attnum::int, a.attacl FROM named n
+                JOIN pg_attribute a ON a.attrelid = n.objid WHERE n.classid = 'pg_class'::regclass
+        ), given (grantor, grantee, what) AS (
+            SELECT DISTINCT e.grantor, e.grantee, pg_describe_object(l.classid, l.objid, l.part)
+            FROM lists l, aclexplode(l.list) e
+            WHERE e.grantor = ANY ($1) AND NOT e.grantee = ANY ($1) AND NOT EXISTS (
+                SELECT FROM pg_shdepend o WHERE o.classid = l.classid AND o.objid = l.objid
+                    AND o.refobjid = e.grantor AND o.deptype = 'o')
+            {memberships}
+        )
+        SELECT g.grantor, coalesce(r.rolname::text, 'PUBLIC'), g.what
+        FROM given g LEFT JOIN pg_roles r ON r.oid = g.grantee ORDER BY 1, 2, 3 LIMIT 100"
+    );
+    let oids = oids_of(leavers.iter().copied());
+    let rows = within.tx.query(&sql, &[(&oids, Type::OID_ARRAY)]).await?;
+    let Some(row) = rows.first() else { return Ok(()) };
+    let grantor: u32 = row.get(0);
+    let leaver = leavers.iter().find(|one| one.names.contains_key(&grantor));
+    let list: Vec<String> = rows
+        .iter()
+        .filter(|row| leaver.is_some_and(|one| one.names.contains_key(&row.get(0))))
+        .map(|row| format!("{} to {}", row.get::<_, String>(2), quoted(row.get::<_, &str>(1))))
+        .collect();
+    Err(Error::new(
+        ErrorKind::Refused,
+        format!(
+            "{} passed on what it was given, in the database {}: {}",
+            leaver.map_or("a role", |one| &*one.what),
+            quoted(within.tx.database()),
+            list.join(", ")
+        ),
+    )
+    .help("they would lose it: let somebody else give it to them, REVOKE this, then repeat"))
 }
 
 /// How many objects roles own here.
@@ -624,21 +711,31 @@ async fn dependents_here(within: &Within, oids: &[u32]) -> Result<i64> {
     Ok(rows.first().map_or(0, |row| row.get(0)))
 }
 
-/// What is registered of the rights of roles that are gone is gone as well:
-/// another role may get the number one day.
+/// What is registered of the rights of roles that are gone is gone as well, on
+/// whichever side of it they stood: another role may get the number one day.
 async fn forget_rights(within: &Within, oids: &[u32]) -> Result<()> {
     let oids: Vec<String> = oids.iter().map(ToString::to_string).collect();
     let types = [Grant::TYPE, Membership::TYPE, DefaultPrivileges::TYPE, Ownership::TYPE];
     within
         .tx
         .execute(
-            "DELETE FROM agent_iac.objects
+            "DELETE FROM agent_iac.objects o
             WHERE type = ANY ($1) AND split_part(id, ' ', 1) = ANY ($2)
-                OR type = $3 AND id = ANY ($2)",
+                OR type = $3 AND id = ANY ($2)
+                OR type = $4 AND split_part(id, ' ', 3) = ANY ($2)
+                OR type IN ($4, $5) AND substring(id FROM ' by ([0-9]+)$') = ANY ($2)
+                OR type = $6 AND substring(id FROM '^[0-9]+ on future [a-z ]+ of ([0-9]+)')
+                    = ANY ($2)
+                OR type = $7 AND NOT EXISTS (
+                    SELECT FROM pg_policy p WHERE p.oid::text = split_part(o.id, ' ', 2))",
             &[
                 (&&types[..], Type::TEXT_ARRAY),
                 (&oids, Type::TEXT_ARRAY),
                 (&Login::TYPE, Type::TEXT),
+                (&Membership::TYPE, Type::TEXT),
+                (&Grant::TYPE, Type::TEXT),
+                (&DefaultPrivileges::TYPE, Type::TEXT),
+                (&Policy::TYPE, Type::TEXT),
             ],
         )
         .await
@@ -683,7 +780,7 @@ pub(in super::super) async fn drop_roles(
 }
 
 /// Says of a failed end what stands in its way.
-pub(super) async fn explain(
+pub(in super::super) async fn explain(
     within: &Within,
     powers: &Powers,
     what: &str,

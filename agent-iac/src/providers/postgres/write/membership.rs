@@ -173,7 +173,17 @@ impl Kind for Membership {
         let what = Self::what(job, None);
         let me = now.powers.my_name();
         match sqlstate(&error) {
-            Some("42501" | "01000" | "01007" | "0LP01") => Error::new(
+            Some("0LP01") => Error::new(
+                ErrorKind::Refused,
+                format!(
+                    "{what} cannot be made: {} is a member of the other role, or has it from \
+                     there, and memberships make no circle",
+                    quoted(&change.of)
+                ),
+            )
+            .help("take one of the memberships between the two back")
+            .caused_by(error),
+            Some("42501" | "01000" | "01007") => Error::new(
                 ErrorKind::Denied,
                 format!(
                     "{what} cannot be written by {}, which may not administer {}",

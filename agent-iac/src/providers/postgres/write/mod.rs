@@ -56,7 +56,7 @@ use crate::{
 pub(super) use self::{
     leaving::Leaver,
     role::{set, switch},
-    sessions::end_sessions,
+    sessions::{end_sessions, insist},
 };
 pub(super) use handles::writers;
 

@@ -12,7 +12,7 @@ use super::{
     grant::{key_changed, not_there, number},
     powers::{self, Acting, Powers},
     role_names, rules,
-    script::script,
+    script::around,
 };
 use crate::{
     address::quoted,
@@ -162,18 +162,15 @@ impl Kind for Policy {
             }
         }
         for (acting, statements) in by_name {
-            // The same text that a script would have around it.
-            let mark = "SELECT";
-            let around = script(&now.powers, &[(acting, mark.into())]);
-            let (before, after) = around.split_once(mark).unwrap_or(("", ""));
+            let (before, after) = around(&now.powers, acting);
             if !before.is_empty() {
-                within.tx.batch(before).await?;
+                within.tx.batch(&before).await?;
             }
             for statement in statements {
                 within.tx.execute(statement, &[]).await?;
             }
             if !after.is_empty() {
-                within.tx.batch(after.trim_start_matches(';')).await?;
+                within.tx.batch(&after).await?;
             }
         }
         Ok(())
@@ -306,7 +303,9 @@ fn not_one_expression(text: &str) -> Option<&'static str> {
                 }
                 end => end.map(|(_, next)| next),
             },
-            '-' if after.starts_with('-') => Some(after.find('\n').map_or("", |end| &after[end..])),
+            '-' if after.starts_with('-') => {
+                Some(after.find(['\n', '\r']).map_or("", |end| &after[end..]))
+            }
             '/' if after.starts_with('*') => comment_end(&after[1..]),
             '$' => match dollar_quote(rest) {
                 None => Some(after),
@@ -416,6 +415,7 @@ mod tests {
             "a /* ) /* nested */ ; */ = 1",
             "a = 1 -- ) ;",
             "a -- )\n = 1",
+            "a -- )\r = 1",
             "EXISTS (SELECT FROM s.allowed WHERE id = a)",
         ] {
             assert_eq!(not_one_expression(good), None, "{good}");
@@ -438,6 +438,7 @@ mod tests {
             "a$x$ ' $x$ = 1 OR 'b' = 'c'",
             "1$x$ ' $x$) WITH CHECK ('",
             "a\0b",
+            "true -- \r) WITH CHECK (true",
         ] {
             assert!(not_one_expression(bad).is_some(), "{bad:?}");
         }

@@ -15,18 +15,18 @@ use super::{
 use crate::{
     address::quoted,
     error::{Error, ErrorKind, Result},
-    provider::{self, Operation, Write, Written},
+    provider::{self, Mark, Operation, Write, Written},
     providers::postgres::{
-        Role, RoleSpec,
+        Login as Credential, Role, RoleSpec,
         catalog::{
             Within,
             detail::{self, RoleDetail},
             people,
         },
         name::{check_managed_role, ident, literal},
-        server::{Type, sqlstate},
+        server::{Type, registry, sqlstate},
     },
-    resource::{Property as _, Reading},
+    resource::{Property as _, Reading, Resource as _},
     value::Value,
 };
 
@@ -52,6 +52,17 @@ pub(super) struct Now {
 pub(super) struct Login {
     pub(super) name: String,
     pub(super) can_login: bool,
+    /// Whose it is; nobody's when it was made by hand.
+    pub(super) mark: Option<Mark>,
+}
+
+impl Login {
+    /// Whether it was made for the same fleet as something with this mark.
+    pub(super) fn is_of(&self, mark: &Mark) -> bool {
+        let is_same =
+            |own: &Mark| (&own.fleet, &own.environment) == (&mark.fleet, &mark.environment);
+        self.mark.as_ref().is_some_and(is_same)
+    }
 }
 
 /// What becomes of a role.
@@ -123,7 +134,10 @@ impl Kind for Role {
                 if found.object.value("name").and_then(Value::as_text) != Some(&desired.name) {
                     return Err(key_changed(&what, Self::NOUN));
                 }
-                change.statements = alter(desired, &found.object, logins)?;
+                let ours = logins.values().filter(|login| login.is_of(&job.mark));
+                let ours: Vec<&str> = ours.map(|login| login.name.as_str()).collect();
+                change.statements = alter(desired, &found.object, &ours)?;
+                detail.retiring = false;
                 detail.heir.clone_from(&desired.heir);
                 if let (Some(oid), Some(ending)) = (oid, &mut detail.ending) {
                     ending.remove(&oid);
@@ -153,7 +167,7 @@ impl Kind for Role {
                 change.statements = names.chain(itself).map(|name| switch(name, "LOGIN")).collect();
             }
             (Operation::Delete { .. }, Some(found)) => {
-                change.leaves = Some(leaving::Leaver::of(&what, now, oid, found)?);
+                change.leaves = Some(leaving::Leaver::of(&what, now, oid, found, &job.mark)?);
             }
             (_, None) => {}
         }
@@ -238,7 +252,7 @@ fn heir_of(found: Option<&Found>) -> Option<String> {
     detail::read::<RoleDetail>(found?.detail.as_deref()).heir
 }
 
-/// The logins that were made for some roles.
+/// The logins of some roles, whoever made them.
 pub(super) async fn logins_of(
     within: &Within,
     roles: &BTreeSet<u32>,
@@ -249,10 +263,13 @@ pub(super) async fn logins_of(
     if oids.is_empty() {
         return Ok(logins);
     }
+    let ids: Vec<String> = oids.iter().map(ToString::to_string).collect();
+    let mut owned = registry::owned(&within.tx, Credential::TYPE, Some(&ids)).await?;
     let sql = "SELECT oid, rolname::text, rolcanlogin FROM pg_roles WHERE oid = ANY ($1)";
     for row in within.tx.query(sql, &[(&oids, Type::OID_ARRAY)]).await? {
         let oid: u32 = row.get(0);
-        let login = Login { name: row.get(1), can_login: row.get(2) };
+        let mark = owned.remove(&oid.to_string()).map(|owned| owned.mark);
+        let login = Login { name: row.get(1), can_login: row.get(2), mark };
         logins.entry(masters[&oid]).or_default().insert(oid, login);
     }
     Ok(logins)
@@ -309,11 +326,7 @@ fn create(spec: &RoleSpec) -> Result<Vec<String>> {
     Ok(statements)
 }
 
-fn alter(
-    spec: &RoleSpec,
-    before: &provider::Object,
-    logins: &BTreeMap<u32, Login>,
-) -> Result<Vec<String>> {
+fn alter(spec: &RoleSpec, before: &provider::Object, logins: &[&str]) -> Result<Vec<String>> {
     let declared = Role::declared(spec);
     let differs = |field: &str| before.value(field) != declared.get(field);
     let mut text = String::new();
@@ -361,7 +374,7 @@ fn alter(
     for (name, value) in changes {
         statements.push(set(&spec.name, name, value));
         if name.split('@').next() != Some("role") {
-            statements.extend(logins.values().map(|login| set(&login.name, name, value)));
+            statements.extend(logins.iter().map(|login| set(login, name, value)));
         }
     }
     Ok(statements)
@@ -502,8 +515,7 @@ mod tests {
 
     #[test]
     fn only_what_differs_is_altered_and_logins_have_the_settings_too() {
-        let nobody = BTreeMap::new();
-        assert_eq!(alter(&spec(), &object(&spec()), &nobody).unwrap(), [""; 0]);
+        assert_eq!(alter(&spec(), &object(&spec()), &[]).unwrap(), [""; 0]);
         let before = RoleSpec {
             createdb: true,
             login: true,
@@ -523,10 +535,8 @@ mod tests {
             ]),
             ..spec()
         };
-        let login = Login { name: "x__g1".into(), can_login: true };
-        let logins = BTreeMap::from([(8, login)]);
         assert_eq!(
-            alter(&after, &object(&before), &logins).unwrap(),
+            alter(&after, &object(&before), &["x__g1"]).unwrap(),
             [
                 r#"ALTER ROLE "x" NOCREATEDB NOLOGIN PASSWORD NULL CONNECTION LIMIT -1 VALID UNTIL 'infinity'"#,
                 r#"ALTER ROLE "x" RESET "role""#,

@@ -105,6 +105,18 @@ pub(super) fn grouped(steps: impl IntoIterator<Item = Step>) -> Statements {
 
 /// One text of all statements, each in its name, that ends as it began.
 pub(super) fn script(powers: &Powers, statements: &[(Acting, String)]) -> String {
+    lines(powers, statements).join(";\n")
+}
+
+/// What a script has before and after statements in one name.
+pub(super) fn around(powers: &Powers, acting: Acting) -> (String, String) {
+    let statement = "SELECT";
+    let lines = lines(powers, &[(acting, statement.to_owned())]);
+    let mut parts = lines.splitn(2, |line| line == statement).map(|part| part.join(";\n"));
+    (parts.next().unwrap_or_default(), parts.next().unwrap_or_default())
+}
+
+fn lines(powers: &Powers, statements: &[(Acting, String)]) -> Vec<String> {
     let lent: BTreeSet<u32> = statements
         .iter()
         .filter_map(|(acting, _)| match acting {
@@ -134,7 +146,7 @@ pub(super) fn script(powers: &Powers, statements: &[(Acting, String)]) -> String
         lines.push(format!("SET LOCAL ROLE {me}"));
     }
     lines.extend(lent.into_iter().map(|(_, end)| end));
-    lines.join(";\n")
+    lines
 }
 
 #[cfg(test)]
@@ -264,6 +276,25 @@ mod tests {
         let lent = script(&powers, &[say(Acting::With(4), ""), say(Acting::Me, "one")]);
         assert_eq!(lent.split(";\n").count(), 3, "{lent}");
         assert_eq!(script(&powers, &[]), "");
+    }
+
+    #[test]
+    fn what_stands_around_statements_is_found_whatever_roles_are_called() {
+        let powers = Powers::of(
+            16,
+            &[(2, "SELECT", [false, true, false]), (4, "; SELECT", [false, false, true])],
+        );
+        assert_eq!(
+            around(&powers, Acting::As(2)),
+            (
+                r#"SET LOCAL ROLE "SELECT""#.to_owned(),
+                r#"SET LOCAL ROLE "administrators""#.to_owned()
+            )
+        );
+        let (before, after) = around(&powers, Acting::With(4));
+        assert!(before.starts_with(r#"GRANT "; SELECT" TO "administrators""#), "{before}");
+        assert!(after.starts_with(r#"REVOKE "; SELECT" FROM "administrators""#), "{after}");
+        assert_eq!(around(&powers, Acting::Me), (String::new(), String::new()));
     }
 
     #[test]

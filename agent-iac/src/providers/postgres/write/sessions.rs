@@ -7,7 +7,7 @@
 use std::{collections::BTreeSet, time::Duration};
 
 use super::super::{
-    name::ident,
+    name::{ident, literal},
     server::{Options, Transaction, Type, sqlstate},
     view::View,
 };
@@ -21,6 +21,8 @@ const PATIENCE: Duration = Duration::from_secs(10);
 /// How long one looks away in between. A login that was let in just before it
 /// was switched off is seen no later.
 const PAUSE: Duration = Duration::from_millis(20);
+/// How often sessions that stand in the way are ended, and others come.
+const ROUNDS: usize = 5;
 
 /// Ends all sessions of some roles, by their numbers, and waits until they are
 /// gone. The roles are to be switched off before, and that committed.
@@ -38,18 +40,76 @@ pub(in super::super) async fn end_sessions(view: &View, roles: &BTreeSet<u32>) -
     let options = Options::writing().statement_timeout(PATIENCE * 2);
     let ended =
         view.server.transaction(None, options, move |tx| async move { end(&tx, &oids).await });
-    ended.await.map_err(|error| match sqlstate(&error) {
+    let me = view.layout.administrators.as_deref().unwrap_or(view.server.user());
+    ended.await.map_err(|error| forbidden(me, error))
+}
+
+/// Carries out statements that change roles, although their own sessions stand
+/// in the way: whoever changes his own password, and does not commit that, holds
+/// the row that says that he may log in. Such sessions are ended, a few times.
+///
+/// # Errors
+///
+/// Those of the statements, and when somebody else stands in the way.
+pub(in super::super) async fn insist(
+    tx: &Transaction,
+    statements: &str,
+    roles: &BTreeSet<u32>,
+) -> Result<()> {
+    if statements.is_empty() {
+        return Ok(());
+    }
+    let oids: Vec<u32> = roles.iter().copied().collect();
+    let rows = tx.query("SELECT current_user::text, current_setting('lock_timeout')", &[]).await?;
+    let row = rows.first().expect("a query without a table has one row");
+    let (me, usual): (String, String) = (row.get(0), row.get(1));
+    let patience = Duration::from_secs(1).as_millis();
+    let script = format!(
+        "SET LOCAL lock_timeout = {patience};\n{statements};\nSET LOCAL lock_timeout = {}",
+        literal(&usual)
+    );
+    for _ in 0..ROUNDS {
+        match tx
+            .savepoint(|tx| {
+                let script = &script;
+                async move { tx.batch(script).await }
+            })
+            .await
+        {
+            Err(error) if sqlstate(&error) == Some("55P03") => {}
+            done => return done,
+        }
+        let told = tx
+            .savepoint(|tx| {
+                let oids = &oids;
+                async move { terminate(&tx, oids).await }
+            })
+            .await;
+        if told.map_err(|error| forbidden(&me, error))?.is_empty() {
+            break;
+        }
+    }
+    Err(Error::new(
+        ErrorKind::Provider,
+        "somebody holds what says whether a role may log in, and it cannot be switched off",
+    )
+    .help(
+        "`pg_locks` names the transaction; one that was only prepared (`pg_prepared_xacts`) has \
+         no session: ROLLBACK PREPARED it, then repeat",
+    )
+    .retry_as(Retry::Backoff))
+}
+
+fn forbidden(me: &str, error: Error) -> Error {
+    match sqlstate(&error) {
         Some("42501") => Error::new(
             ErrorKind::Denied,
             "sessions of other roles cannot be ended by this provider",
         )
-        .help(format!(
-            "GRANT pg_signal_backend TO {}",
-            ident(view.layout.administrators.as_deref().unwrap_or(view.server.user()))
-        ))
+        .help(format!("GRANT pg_signal_backend TO {}", ident(me)))
         .caused_by(error),
         _ => error,
-    })
+    }
 }
 
 async fn end(tx: &Transaction, oids: &[u32]) -> Result<usize> {

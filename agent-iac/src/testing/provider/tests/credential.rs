@@ -272,7 +272,7 @@ fn each_wrong_about_logins_is_found_by_its_rule() {
         (Wrong::IssuesTwice, "an issue under the same claim makes nothing"),
         (Wrong::AllowsAThird, "one credential more than it says is refused"),
         (Wrong::EndsTheOther, "revoking one credential leaves the others"),
-        (Wrong::LetsTheSuspendedIn, "the credential of a suspended identity is refused"),
+        (Wrong::LetsTheSuspendedIn, "the credential of a suspended identity is not accepted"),
         (Wrong::LetsTheRevokedIn, "a revoked credential and a random one are refused"),
         (Wrong::TellsTheRevokedApart, "a revoked credential and a random one are refused"),
         (Wrong::LetsAnybodyIn, "a credential of another identity is not accepted"),
