@@ -92,8 +92,9 @@ impl World {
     }
 }
 
-/// How often two operators meet.
-const MEETINGS: usize = 1_000;
+/// How often two operators meet on each version: more than a thousand times in
+/// all.
+const MEETINGS: usize = 256;
 
 #[allow(
     clippy::disallowed_methods,
@@ -190,7 +191,6 @@ impl Proxy {
         let requests = Arc::<AtomicUsize>::default();
         let counted = Arc::clone(&requests);
         let (server, cluster) = (world.cluster.port(), world.cluster);
-        let login = world.named("@_apply");
         let connections = Arc::<Mutex<Vec<AbortHandle>>>::default();
         let opened = Arc::clone(&connections);
         tokio::spawn(async move {
@@ -198,8 +198,7 @@ impl Proxy {
             while let Ok((client, _)) = listener.accept().await {
                 let upstream = TcpStream::connect(("127.0.0.1", server)).await.unwrap();
                 let counted = std::mem::take(&mut is_first).then(|| Arc::clone(&counted));
-                let login = login.clone();
-                let hand_on = hand_on(client, upstream, counted, cut, at, cluster, login);
+                let hand_on = hand_on(client, upstream, counted, cut, at, cluster);
                 opened.lock().unwrap().push(tokio::spawn(hand_on).abort_handle());
             }
         });
@@ -221,8 +220,8 @@ async fn hand_on(
     cut: Cut,
     at: usize,
     cluster: &'static Cluster,
-    login: String,
 ) {
+    let port = upstream.local_addr().unwrap().port();
     let (mut from_client, mut to_client) = client.into_split();
     let (mut from_server, mut to_server) = upstream.into_split();
     let back = async move {
@@ -243,7 +242,7 @@ async fn hand_on(
             }
             if is_it && cut == Cut::Terminated {
                 let sql = format!(
-                    "SELECT pg_terminate_backend(pid, 5000) FROM pg_stat_activity WHERE usename = '{login}'"
+                    "SELECT pg_terminate_backend(pid, 5000) FROM pg_stat_activity WHERE client_port = {port}"
                 );
                 cluster.sql("postgres", &sql).await;
             }

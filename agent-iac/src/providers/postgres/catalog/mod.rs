@@ -79,6 +79,13 @@ impl Within {
     ) -> Self {
         Self { tx, layout, database, version, registry: Arc::default() }
     }
+
+    /// Takes it from whoever writes that there is a registry, and that nobody
+    /// else can write into it.
+    pub(super) fn with_registry(self) -> Self {
+        self.registry.get_or_init(|| true);
+        self
+    }
 }
 
 /// A reference as its type understands it.

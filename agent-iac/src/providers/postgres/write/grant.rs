@@ -5,6 +5,8 @@ use std::{
     collections::{BTreeMap, BTreeSet},
 };
 
+use futures_util::future::try_join3;
+
 use super::{
     Entry, Found, Job, Kind, Seen,
     acl::{Acls, Given, whole},
@@ -100,12 +102,15 @@ impl Kind for Grant {
         let parties: Vec<_> = seen.iter().filter_map(|(job, _)| parties(job).ok()).collect();
         let objects = parties.iter().map(|(_, on, _)| on.clone()).collect();
         let grantees = parties.iter().map(|(grantee, ..)| *grantee).collect();
-        let acls = Acls::read(within, &objects, &grantees).await?;
+        let (acls, names, registered) = try_join3(
+            Acls::read(within, &objects, &grantees),
+            role_names(within, &grantees),
+            registered(within, &parties),
+        )
+        .await?;
         let grantors = parties.iter().filter_map(|(.., grantor)| *grantor);
         let roles = acls.owners().into_iter().chain(grantors).collect();
         let powers = powers::read(within, &roles, &BTreeSet::new()).await?;
-        let names = role_names(within, &grantees).await?;
-        let registered = registered(within, &parties).await?;
         Ok(Now { acls, powers, names, registered })
     }
 

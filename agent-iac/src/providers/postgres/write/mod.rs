@@ -29,6 +29,7 @@ use std::{
     sync::{Arc, Mutex, PoisonError},
 };
 
+use futures_util::future::try_join;
 use serde::Serialize;
 
 use self::powers::{Acting, Powers};
@@ -435,7 +436,8 @@ impl Writer {
         let (working, name) = (self.clone(), database.clone());
         let work = move |tx, slice: Slice<J>| {
             let entered = entered.lock().unwrap_or_else(PoisonError::into_inner);
-            work(working.here(tx, name.clone(), version), slice, Arc::clone(&entered))
+            let within = working.here(tx, name.clone(), version).with_registry();
+            work(within, slice, Arc::clone(&entered))
         };
         Batch::new(&self.0.view.server, database.as_deref(), jobs)
             .options(Options::writing())
@@ -473,8 +475,8 @@ impl Writer {
                 _ => registry::install(tx, self.0.observer.as_deref()).await?,
             }
         }
-        let found = registry::enter(tx, claims).await?;
-        registry::serialise(tx, SERIAL).await?;
+        let (found, ()) =
+            try_join(registry::enter(tx, claims), registry::serialise(tx, SERIAL)).await?;
         Ok(found)
     }
 }
@@ -530,7 +532,8 @@ async fn fresh<K: Kind>(
 
     let references: Vec<Reference> =
         changes.iter().map(|(job, change)| K::written(job, change)).collect();
-    let mut read = catalog::read_within::<K>(within, &references).await?;
+    let (mut read, correlation) =
+        try_join(catalog::read_within::<K>(within, &references), correlation(&within.tx)).await?;
     if changes.iter().any(|(_, change)| K::checks(change)) {
         let after = K::now(within, &seen).await?;
         for (at, (job, change)) in places.iter().zip(&changes) {
@@ -552,7 +555,7 @@ async fn fresh<K: Kind>(
         objects.extend(faults.of(*at, rules::as_written(job, read)));
     }
     faults.none()?;
-    Ok(register::<K>(within, jobs, objects).await?)
+    Ok(register::<K>(within, jobs, objects, &correlation).await?)
 }
 
 /// Finds the objects of some writes.
@@ -644,12 +647,12 @@ async fn register<K: Kind>(
     within: &Within,
     jobs: &[&Job<K>],
     objects: Vec<Option<Object>>,
+    correlation: &str,
 ) -> Result<Vec<Written>> {
-    let correlation = correlation(&within.tx).await?;
     let (mut outcomes, mut answers) = (Vec::new(), Vec::new());
     for (job, object) in jobs.iter().zip(objects) {
         let object = object.map(|object| Object { mark: Some(job.mark.clone()), ..object });
-        let written = Written { object, correlation: Some(correlation.clone()) };
+        let written = Written { object, correlation: Some(correlation.to_owned()) };
         outcomes.push((job.claim.clone(), outcome::text_of::<K>(&written)?));
         answers.push(written);
     }

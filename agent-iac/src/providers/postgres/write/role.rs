@@ -205,6 +205,11 @@ impl Kind for Role {
         leaving::write(writer, batch).await
     }
 
+    /// Of a new role, the server tells everything but the heir.
+    fn reads_registry(job: &Job<Self>) -> bool {
+        !matches!(&job.operation, Operation::Create(spec) if spec.heir.is_none())
+    }
+
     fn recall(job: &Job<Self>, found: &mut Found) {
         leaving::recall(job, found);
     }
