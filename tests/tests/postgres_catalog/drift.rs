@@ -70,6 +70,13 @@ async fn what_a_login_was_given_for_itself_is_its_roles(cluster: &'static Cluste
         )
         .await;
     let (to, login) = (world.oid("@_to").await, world.oid("@_to__g7").await);
+    // One that nobody registered is somebody's own role, and not ours to end.
+    world
+        .run(&format!(
+            "INSERT INTO agent_iac.objects VALUES
+                ('postgres.login', '{login}', 'f', 'e', 'a.login', '{{\"role\": \"{to}\"}}')"
+        ))
+        .await;
     for ty in [
         "postgres.grant",
         "postgres.ownership",
