@@ -221,7 +221,12 @@ async fn another_membership_is_found_however_it_reaches(cluster: &'static Cluste
     agent.run("BEGIN; SET ROLE member_power; TRUNCATE sales.invoices; ROLLBACK").await;
     let plan = planned(&deployment).await;
     assert!(found(&plan).contains("postgres.membership"), "{}", found(&plan));
-    let report = try_apply(&deployment).await;
+    let mut report = try_apply(&deployment).await;
+    if !report.is_complete() && cluster.version() < 16 {
+        // How a membership reaches is the role's there, and the same plan took
+        // that back: it is not as it was seen, and needs another plan.
+        report = try_apply(&deployment).await;
+    }
     assert!(report.is_complete(), "{}", shown(&report));
     refuses(&agent, &["SET ROLE member_power"]).await;
     calm(&deployment).await;
