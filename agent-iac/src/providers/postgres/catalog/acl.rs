@@ -53,7 +53,13 @@ fn without(held: &OnColumns, registered: &[Registered], columns: &BTreeSet<Strin
     let own = own.and_then(|own| own.allow.clone()).unwrap_or_default();
     let mut left = held.clone();
     for other in registered.iter().filter(|other| other.columns != *columns) {
-        let allow = other.allow(held);
+        let mut allow = other.allow(held);
+        // Where nobody wrote down what the narrower one gave, what all of the
+        // wider one's columns have is the wider one's.
+        if other.allow.is_none() && other.columns.is_subset(columns) {
+            let wider = common(columns, held);
+            allow.retain(|privilege| !wider.contains_key(privilege));
+        }
         for column in &other.columns {
             if let Some(held) = left.get_mut(column) {
                 held.retain(|privilege, _| own.contains(privilege) || !allow.contains(privilege));

@@ -257,7 +257,7 @@ mod tests {
         assert_eq!(
             script(&powers, &statements).split(";\n").collect::<Vec<_>>(),
             [
-                r#"GRANT "ours" TO "administrators" WITH INHERIT true, SET true"#,
+                r#"GRANT "ours" TO "administrators" WITH INHERIT true, SET true GRANTED BY "administrators""#,
                 "one",
                 r#"SET LOCAL ROLE "owner""#,
                 "two",
