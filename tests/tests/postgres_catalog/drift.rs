@@ -59,6 +59,8 @@ async fn a_grant_by_another_grantor_is_another_grant_and_says_who_has_to_take_it
 
 async fn what_a_login_was_given_for_itself_is_its_roles(cluster: &'static Cluster) {
     let world = World::new(cluster, "own", &[]).await;
+    // Made before the defaults below, which would be for its tables too.
+    world.run(&pg::server::registry::ddl(Some("own_observe"))).await;
     world
         .run(
             "CREATE ROLE @_to; CREATE ROLE @_to__g7 LOGIN IN ROLE @_to; CREATE ROLE @_dba;
