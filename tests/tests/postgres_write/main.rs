@@ -14,6 +14,7 @@ mod grants;
 mod leaving;
 mod races;
 mod roles;
+mod speed;
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -67,7 +68,7 @@ struct Tester {
         name = format!("{name}_{slot}"),
         heir = format!("{name}_owner"),
         createdb = slot == "0",
-        settings = BTreeMap::from([("my.word".to_owned(), slot.to_string())]),
+        settings = BTreeMap::from([("my.word".to_owned(), slot.clone())]),
     )]
     role: pg::Role,
 
@@ -172,8 +173,9 @@ impl World {
     /// Makes the database `name`, and the databases `others` beside it.
     async fn new(cluster: &'static Cluster, name: &str, others: &[&str]) -> Self {
         let root = cluster.admin().await;
-        let readers: String =
+        let readers: Vec<String> =
             (0..SLOTS).map(|slot| format!("CREATE ROLE {name}_readers{slot};")).collect();
+        let readers = readers.concat();
         root.run(&format!(
             "CREATE ROLE {name}_owner; {readers}
             CREATE ROLE {name}_observe LOGIN PASSWORD '{PASSWORD}';
@@ -400,7 +402,7 @@ async fn run_required(cluster: &Cluster, own: &Session, all: impl Iterator<Item 
 
 /// What there is to write about.
 fn objects(name: &str) -> String {
-    let slots: String = (0..SLOTS)
+    let slots: Vec<String> = (0..SLOTS)
         .map(|slot| {
             format!(
                 "CREATE TABLE app.t{slot} (a int, b int, c int);
@@ -410,6 +412,7 @@ fn objects(name: &str) -> String {
             )
         })
         .collect();
+    let slots = slots.concat();
     format!(
         "CREATE SCHEMA app AUTHORIZATION {name}_owner;
         CREATE FOREIGN DATA WRAPPER {name}_wrapper;

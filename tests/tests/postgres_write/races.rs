@@ -3,6 +3,7 @@
 
 use std::{
     future::Future,
+    slice::from_ref,
     sync::Mutex,
     time::{Duration, Instant},
 };
@@ -289,7 +290,7 @@ async fn a_connection_that_breaks_at_any_point_leaves_no_doubt_that_is_not_settl
             let writer = writers.of(pg::Role::TYPE).unwrap();
             let answer = writer.write(vec![request]).await.remove(0);
             let count = format!("SELECT count(*) FROM pg_roles WHERE rolname = '{name}'");
-            let settled = world.settle::<pg::Role>(&[claim.clone()]).await.remove(0);
+            let settled = world.settle::<pg::Role>(from_ref(&claim)).await.remove(0);
             let there = world.value(&count).await;
             match (&answer, &settled) {
                 (Ok(issued), Settled::Done(written)) => assert_eq!(issued.written, *written),
@@ -389,13 +390,13 @@ async fn a_claim_that_was_given_up_is_never_carried_out(cluster: &'static Cluste
     let on = [pg::Table::new("app", "t0"), far];
     for on in on {
         let request = world.create::<pg::Grant>(&grant(&x, on, &[pg::Select]));
-        let settled = world.settle::<pg::Grant>(&[request.claim.clone()]).await;
+        let settled = world.settle::<pg::Grant>(from_ref(&request.claim)).await;
         assert_eq!(settled, [Settled::NotDone]);
         let error = world.refused::<pg::Grant>(request).await;
         assert_eq!(error.kind(), ErrorKind::Refused, "{error:?}");
     }
     for request in [world.suspend(&x), world.delete(&x)] {
-        world.settle::<pg::Role>(&[request.claim.clone()]).await;
+        world.settle::<pg::Role>(from_ref(&request.claim)).await;
         assert_eq!(world.refused::<pg::Role>(request).await.kind(), ErrorKind::Refused);
         assert_eq!(world.read::<pg::Role>(&x.id).await, Observation::Present(x.clone()));
     }

@@ -270,7 +270,7 @@ async fn a_role_leaves_every_database_with_its_logins(cluster: &'static Cluster)
     let lent = "SELECT count(*) FROM pg_auth_members WHERE grantor = '@_admins'::regrole
         AND member = '@_admins'::regrole";
     assert_eq!(world.value(lent).await, "0");
-    let settled = world.settle::<pg::Role>(&[claim.clone()]).await;
+    let settled = world.settle::<pg::Role>(std::slice::from_ref(&claim)).await;
     assert!(matches!(&settled[..], [Settled::Done(written)] if written.object.is_none()));
     // Repeating it is no error.
     let again = WriteRequest { claim, ..world.delete(&role) };
