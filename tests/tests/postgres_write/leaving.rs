@@ -86,7 +86,7 @@ async fn what_a_leaver_passed_on_is_told_before_it_is_lost(cluster: &'static Clu
     world
         .run(
             "CREATE ROLE @_bob; GRANT SELECT ON app.t1 TO @_x WITH GRANT OPTION;
-            GRANT CREATE ON SCHEMA app TO @_x; SET ROLE @_x; GRANT SELECT ON app.t1 TO @_bob;
+            GRANT USAGE, CREATE ON SCHEMA app TO @_x; SET ROLE @_x; GRANT SELECT ON app.t1 TO @_bob;
             CREATE TABLE app.hers (n int); GRANT SELECT ON app.hers TO @_bob; RESET ROLE",
         )
         .await;

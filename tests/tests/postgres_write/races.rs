@@ -340,17 +340,18 @@ fn through(world: &World, port: u16) -> PostgresProvider {
 async fn a_commit_that_outlives_its_client_is_waited_for(cluster: &'static Cluster) {
     let world = World::new(cluster, "outlives", &[]).await;
     let x = world.role("@_x").await;
-    // What is registered is held at the commit until the test lets it go on.
+    // A commit waits for the test: until it ends, it is open whether a value is
+    // unique that both have written.
     world
         .run(
-            "CREATE FUNCTION hold() RETURNS trigger LANGUAGE plpgsql SECURITY DEFINER AS $$
-                BEGIN PERFORM pg_advisory_xact_lock(42); RETURN NULL; END $$;
-            CREATE CONSTRAINT TRIGGER hold AFTER INSERT ON agent_iac.claims
-                DEFERRABLE INITIALLY DEFERRED FOR EACH ROW
-                WHEN (new.outcome IS NOT NULL) EXECUTE FUNCTION hold();
-            SELECT pg_advisory_lock(42)",
+            "ALTER TABLE agent_iac.claims ADD COLUMN hold int;
+            ALTER TABLE agent_iac.claims ALTER COLUMN hold SET DEFAULT 1;
+            ALTER TABLE agent_iac.claims ADD CONSTRAINT hold UNIQUE (hold)
+                DEFERRABLE INITIALLY DEFERRED",
         )
         .await;
+    let holder = cluster.admin_of("outlives").await;
+    holder.run("BEGIN; INSERT INTO agent_iac.claims (claim, run) VALUES ('held', 'held')").await;
     let proxy = Proxy::new(&world, Cut::After, usize::MAX).await;
     let writers = through(&world, proxy.port).writers().unwrap();
     let writer = Arc::clone(writers.of(pg::Grant::TYPE).unwrap());
@@ -374,12 +375,12 @@ async fn a_commit_that_outlives_its_client_is_waited_for(cluster: &'static Clust
     let given = "SELECT count(*) FROM pg_shdepend WHERE classid = 'pg_class'::regclass
         AND refobjid = '@_x'::regrole";
     assert_eq!(world.value(given).await, "0");
-    world.run("SELECT pg_advisory_unlock(42)").await;
+    holder.run("ROLLBACK").await;
     let settled = settling.await.unwrap().unwrap().remove(0);
     let Settled::Done(written) = settled else { panic!("{settled:?}") };
     let object = written.object.unwrap();
     assert_eq!(world.read::<pg::Grant>(&object.id).await, Observation::Present(object.clone()));
-    world.run("DROP TRIGGER hold ON agent_iac.claims").await;
+    world.run("ALTER TABLE agent_iac.claims DROP COLUMN hold").await;
     world.gone::<pg::Grant>(world.delete(&object)).await;
 }
 
