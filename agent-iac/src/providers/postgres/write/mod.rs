@@ -15,6 +15,7 @@ mod handles;
 pub(super) mod leaving;
 mod membership;
 mod ownership;
+mod pipeline;
 mod policy;
 mod powers;
 mod public;
@@ -22,6 +23,7 @@ mod role;
 mod rules;
 mod script;
 mod sessions;
+mod switching;
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -35,18 +37,17 @@ use serde::Serialize;
 use self::powers::{Acting, Powers};
 use super::{
     Login, Object as Concrete,
-    catalog::{self, Read, Within},
+    catalog::{Read, Within},
     outcome,
     server::{
         Batch, Fault, Options, Slice, Transaction, Type, copy,
-        registry::{self, Owned, Registered, State},
-        sqlstate,
+        registry::{self, Registered, State},
     },
     view::View,
 };
 use crate::{
     address::quoted,
-    error::{Error, ErrorKind, Result, Retry},
+    error::{Error, ErrorKind, Result},
     ledger::Claim,
     provider::{Mark, Object, Observation, Operation, Reference, Settled, Write, Written},
     resource::{Property as _, Reading, Resource},
@@ -55,6 +56,7 @@ use crate::{
 
 pub(super) use self::{
     leaving::Leaver,
+    pipeline::{Faults, correlation},
     role::{set, switch},
     sessions::{end_sessions, insist},
 };
@@ -397,7 +399,7 @@ impl Writer {
         jobs: Vec<Job<K>>,
     ) -> Vec<Result<Written>> {
         let work = |within: Within, slice: Slice<Job<K>>, entered: Arc<Claims>| async move {
-            carry_out::<K>(&within, &slice, &entered).await
+            pipeline::carry_out::<K>(&within, &slice, &entered).await
         };
         self.carry_out(database, jobs, |job| &job.claim, work).await
     }
@@ -479,207 +481,6 @@ impl Writer {
             try_join(registry::enter(tx, claims), registry::serialise(tx, SERIAL)).await?;
         Ok(found)
     }
-}
-
-/// Carries out some writes of a batch, or says which of them cannot be.
-async fn carry_out<K: Kind>(
-    within: &Within,
-    slice: &Slice<Job<K>>,
-    entered: &Claims,
-) -> Result<Vec<Written>, Fault> {
-    let mut answers: Vec<Option<Written>> = Vec::with_capacity(slice.len());
-    let mut places = Vec::with_capacity(slice.len());
-    let mut jobs = Vec::with_capacity(slice.len());
-    let mut faults = Faults::default();
-    for (at, job) in slice.iter().enumerate() {
-        let registered = entered.get(&job.claim);
-        let known = registered.map(|known| outcome::repeated::<K>(&job.claim, known));
-        answers.push(known.and_then(|known| faults.of(at, known)));
-        if registered.is_none() {
-            places.push(at);
-            jobs.push(job);
-        }
-    }
-    faults.none()?;
-    if !jobs.is_empty() {
-        for (at, written) in places.iter().zip(fresh(within, &jobs, &places).await?) {
-            answers[*at] = Some(written);
-        }
-    }
-    Ok(answers.into_iter().flatten().collect())
-}
-
-/// Carries out writes whose claims are new. `places` are theirs in the slice.
-async fn fresh<K: Kind>(
-    within: &Within,
-    jobs: &[&Job<K>],
-    places: &[usize],
-) -> Result<Vec<Written>, Fault> {
-    let mut faults = Faults::default();
-    let seen = look(within, jobs, places).await?;
-    for (at, (job, found)) in places.iter().zip(&seen) {
-        faults.of(*at, permitted(job, found.as_ref()));
-    }
-    faults.none()?;
-    let before = K::now(within, &seen).await?;
-    let mut changes = Vec::with_capacity(jobs.len());
-    for (at, (job, found)) in places.iter().zip(&seen) {
-        let change = K::judge(within, &before, job, found.as_ref());
-        changes.extend(faults.of(*at, change).map(|change| (*job, change)));
-    }
-    faults.none()?;
-    apply(within, &before, &changes).await?;
-
-    let references: Vec<Reference> =
-        changes.iter().map(|(job, change)| K::written(job, change)).collect();
-    let (mut read, correlation) =
-        try_join(catalog::read_within::<K>(within, &references), correlation(&within.tx)).await?;
-    if changes.iter().any(|(_, change)| K::checks(change)) {
-        let after = K::now(within, &seen).await?;
-        for (at, (job, change)) in places.iter().zip(&changes) {
-            faults.of(*at, K::check(&before, &after, job, change));
-        }
-        faults.none()?;
-    }
-    let mut entries = Vec::with_capacity(jobs.len());
-    for ((at, (job, change)), read) in places.iter().zip(&changes).zip(&read) {
-        entries.extend(faults.of(*at, K::entry(&before, job, change, read.object())));
-    }
-    faults.none()?;
-    mark::<K>(within, jobs, &entries).await?;
-    if jobs.iter().any(|job| K::reads_registry(job)) {
-        read = catalog::read_within::<K>(within, &references).await?;
-    }
-    let mut objects = Vec::with_capacity(jobs.len());
-    for ((at, job), read) in places.iter().zip(jobs).zip(read) {
-        objects.extend(faults.of(*at, rules::as_written(job, read)));
-    }
-    faults.none()?;
-    Ok(register::<K>(within, jobs, objects, &correlation).await?)
-}
-
-/// Finds the objects of some writes.
-async fn look<'j, K: Kind>(
-    within: &Within,
-    jobs: &[&'j Job<K>],
-    places: &[usize],
-) -> Result<Vec<Seen<'j, K>>, Fault> {
-    let references: Vec<Reference> = jobs.iter().map(|job| job.reference()).collect();
-    let read = catalog::read_within::<K>(within, &references).await?;
-    let ids: Vec<String> = read.iter().filter_map(|read| Some(read.object()?.id.clone())).collect();
-    let mut owned = BTreeMap::new();
-    if K::DETAILED && !ids.is_empty() {
-        owned = registry::owned(&within.tx, K::TYPE, Some(&ids)).await?;
-    }
-    let mut faults = Faults::default();
-    let mut seen = Vec::with_capacity(jobs.len());
-    for ((at, job), read) in places.iter().zip(jobs).zip(read) {
-        let found = match read {
-            Observation::Absent => Ok(None),
-            Observation::Present(object) => {
-                let detail = owned.remove(&object.id).and_then(|owned| owned.detail);
-                let mut found = Found { object, detail };
-                K::recall(job, &mut found);
-                Ok(Some(found))
-            }
-            Observation::Unread(why) => Err(Error::new(
-                ErrorKind::Provider,
-                format!("{} cannot be read: {why}", K::what(job, None)),
-            )),
-        };
-        seen.extend(faults.of(*at, found).map(|found| (*job, found)));
-    }
-    faults.none()?;
-    Ok(seen)
-}
-
-fn permitted<K: Kind>(job: &Job<K>, found: Option<&Found>) -> Result<()> {
-    if !K::SUSPENDS && matches!(job.operation, Operation::Suspend { .. } | Operation::Resume { .. })
-    {
-        return Err(Error::new(
-            ErrorKind::Unsupported,
-            format!("a {} cannot be suspended", K::NOUN),
-        )
-        .help("suspend the role that it is given to"));
-    }
-    rules::permitted(job, found)
-}
-
-async fn apply<K: Kind>(
-    within: &Within,
-    before: &K::Now,
-    changes: &[(&Job<K>, K::Change)],
-) -> Result<()> {
-    let [(job, change)] = changes else { return K::carry_out(within, before, changes).await };
-    // One that fails alone is explained, which needs a transaction that goes on.
-    let done = within.tx.savepoint(|_| K::carry_out(within, before, changes)).await;
-    match done {
-        Err(error) if sqlstate(&error).is_some() && error.retry() == Retry::Never => {
-            Err(K::explain(within, before, job, change, error).await)
-        }
-        done => done,
-    }
-}
-
-/// Writes into the registry whose the objects are, or that they are gone.
-async fn mark<K: Kind>(within: &Within, jobs: &[&Job<K>], entries: &[Entry]) -> Result<()> {
-    let (mut marks, mut gone) = (Vec::new(), Vec::new());
-    for (job, Entry { id, detail }) in jobs.iter().zip(entries) {
-        match job.operation {
-            Operation::Delete { .. } => gone.push(id.clone()),
-            _ => {
-                let owned = Owned { mark: job.mark.clone(), detail: detail.clone() };
-                marks.push((id.clone(), owned));
-            }
-        }
-    }
-    if !marks.is_empty() {
-        registry::mark(&within.tx, K::TYPE, &marks).await?;
-    }
-    if !gone.is_empty() {
-        registry::forget(&within.tx, K::TYPE, &gone).await?;
-    }
-    Ok(())
-}
-
-/// Writes into the registry what became of the claims, and answers it.
-async fn register<K: Kind>(
-    within: &Within,
-    jobs: &[&Job<K>],
-    objects: Vec<Option<Object>>,
-    correlation: &str,
-) -> Result<Vec<Written>> {
-    let (mut outcomes, mut answers) = (Vec::new(), Vec::new());
-    for (job, object) in jobs.iter().zip(objects) {
-        let object = object.map(|object| Object { mark: Some(job.mark.clone()), ..object });
-        let written = Written { object, correlation: Some(correlation.to_owned()) };
-        outcomes.push((job.claim.clone(), outcome::text_of::<K>(&written)?));
-        answers.push(written);
-    }
-    registry::register(&within.tx, &outcomes).await?;
-    Ok(answers)
-}
-
-/// What went wrong with some writes of a slice; all of them are told at once.
-#[derive(Debug, Default)]
-pub(super) struct Faults(Vec<(usize, Error)>);
-
-impl Faults {
-    /// Takes note of an error.
-    pub(super) fn of<T>(&mut self, at: usize, result: Result<T>) -> Option<T> {
-        result.map_err(|error| self.0.push((at, error))).ok()
-    }
-
-    pub(super) fn none(&mut self) -> Result<(), Fault> {
-        if self.0.is_empty() { Ok(()) } else { Err(Fault::These(std::mem::take(&mut self.0))) }
-    }
-}
-
-/// What finds a transaction in the server's own log.
-pub(super) async fn correlation(tx: &Transaction) -> Result<String> {
-    let rows = tx.query("SELECT pg_backend_pid(), pg_current_xact_id()::text", &[]).await?;
-    let row = rows.first().expect("a query without a table has one row");
-    Ok(format!("pid {} transaction {}", row.get::<_, i32>(0), row.get::<_, String>(1)))
 }
 
 /// The names of roles, by their numbers.

@@ -11,6 +11,7 @@ use super::{
     leaving,
     powers::{self, Acting, Powers},
     script::Statements,
+    switching,
 };
 use crate::{
     address::quoted,
@@ -202,7 +203,7 @@ impl Kind for Role {
     }
 
     async fn write(writer: &Writer, batch: &[Write<Self>]) -> Vec<Result<Written>> {
-        leaving::write(writer, batch).await
+        switching::write(writer, batch).await
     }
 
     /// Of a new role, the server tells everything but the heir.
@@ -211,7 +212,7 @@ impl Kind for Role {
     }
 
     fn recall(job: &Job<Self>, found: &mut Found) {
-        leaving::recall(job, found);
+        switching::recall(job, found);
     }
 
     async fn explain(
