@@ -7,6 +7,7 @@
 
 mod erased;
 mod principals;
+mod seen;
 mod types;
 
 pub(crate) use erased::UNANSWERED;

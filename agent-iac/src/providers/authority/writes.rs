@@ -19,7 +19,7 @@ use crate::{
     error::{Error, ErrorKind, Result, Retry},
     ledger::Claim,
     provider::{Issued, Mark, Object, Observation, Operation, RevokeRequest, Settled, Written},
-    resource::{Reading, Resource},
+    resource::Resource,
     value::Value,
 };
 
@@ -283,18 +283,7 @@ fn create<R: Managed>(session: &Session<'_>, spec: &R::Spec, ours: &Mark) -> Res
         format!("the {} {}", R::NOUN, key.join(" on "))
     };
     if let Some(found) = found {
-        return Err(match &found.mark {
-            Some(mark) if mark == ours => {
-                Error::new(ErrorKind::StalePlan, format!("{} exists already", what()))
-                    .help("plan again")
-            }
-            Some(mark) => {
-                Error::new(ErrorKind::Foreign, format!("{} exists and belongs to {mark}", what()))
-                    .help("choose another one, or move it here first")
-            }
-            None => Error::new(ErrorKind::Foreign, format!("{} exists and is not ours", what()))
-                .help("import it, or choose another one"),
-        });
+        return Err(ours.taken(&what(), found.mark.as_ref()));
     }
     let id = random_id(&R::NOUN.replace(' ', "_").to_lowercase(), session.entropy);
     R::insert(session, &id, spec)?;
@@ -306,7 +295,7 @@ fn create<R: Managed>(session: &Session<'_>, spec: &R::Spec, ours: &Mark) -> Res
 fn as_seen<R: Table>(session: &Session<'_>, id: &str, job: &Job<R>) -> Result<Option<Object>> {
     let Some(now) = session.object::<R>(id)? else { return Ok(None) };
     not_foreign::<R>(&now, &job.mark)?;
-    match moved::<R>(&job.seen, &now) {
+    match job.seen.moved::<R>(&now) {
         None => Ok(Some(now)),
         Some(how) => Err(Error::new(
             ErrorKind::StalePlan,
@@ -323,42 +312,7 @@ fn gone<R: Table>(seen: &Observation) -> Error {
 }
 
 fn not_foreign<R: Table>(now: &Object, mark: &Mark) -> Result<()> {
-    match &now.mark {
-        Some(other) if (&other.fleet, &other.environment) != (&mark.fleet, &mark.environment) => {
-            Err(Error::new(
-                ErrorKind::Foreign,
-                format!("the {} {} belongs to {other}", R::NOUN, quoted(&now.id)),
-            )
-            .help("move it there first, or leave it to that fleet"))
-        }
-        _ => Ok(()),
-    }
-}
-
-/// Says how an object differs from what was seen of it.
-fn moved<R: Resource>(seen: &Observation, now: &Object) -> Option<String> {
-    let seen = match seen {
-        Observation::Present(seen) => seen,
-        Observation::Absent => return Some("there was none then".into()),
-        Observation::Unread(_) => return Some("it could not be read then".into()),
-    };
-    if seen.id != now.id {
-        return Some(format!("that was another one, {}", quoted(&seen.id)));
-    }
-    if seen.suspended != now.suspended {
-        let is = if now.suspended { "suspended" } else { "active" };
-        return Some(format!("it is {is} now"));
-    }
-    R::RESOURCE.fields.iter().find_map(|field| {
-        // What was not read then cannot have decided anything.
-        let Some(Reading::Known(then)) = seen.fields.get(field.name) else { return None };
-        let then = field.ty.normalise(then.clone());
-        match now.fields.get(field.name) {
-            Some(Reading::Known(now)) if *now == then => None,
-            Some(Reading::Known(now)) => Some(format!("`{}` was {then} and is {now}", field.name)),
-            _ => Some(format!("`{}` cannot be read now", field.name)),
-        }
-    })
+    mark.not_foreign(&format!("the {} {}", R::NOUN, quoted(&now.id)), now.mark.as_ref())
 }
 
 fn set_mark(session: &Session<'_>, table: &str, id: &str, mark: &Mark) -> Result<()> {

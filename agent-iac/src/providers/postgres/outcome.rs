@@ -1,7 +1,7 @@
 //! What became of writes: how the registry keeps it, and what is said of it.
 //!
-//! Owns the form of an outcome in `agent_iac.claims`, and who may write what
-//! belongs to whom. It knows no type of resource.
+//! Owns the form of an outcome in `agent_iac.claims`, and in which databases a
+//! claim is settled.
 
 use std::time::Duration;
 
@@ -18,7 +18,7 @@ use super::{
 use crate::{
     error::{Error, ErrorKind, Result},
     ledger::Claim,
-    provider::{Mark, Object, Settled, Written},
+    provider::{Object, Settled, Written},
     resource::Resource,
 };
 
@@ -152,37 +152,6 @@ async fn settle_in(
     view.server.transaction(database, options, work).await
 }
 
-/// Refuses to write what another fleet, or the same one in another
-/// environment, says to be its own.
-///
-/// # Errors
-///
-/// When it is somebody else's.
-pub(super) fn not_foreign(what: &str, found: Option<&Mark>, ours: &Mark) -> Result<()> {
-    match found {
-        Some(mark) if (&mark.fleet, &mark.environment) != (&ours.fleet, &ours.environment) => {
-            Err(Error::new(ErrorKind::Foreign, format!("{what} belongs to {mark}"))
-                .help("move it there first, or leave it to that fleet"))
-        }
-        _ => Ok(()),
-    }
-}
-
-/// The error of a creation that finds something in its place.
-pub(super) fn exists(what: &str, found: Option<&Mark>, ours: &Mark) -> Error {
-    match found {
-        Some(mark) if mark == ours => {
-            Error::new(ErrorKind::StalePlan, format!("{what} exists already")).help("plan again")
-        }
-        Some(mark) => {
-            Error::new(ErrorKind::Foreign, format!("{what} exists and belongs to {mark}"))
-                .help("choose another one, or move it here first")
-        }
-        None => Error::new(ErrorKind::Foreign, format!("{what} exists and is not ours"))
-            .help("import it, or choose another one"),
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -218,21 +187,5 @@ mod tests {
         assert_eq!(error.kind(), ErrorKind::Refused);
         let error = repeated::<Role>(&claim(), &Registered::Done("{}".into())).unwrap_err();
         assert_eq!(error.kind(), ErrorKind::Damaged);
-    }
-
-    #[test]
-    fn what_is_somebody_elses_is_named_with_its_owner() {
-        let mark = |environment: &str| Mark {
-            fleet: "acme".into(),
-            environment: environment.into(),
-            address: "a.b".parse().unwrap(),
-        };
-        assert!(not_foreign("the role `r`", Some(&mark("test")), &mark("test")).is_ok());
-        assert!(not_foreign("the role `r`", None, &mark("test")).is_ok());
-        let error = not_foreign("the role `r`", Some(&mark("live")), &mark("test")).unwrap_err();
-        assert_eq!(error.kind(), ErrorKind::Foreign);
-        assert!(error.message().contains("live"), "{error}");
-        assert_eq!(exists("it", Some(&mark("test")), &mark("test")).kind(), ErrorKind::StalePlan);
-        assert_eq!(exists("it", None, &mark("test")).kind(), ErrorKind::Foreign);
     }
 }

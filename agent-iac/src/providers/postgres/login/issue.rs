@@ -18,7 +18,7 @@ use crate::{
         Login, Role,
         catalog::{self, Within, detail::LoginDetail, ids::Oid, roles},
         name::{ident, literal, login_name},
-        outcome::{exists, not_foreign, repeated, text_of},
+        outcome::{repeated, text_of},
         server::{
             Fault, Slice, Type, copy,
             registry::{self, Owned},
@@ -239,7 +239,7 @@ impl Roles {
     fn judge<'j>(&'j self, job: &'j Job) -> Result<Making<'j>> {
         let role = self.rows.get(&job.role).ok_or_else(|| no_role(&job.role))?;
         let what = format!("the role {}", quoted(&role.name));
-        not_foreign(&what, self.marks.get(&job.role).map(|owned| &owned.mark), &job.mark)?;
+        job.mark.not_foreign(&what, self.marks.get(&job.role).map(|owned| &owned.mark))?;
         let secret = job.secret.as_ref().ok_or_else(|| {
             Error::new(ErrorKind::Unsupported, "PostgreSQL makes no passwords")
                 .help("give the secret that was composed")
@@ -330,7 +330,7 @@ async fn taken(
     for ((at, job), one) in jobs.iter().zip(making) {
         if let Some((_, mark)) = found.get(&one.name) {
             let what = format!("the login {}", quoted(&one.name));
-            faults.of::<()>(*at, Err(exists(&what, mark.as_ref(), &job.mark)));
+            faults.of::<()>(*at, Err(job.mark.taken(&what, mark.as_ref())));
         }
     }
     Ok(())

@@ -21,7 +21,7 @@ use crate::{
         Login,
         catalog::{self, Within, ids::LoginId, ids::Oid, people},
         name::ident,
-        outcome::{not_foreign, repeated, text_of},
+        outcome::{repeated, text_of},
         server::{Fault, Slice, Type, copy, registry},
         write::{
             Claims, Faults, Leaver, Writer, correlation, end_sessions, insist, leaving, switch,
@@ -145,7 +145,9 @@ async fn switch_off(
     for (at, job) in &fresh {
         let Some(leaver) = own.get(at).and_then(|oid| leavers.get(oid)) else { continue };
         let mark = marks.get(&job.id).map(|owned| &owned.mark);
-        let judged = not_foreign(leaver.what(), mark, &job.mark)
+        let judged = job
+            .mark
+            .not_foreign(leaver.what(), mark)
             .and_then(|()| if mark.is_some() { Ok(()) } else { Err(not_ours(leaver)) });
         if faults.of(*at, judged).is_none() {
             continue;

@@ -21,7 +21,6 @@ use crate::{
             marks, people,
         },
         name::{check_role, ident},
-        outcome,
         server::{copy, sqlstate},
     },
     resource::{Property as _, Resource as _},
@@ -149,7 +148,7 @@ impl Kind for Ownership {
                 Ok(Change { on, hands: None, owner: id.owner, acting: Acting::Me, heir })
             }
             // It is so already, by somebody else's hand.
-            None if place.owner == to => Err(outcome::exists(&what, None, &job.mark)),
+            None if place.owner == to => Err(job.mark.taken(&what, None)),
             None => {
                 let acting = now.acting(&what, place.owner)?;
                 let hands = Some((place.owner, to));

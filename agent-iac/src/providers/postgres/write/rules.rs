@@ -4,12 +4,10 @@
 //! Pure. The wording is that of the other providers, so that one repair fits
 //! everywhere.
 
-use super::{super::outcome, Found, Job, Kind};
+use super::{Found, Job, Kind};
 use crate::{
-    address::quoted,
     error::{Error, ErrorKind, Result},
     provider::{Object, Observation, Operation},
-    resource::{Reading, Resource},
 };
 
 /// Judges a write by what is there now.
@@ -24,13 +22,11 @@ pub(super) fn permitted<K: Kind>(job: &Job<K>, found: Option<&Found>) -> Result<
     match (&job.operation, now) {
         // What is gone already is deleted.
         (Operation::Create(_) | Operation::Delete { .. }, None) => Ok(()),
-        (Operation::Create(_), Some(now)) => {
-            Err(outcome::exists(&what(), now.mark.as_ref(), &job.mark))
-        }
+        (Operation::Create(_), Some(now)) => Err(job.mark.taken(&what(), now.mark.as_ref())),
         (_, None) => Err(stale(&what(), "is gone")),
         (_, Some(now)) => {
-            outcome::not_foreign(&what(), now.mark.as_ref(), &job.mark)?;
-            match moved::<K>(&job.seen, now) {
+            job.mark.not_foreign(&what(), now.mark.as_ref())?;
+            match job.seen.moved::<K>(now) {
                 None => Ok(()),
                 Some(how) => Err(stale(&what(), &format!("is not as it was seen: {how}"))),
             }
@@ -83,30 +79,4 @@ pub(super) fn stale(what: &str, how: &str) -> Error {
 /// The error of a change that is not there, or not alone, when it is looked at.
 pub(super) fn not_as_written(what: &str, how: &str) -> Error {
     stale(what, &format!("is not as it was written: {how}"))
-}
-
-/// Says how an object differs from what was seen of it.
-fn moved<R: Resource>(seen: &Observation, now: &Object) -> Option<String> {
-    let seen = match seen {
-        Observation::Present(seen) => seen,
-        Observation::Absent => return Some("there was none then".into()),
-        Observation::Unread(_) => return Some("it could not be read then".into()),
-    };
-    if seen.id != now.id {
-        return Some(format!("that was another one, {}", quoted(&seen.id)));
-    }
-    if seen.suspended != now.suspended {
-        let is = if now.suspended { "suspended" } else { "active" };
-        return Some(format!("it is {is} now"));
-    }
-    R::RESOURCE.fields.iter().find_map(|field| {
-        // What was not read then cannot have decided anything.
-        let Some(Reading::Known(then)) = seen.fields.get(field.name) else { return None };
-        let then = field.ty.normalise(then.clone());
-        match now.fields.get(field.name) {
-            Some(Reading::Known(now)) if field.ty.normalise(now.clone()) == then => None,
-            Some(Reading::Known(now)) => Some(format!("`{}` was {then} and is {now}", field.name)),
-            _ => Some(format!("`{}` cannot be read now", field.name)),
-        }
-    })
 }
