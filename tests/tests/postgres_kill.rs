@@ -26,6 +26,7 @@ use agent_iac::{
 use agent_iac_tests::{
     crash::{Applying, Ledger, PATIENCE, Random, kill_again_and_again},
     embedded::Version,
+    on_each_version,
     on_postgres::{Declared, Site, VERBS, delivered},
     postgres::{Cluster, Session, message},
 };
@@ -35,44 +36,14 @@ const KILLS: usize = 50;
 /// Agents of a test that is not about their number.
 const FEW: usize = 12;
 
-/// Runs each test for every version, on a cluster of its own: what is compared
-/// is the whole cluster.
-macro_rules! on_a_cluster_of_each_version {
-    ($($name:ident),+ $(,)?) => {$(
-        mod $name {
-            #[test]
-            fn postgresql_15() {
-                super::on_a_cluster(15, super::$name);
-            }
-            #[test]
-            fn postgresql_16() {
-                super::on_a_cluster(16, super::$name);
-            }
-            #[test]
-            fn postgresql_17() {
-                super::on_a_cluster(17, super::$name);
-            }
-            #[test]
-            fn postgresql_18() {
-                super::on_a_cluster(18, super::$name);
-            }
-        }
-    )+};
-}
-
-on_a_cluster_of_each_version![
+on_each_version![
+    alone:
     fifty_kills_leave_nothing_behind_that_the_next_run_does_not_settle,
     what_the_server_still_commits_for_a_dead_process_is_waited_for_and_found,
     what_the_server_gives_up_for_a_dead_process_is_done_again,
     a_departure_that_was_cut_off_between_two_databases_is_finished,
     two_operators_on_the_same_tables_lose_nothing,
 ];
-
-fn on_a_cluster(version: u32, test: impl AsyncFnOnce(&Cluster)) {
-    let cluster = Cluster::start(version);
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
-    runtime.block_on(test(&cluster));
-}
 
 /// A process that brings a version of the fleet about.
 fn program(site: &Site, folder: &Path, version: Version, size: usize) -> Command {

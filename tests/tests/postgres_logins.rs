@@ -16,49 +16,21 @@ use agent_iac::{
 };
 use agent_iac_tests::{
     embedded::Version,
+    on_each_version,
     on_postgres::{Delivered, Site, delivered},
     operator,
     postgres::Cluster,
 };
 use tempfile::TempDir;
 
-/// Runs each test for every version, on a cluster of its own.
-macro_rules! on_a_cluster_of_each_version {
-    ($($name:ident),+ $(,)?) => {$(
-        mod $name {
-            #[test]
-            fn postgresql_15() {
-                super::on_a_cluster(15, super::$name);
-            }
-            #[test]
-            fn postgresql_16() {
-                super::on_a_cluster(16, super::$name);
-            }
-            #[test]
-            fn postgresql_17() {
-                super::on_a_cluster(17, super::$name);
-            }
-            #[test]
-            fn postgresql_18() {
-                super::on_a_cluster(18, super::$name);
-            }
-        }
-    )+};
-}
-
-on_a_cluster_of_each_version![
+on_each_version![
+    alone:
     an_agent_gets_in_where_everybody_else_may_not_connect,
     what_somebody_changes_of_a_login_is_seen_and_another_is_made,
     a_login_is_good_until_it_is_declared_to_be,
     what_a_login_made_elsewhere_goes_to_its_role_without_a_registry_there,
     whoever_could_let_himself_become_a_role_is_listed,
 ];
-
-fn on_a_cluster(version: u32, test: impl AsyncFnOnce(&Cluster)) {
-    let cluster = Cluster::start(version);
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
-    runtime.block_on(test(&cluster));
-}
 
 /// One clerk and its login.
 struct Place {

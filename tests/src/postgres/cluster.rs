@@ -168,6 +168,16 @@ impl Cluster {
         runtime().block_on(test(cluster));
     }
 
+    /// Runs a test on a cluster of its own, which ends with it.
+    ///
+    /// # Panics
+    ///
+    /// As the test does.
+    pub fn with_own(version: u32, test: impl AsyncFnOnce(&Self)) {
+        let cluster = Self::start(version);
+        runtime().block_on(test(&cluster));
+    }
+
     /// The major version.
     pub fn version(&self) -> u32 {
         self.version

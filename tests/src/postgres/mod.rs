@@ -38,27 +38,29 @@ pub const VERSIONS: [u32; 4] = [15, 16, 17, 18];
 /// Makes a test of each `async fn name(cluster: &Cluster)` for every version:
 /// `name::postgresql_15` to `name::postgresql_18`, so that a failure says its
 /// version and `cargo test postgresql_16` runs one. They share the clusters of
-/// the program.
+/// the program; with `alone:` before the names, each has one of its own.
 #[macro_export]
 macro_rules! on_each_version {
-    ($($name:ident),+ $(,)?) => {$(
+    (@ $with:ident: $($name:ident),+) => {$(
         mod $name {
             #[test]
             fn postgresql_15() {
-                $crate::postgres::Cluster::with_shared(15, super::$name);
+                $crate::postgres::Cluster::$with(15, super::$name);
             }
             #[test]
             fn postgresql_16() {
-                $crate::postgres::Cluster::with_shared(16, super::$name);
+                $crate::postgres::Cluster::$with(16, super::$name);
             }
             #[test]
             fn postgresql_17() {
-                $crate::postgres::Cluster::with_shared(17, super::$name);
+                $crate::postgres::Cluster::$with(17, super::$name);
             }
             #[test]
             fn postgresql_18() {
-                $crate::postgres::Cluster::with_shared(18, super::$name);
+                $crate::postgres::Cluster::$with(18, super::$name);
             }
         }
     )+};
+    (alone: $($name:ident),+ $(,)?) => { $crate::on_each_version!(@ with_own: $($name),+); };
+    ($($name:ident),+ $(,)?) => { $crate::on_each_version!(@ with_shared: $($name),+); };
 }
