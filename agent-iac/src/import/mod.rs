@@ -57,6 +57,7 @@
 //! what it is on: `grant_invoices`.
 
 mod draft;
+mod literal;
 mod names;
 mod rust;
 mod survey;

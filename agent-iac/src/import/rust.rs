@@ -2,10 +2,13 @@
 
 use std::collections::BTreeSet;
 
-use super::draft::{Agent, BECAUSE, Declared, Draft, Given};
+use super::{
+    draft::{Agent, BECAUSE, Declared, Draft, Given},
+    literal,
+};
 use crate::{
-    address::{Address, is_printable},
-    plan::render::{printable, put},
+    address::Address,
+    plan::render::put,
     provider::Reach,
     schema::{Kind, Type},
     value::Value,
@@ -320,25 +323,10 @@ fn value(given: &Value) -> String {
 
 /// One line of comment, whatever is in it.
 fn comment(text: &mut String, indent: &str, line: &str) {
-    put(text, format_args!("{indent}// {}", printable(line)));
-    text.truncate(text.trim_end_matches(' ').len());
-    text.push('\n');
+    literal::comment(text, &format!("{indent}//"), line);
 }
 
 /// A string literal.
 fn string(text: &str) -> String {
-    let mut quoted = String::with_capacity(text.len() + 2);
-    quoted.push('"');
-    for c in text.chars() {
-        match c {
-            '"' | '\\' => quoted.extend(['\\', c]),
-            '\n' => quoted.push_str("\\n"),
-            '\t' => quoted.push_str("\\t"),
-            '\r' => quoted.push_str("\\r"),
-            c if is_printable(c.encode_utf8(&mut [0; 4])) => quoted.push(c),
-            c => put(&mut quoted, format_args!("\\u{{{:x}}}", u32::from(c))),
-        }
-    }
-    quoted.push('"');
-    quoted
+    literal::string(text, |c| format!("\\u{{{:x}}}", u32::from(c)))
 }

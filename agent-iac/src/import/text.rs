@@ -1,9 +1,12 @@
 //! The draft as a text fleet.
 
-use super::draft::{Agent, BECAUSE, Declared, Draft, Given};
+use super::{
+    draft::{Agent, BECAUSE, Declared, Draft, Given},
+    literal,
+};
 use crate::{
-    address::{Address, is_printable},
-    plan::render::{printable, put},
+    address::Address,
+    plan::render::put,
     provider::Reach,
     schema::{Kind, Type},
     value::Value,
@@ -120,9 +123,7 @@ fn write_resource(text: &mut String, draft: &Draft, declared: &Declared) {
 
 /// One line of comment, whatever is in it.
 fn comment(text: &mut String, line: &str) {
-    put(text, format_args!("# {}", printable(line)));
-    text.truncate(text.trim_end_matches(' ').len());
-    text.push('\n');
+    literal::comment(text, "#", line);
 }
 
 fn link(from: &Address, to: &Address) -> String {
@@ -167,20 +168,7 @@ fn expression(text: &str) -> String {
 
 /// A basic string of TOML.
 fn string(text: &str) -> String {
-    let mut quoted = String::with_capacity(text.len() + 2);
-    quoted.push('"');
-    for c in text.chars() {
-        match c {
-            '"' | '\\' => quoted.extend(['\\', c]),
-            '\n' => quoted.push_str("\\n"),
-            '\t' => quoted.push_str("\\t"),
-            '\r' => quoted.push_str("\\r"),
-            c if is_printable(c.encode_utf8(&mut [0; 4])) => quoted.push(c),
-            c => put(&mut quoted, format_args!("\\U{:08X}", u32::from(c))),
-        }
-    }
-    quoted.push('"');
-    quoted
+    literal::string(text, |c| format!("\\U{:08X}", u32::from(c)))
 }
 
 /// A key: bare where it can be.
