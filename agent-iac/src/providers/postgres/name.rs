@@ -3,7 +3,11 @@
 //! Owns which names a declaration may have, and how one is written into SQL
 //! and into text for people. It asks no server.
 
-use crate::address::{is_printable, quoted};
+use crate::{
+    address::{is_printable, quoted},
+    resource::Property,
+    schema::Type,
+};
 
 /// The longest name, in bytes: `NAMEDATALEN - 1` of an unchanged server, which
 /// cuts what is longer without a word.
@@ -12,6 +16,15 @@ pub(super) const MAX_NAME: usize = 63;
 /// The longest name of a role that gets logins, in bytes: the longest login's
 /// suffix is `__g4294967295`.
 pub(super) const MAX_ROLE: usize = MAX_NAME - 13;
+
+/// The word of an enum's value in a declaration, by its place: that is the
+/// order in which `derive(Property)` lists the variants.
+pub(super) const fn word<P: Property>(place: usize) -> &'static str {
+    match P::SCHEMA {
+        Type::Enum(words) => words[place],
+        _ => panic!("only an enum has words"),
+    }
+}
 
 /// What is wrong with a name, and how to mend it.
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -9,7 +9,7 @@ use std::{collections::BTreeSet, fmt, str::FromStr};
 use super::name::ident;
 use super::{
     Privilege,
-    name::{check_name, shown},
+    name::{check_name, shown, word},
 };
 use crate::{
     Property,
@@ -87,21 +87,7 @@ impl ObjectKind {
 
     /// The word of it in a declaration and in texts.
     pub const fn word(self) -> &'static str {
-        match self {
-            Self::Table => "table",
-            Self::Sequence => "sequence",
-            Self::Database => "database",
-            Self::Schema => "schema",
-            Self::Function => "function",
-            Self::Procedure => "procedure",
-            Self::DataType => "data-type",
-            Self::Language => "language",
-            Self::ForeignWrapper => "foreign-wrapper",
-            Self::ForeignServer => "foreign-server",
-            Self::Tablespace => "tablespace",
-            Self::LargeObject => "large-object",
-            Self::Parameter => "parameter",
-        }
+        word::<Self>(self as usize)
     }
 
     /// Whether it lives in a schema.

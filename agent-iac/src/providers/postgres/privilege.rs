@@ -2,7 +2,7 @@
 //!
 //! The source is the table of privileges in PostgreSQL's manual, section 5.8.
 
-use super::ObjectKind;
+use super::{ObjectKind, name::word};
 use crate::Property;
 
 /// One privilege, as `select`.
@@ -93,23 +93,7 @@ impl Privilege {
 
     /// The word of it in a declaration and in access.
     pub const fn word(self) -> &'static str {
-        match self {
-            Select => "select",
-            Insert => "insert",
-            Update => "update",
-            Delete => "delete",
-            Truncate => "truncate",
-            References => "references",
-            Trigger => "trigger",
-            Maintain => "maintain",
-            Usage => "usage",
-            Create => "create",
-            Connect => "connect",
-            Temporary => "temporary",
-            Execute => "execute",
-            Set => "set",
-            AlterSystem => "alter-system",
-        }
+        word::<Self>(self as usize)
     }
 }
 

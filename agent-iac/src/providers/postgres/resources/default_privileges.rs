@@ -6,7 +6,7 @@ use crate::{
     access::{Access, Tuple},
     providers::postgres::{
         ObjectKind, Privilege, Role,
-        name::{check_name, shown},
+        name::{check_name, shown, word},
     },
     resource::{Check, Grants, Link, Node, Problem, Property as _},
 };
@@ -53,14 +53,7 @@ impl Future {
 
     /// The word of it in a declaration and in texts.
     pub const fn word(self) -> &'static str {
-        match self {
-            Self::Tables => "tables",
-            Self::Sequences => "sequences",
-            Self::Functions => "functions",
-            Self::Types => "types",
-            Self::Schemas => "schemas",
-            Self::LargeObjects => "large-objects",
-        }
+        word::<Self>(self as usize)
     }
 
     /// The letter of it in `pg_default_acl.defaclobjtype`.

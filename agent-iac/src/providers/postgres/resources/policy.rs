@@ -4,7 +4,10 @@ use super::{check_object, is_given, not_yet, text};
 use crate::{
     Property, Resource,
     access::{Access, Tuple},
-    providers::postgres::{Object, ObjectKind, Role, name::check_name},
+    providers::postgres::{
+        Object, ObjectKind, Role,
+        name::{check_name, word},
+    },
     resource::{Check, Grants, Link, Node, Problem, Property as _},
 };
 
@@ -49,13 +52,7 @@ impl Command {
 
     /// The word of it in a declaration.
     pub const fn word(self) -> &'static str {
-        match self {
-            Self::All => "all",
-            Self::Select => "select",
-            Self::Insert => "insert",
-            Self::Update => "update",
-            Self::Delete => "delete",
-        }
+        word::<Self>(self as usize)
     }
 }
 

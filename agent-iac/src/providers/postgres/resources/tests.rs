@@ -147,3 +147,19 @@ fn every_mistake_in_a_declaration_is_named_with_its_property() {
         ["on: a row policy is on a whole table", "using: a policy for `insert` sees no row"]
     );
 }
+
+#[test]
+fn a_word_is_the_one_that_a_declaration_has() {
+    use crate::resource::Property;
+    #[track_caller]
+    fn check<P: Property>(one: &P, word: &str) {
+        assert_eq!(one.to_value().as_text(), Some(word));
+    }
+    crate::providers::postgres::ObjectKind::ALL.iter().for_each(|one| check(one, one.word()));
+    Future::ALL.iter().for_each(|one| check(one, one.word()));
+    Privilege::ALL.iter().for_each(|one| check(one, one.word()));
+    for one in [Command::All, Command::Select, Command::Insert, Command::Update, Command::Delete] {
+        check(&one, one.word());
+    }
+    assert_eq!(Privilege::AlterSystem.word(), "alter-system");
+}
