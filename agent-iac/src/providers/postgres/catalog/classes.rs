@@ -13,6 +13,13 @@ use crate::{
     providers::postgres::{Object, ObjectKind, Privilege},
 };
 
+/// The catalogs `pg_default_acl` and `pg_user_mapping`: what is in them is of a
+/// role, and goes with it, but is no property of it.
+pub(in super::super) const NO_PROPERTY: [Oid; 2] = [826, 1418];
+
+/// The same for a row `s` of `pg_shdepend`, in SQL: that it is a property.
+pub(in super::super) const OWNS: &str = "s.deptype = 'o' AND s.classid NOT IN (826, 1418)";
+
 /// A catalog with objects that have an owner or privileges.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(in super::super) enum Class {

@@ -62,7 +62,7 @@ impl Member {
         self.grantors.iter().map(move |grantor| MembershipId {
             member,
             role,
-            grantor: if version >= 16 { *grantor } else { 0 },
+            grantor: if version >= people::GRANTORS { *grantor } else { 0 },
         })
     }
 }
@@ -343,7 +343,7 @@ impl Logins {
     fn member(&self, member: &Member) -> Option<provider::Object> {
         let row = self.rows.get(&member.member)?;
         let id = LoginId { login: member.member, of: Some(member.role) }.to_string();
-        let obstacle = if self.version >= 16 {
+        let obstacle = if self.version >= people::GRANTORS {
             member.grantors.iter().find_map(|grantor| self.people.obstacle(*grantor, true))
         } else {
             None

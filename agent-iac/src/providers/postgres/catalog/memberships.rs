@@ -59,7 +59,7 @@ async fn rows(within: &Within, members: &BTreeSet<Oid>) -> Result<Vec<Row>> {
                 id: MembershipId {
                     member: row.get(0),
                     role: row.get(1),
-                    grantor: if within.version >= 16 { grantor } else { 0 },
+                    grantor: if within.version >= people::GRANTORS { grantor } else { 0 },
                 },
                 grantor,
                 of: row.get(3),
@@ -155,7 +155,8 @@ impl Read for Membership {
 fn membership(within: &Within, row: &Row, to: Oid, people: &People) -> provider::Object {
     // Before 16 whoever may administer the role takes any membership back; from
     // 16 it takes the rights of whoever gave it, or to become him.
-    let obstacle = if within.version >= 16 { people.obstacle(row.grantor, true) } else { None };
+    let obstacle =
+        if within.version >= people::GRANTORS { people.obstacle(row.grantor, true) } else { None };
     provider::Object {
         id: row.id.to_string(),
         fields: fields([

@@ -142,7 +142,7 @@ pub(in super::super) async fn owned_by(
     // Default privileges and user mappings are of a role, and no property of
     // it.
     let dependents: BTreeSet<Dependent> =
-        dependents.into_iter().filter(|one| !matches!(one.class, 826 | 1418)).collect();
+        dependents.into_iter().filter(|one| !classes::NO_PROPERTY.contains(&one.class)).collect();
     let (named, others): (Vec<Dependent>, Vec<Dependent>) =
         dependents.into_iter().partition(|one| Class::numbered(one.class).is_some());
     let places: BTreeMap<Place, Oid> = named
@@ -219,6 +219,6 @@ fn ownership(
         suspended: false,
         mark: owned.map(|owned| owned.mark.clone()),
         // Before 16, whoever may create roles can make himself a member.
-        obstacle: if within.version >= 16 { people.not_owner(owner) } else { None },
+        obstacle: if within.version >= people::GRANTORS { people.not_owner(owner) } else { None },
     }
 }

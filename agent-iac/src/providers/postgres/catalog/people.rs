@@ -15,6 +15,9 @@ use super::{
 };
 use crate::{address::quoted, error::Result, resource::Resource as _};
 
+/// The version from which memberships have grantors and options.
+pub(in super::super) const GRANTORS: u32 = 16;
+
 /// The role that owns a database by being it: whoever owns the database is its
 /// member. Its number is the same in every cluster.
 pub(in super::super) const DATABASE_OWNER: Oid = 6171;
@@ -93,7 +96,7 @@ impl People {
             *admin == of
                 || self.of.get(admin).is_some_and(|person| person.become_able || person.usable)
         };
-        (version >= 16 && !admins.iter().any(can)).then(|| {
+        (version >= GRANTORS && !admins.iter().any(can)).then(|| {
             format!(
                 "{administrators} may not administer it; GRANT {} TO {} WITH ADMIN OPTION",
                 ident(name),
@@ -121,11 +124,11 @@ impl People {
 /// PostgreSQL 16 a membership has no options: it can always be set, and it is
 /// the member that inherits or does not.
 pub(in super::super) const fn set_option(version: u32) -> &'static str {
-    if version >= 16 { "m.set_option" } else { "true" }
+    if version >= GRANTORS { "m.set_option" } else { "true" }
 }
 
 pub(in super::super) const fn inherit_option(version: u32) -> &'static str {
-    if version >= 16 {
+    if version >= GRANTORS {
         "m.inherit_option"
     } else {
         "(SELECT r.rolinherit FROM pg_roles r WHERE r.oid = m.member)"
@@ -152,7 +155,7 @@ pub(in super::super) async fn people(within: &Within, oids: &BTreeSet<Oid>) -> R
     };
     // From 16, who made a role holds the admin option on it, and can lend
     // himself the rest for as long as a write takes.
-    let lent = if within.version >= 16 {
+    let lent = if within.version >= GRANTORS {
         "OR EXISTS (SELECT FROM pg_auth_members m WHERE m.roleid = r.oid AND m.admin_option
             AND m.member = a.oid)"
     } else {

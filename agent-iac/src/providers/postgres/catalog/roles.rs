@@ -19,7 +19,9 @@ use crate::{
     error::Result,
     provider::{self, Capabilities, Observation, Reference, Surrounded, Surroundings},
     providers::postgres::{
-        Role, reach,
+        Role,
+        name::MAX_NAME,
+        reach,
         server::{Parameter, Type, registry::Owned},
         view::View,
     },
@@ -255,7 +257,7 @@ impl Read for Role {
             match key {
                 RoleKey::Oid(oid) => oids.push(*oid),
                 // What is too long for a name would be cut to another one.
-                RoleKey::Name(name) if name.len() > 63 || name.contains('\0') => {}
+                RoleKey::Name(name) if name.len() > MAX_NAME || name.contains('\0') => {}
                 RoleKey::Name(name) => names.push(name),
             }
         }

@@ -292,7 +292,7 @@ async fn leave_role(within: &Within, id: &LoginId) -> Result<()> {
             let (role, member): (String, String) = (row.get(0), row.get(1));
             let grantor: Option<String> = row.get(2);
             // Before PostgreSQL 16 the grantor is kept, and has no effect.
-            let by = grantor.filter(|_| within.version >= 16);
+            let by = grantor.filter(|_| within.version >= people::GRANTORS);
             let by = by.map(|by| format!(" GRANTED BY {}", ident(&by))).unwrap_or_default();
             format!("REVOKE {} FROM {}{by}", ident(&role), ident(&member))
         })

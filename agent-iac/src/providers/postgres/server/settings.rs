@@ -12,6 +12,7 @@ use std::{
     time::Duration,
 };
 
+use super::super::name::MAX_NAME;
 use crate::{
     address::quoted,
     error::{Error, ErrorKind, Result},
@@ -20,8 +21,6 @@ use crate::{
 
 /// How long a connection may take to be there, with its login.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
-/// The longest name that PostgreSQL keeps whole, in bytes.
-const MAX_NAME: usize = 63;
 /// The largest file that is taken for a password.
 const MAX_PASSWORD: u64 = 4096;
 
@@ -340,7 +339,7 @@ fn name(what: &str, text: String) -> Result<String> {
     }
     if text.len() > MAX_NAME || text.contains('\0') {
         return Err(invalid(format!("the {what} in the URL cannot exist in PostgreSQL"))
-            .help("a name has at most 63 bytes, and no zero byte"));
+            .help(format!("a name has at most {MAX_NAME} bytes, and no zero byte")));
     }
     Ok(text)
 }

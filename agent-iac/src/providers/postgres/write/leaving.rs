@@ -20,6 +20,7 @@ use crate::{
         DefaultPrivileges, Grant, Login, Membership, Ownership, Policy,
         catalog::{
             Within,
+            classes::OWNS,
             detail::{self, RoleDetail},
         },
         name::ident,
@@ -121,10 +122,12 @@ pub(in super::super) async fn dependents(within: &Within, roles: &[u32]) -> Resu
     let rows = within
         .tx
         .query(
-            "SELECT DISTINCT s.refobjid, d.datname::text, coalesce(d.datallowconn, true),
-                s.deptype = 'o' AND s.classid NOT IN (826, 1418)
+            &format!(
+                "SELECT DISTINCT s.refobjid, d.datname::text, coalesce(d.datallowconn, true),
+                {OWNS}
             FROM pg_shdepend s LEFT JOIN pg_database d ON d.oid = s.dbid
-            WHERE s.refclassid = 'pg_authid'::regclass AND s.refobjid = ANY ($1)",
+            WHERE s.refclassid = 'pg_authid'::regclass AND s.refobjid = ANY ($1)"
+            ),
             &[(&roles, Type::OID_ARRAY)],
         )
         .await?;
@@ -189,12 +192,13 @@ pub(super) async fn ownerless(within: &Within, leavers: &[&Leaver]) -> Result<Ve
     let rows = within
         .tx
         .query(
-            "SELECT s.refobjid, d.datname::text, CASE WHEN s.dbid = 0 OR d.datname = current_database()
+            &format!("SELECT s.refobjid, d.datname::text, CASE WHEN s.dbid = 0 OR d.datname = current_database()
                 THEN pg_describe_object(s.classid, s.objid, s.objsubid) END
             FROM pg_shdepend s LEFT JOIN pg_database d ON d.oid = s.dbid
             WHERE s.refclassid = 'pg_authid'::regclass AND s.refobjid = ANY ($1)
-                AND s.deptype = 'o' AND s.classid NOT IN (826, 1418)
-            ORDER BY 1, 2, 3 LIMIT 1000",
+                AND {OWNS}
+            ORDER BY 1, 2, 3 LIMIT 1000"
+            ),
             &[(&oids, Type::OID_ARRAY)],
         )
         .await?;
@@ -377,10 +381,12 @@ async fn dependents_here(within: &Within, oids: &[u32]) -> Result<i64> {
     let rows = within
         .tx
         .query(
-            "SELECT count(*) FROM pg_shdepend s
+            &format!(
+                "SELECT count(*) FROM pg_shdepend s
             WHERE s.refclassid = 'pg_authid'::regclass AND s.refobjid = ANY ($1)
-                AND s.deptype = 'o' AND s.classid NOT IN (826, 1418) AND (s.dbid = 0 OR s.dbid =
-                    (SELECT oid FROM pg_database WHERE datname = current_database()))",
+                AND {OWNS} AND (s.dbid = 0 OR s.dbid =
+                    (SELECT oid FROM pg_database WHERE datname = current_database()))"
+            ),
             &[(&oids, Type::OID_ARRAY)],
         )
         .await?;

@@ -37,7 +37,7 @@ use serde::Serialize;
 use self::powers::{Acting, Powers};
 use super::{
     Login, Object as Concrete,
-    catalog::{Read, Within},
+    catalog::{Read, Within, people::GRANTORS},
     outcome,
     server::{
         Batch, Fault, Options, Slice, Transaction, Type, copy,
@@ -65,9 +65,6 @@ pub(super) use handles::writers;
 /// What keeps all of our writers in one database apart. Two that change one
 /// row of the catalog at once would fail with an internal error.
 pub(super) const SERIAL: &str = "write";
-
-/// The version from which memberships have grantors and options.
-const GRANTORS: u32 = 16;
 
 /// What the registry knows of claims.
 pub(super) type Claims = BTreeMap<Claim, Registered>;
