@@ -155,9 +155,15 @@ fn a_word_is_the_one_that_a_declaration_has() {
     fn check<P: Property>(one: &P, word: &str) {
         assert_eq!(one.to_value().as_text(), Some(word));
     }
-    crate::providers::postgres::ObjectKind::ALL.iter().for_each(|one| check(one, one.word()));
-    Future::ALL.iter().for_each(|one| check(one, one.word()));
-    Privilege::ALL.iter().for_each(|one| check(one, one.word()));
+    for one in crate::providers::postgres::ObjectKind::ALL {
+        check(&one, one.word());
+    }
+    for one in Future::ALL {
+        check(&one, one.word());
+    }
+    for one in Privilege::ALL {
+        check(&one, one.word());
+    }
     for one in [Command::All, Command::Select, Command::Insert, Command::Update, Command::Delete] {
         check(&one, one.word());
     }
