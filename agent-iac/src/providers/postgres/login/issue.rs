@@ -18,14 +18,14 @@ use crate::{
         Login, Role,
         catalog::{self, Within, detail::LoginDetail, ids::Oid, roles},
         name::{ident, literal, login_name},
-        outcome::{repeated, text_of},
+        outcome::text_of,
         server::{
             Fault, Slice, Type, copy,
             registry::{self, Owned},
             sqlstate,
         },
         view::View,
-        write::{Claims, Faults, Writer, correlation, set},
+        write::{Claims, Faults, Writer, answered, correlation, set},
     },
     resource::Resource as _,
     secret::Secret,
@@ -113,18 +113,8 @@ async fn make(
     slice: Slice<Job>,
     entered: Arc<Claims>,
 ) -> Result<Vec<Written>, Fault> {
+    let (mut answers, fresh) = answered::<Login, _>(&slice, |job| &job.claim, &entered)?;
     let mut faults = Faults::default();
-    let mut answers: Vec<Option<Written>> = Vec::with_capacity(slice.len());
-    let mut fresh: Vec<(usize, &Job)> = Vec::new();
-    for (at, job) in slice.iter().enumerate() {
-        let registered = entered.get(&job.claim);
-        let known = registered.map(|known| repeated::<Login>(&job.claim, known));
-        answers.push(known.and_then(|known| faults.of(at, known)));
-        if registered.is_none() {
-            fresh.push((at, job));
-        }
-    }
-    faults.none()?;
     if fresh.is_empty() {
         return Ok(answers.into_iter().flatten().collect());
     }

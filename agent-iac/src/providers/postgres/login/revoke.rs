@@ -21,10 +21,11 @@ use crate::{
         Login,
         catalog::{self, Within, ids::LoginId, ids::Oid, people},
         name::ident,
-        outcome::{repeated, text_of},
+        outcome::text_of,
         server::{Fault, Slice, Type, copy, registry},
         write::{
-            Claims, Faults, Leaver, Writer, correlation, end_sessions, insist, leaving, switch,
+            Claims, Faults, Leaver, Writer, answered, correlation, end_sessions, insist, leaving,
+            switch,
         },
     },
     resource::Resource as _,
@@ -185,15 +186,8 @@ async fn release_in(writer: &Writer, database: &str, jobs: Vec<Job>) -> Vec<Resu
     let work = move |within: Within, slice: Slice<Job>, entered: Arc<Claims>| {
         let known = Arc::clone(&known);
         async move {
-            let mut faults = Faults::default();
-            for (at, job) in slice.iter().enumerate() {
-                // One that was given up goes no further.
-                let registered = entered.get(&job.claim);
-                let registered = registered.map(|found| repeated::<Login>(&job.claim, found));
-                registered.and_then(|registered| faults.of(at, registered));
-            }
-            faults.none()?;
-            let fresh = fresh(&slice, &entered);
+            // One that was given up goes no further.
+            let (_, fresh) = answered::<Login, _>(&slice, |job| &job.claim, &entered)?;
             let ids: BTreeSet<Oid> =
                 fresh.iter().filter_map(|(_, job)| parsed(job)).map(|id| id.login).collect();
             let leavers: Vec<&Leaver> = ids.iter().filter_map(|oid| known.get(oid)).collect();
@@ -225,14 +219,8 @@ async fn end(
     slice: Slice<Job>,
     entered: Arc<Claims>,
 ) -> Result<Vec<Written>, Fault> {
+    let (mut answers, fresh) = answered::<Login, _>(&slice, |job| &job.claim, &entered)?;
     let mut faults = Faults::default();
-    let mut answers: Vec<Option<Written>> = Vec::with_capacity(slice.len());
-    for (at, job) in slice.iter().enumerate() {
-        let known = entered.get(&job.claim).map(|known| repeated::<Login>(&job.claim, known));
-        answers.push(known.and_then(|known| faults.of(at, known)));
-    }
-    faults.none()?;
-    let fresh = fresh(&slice, &entered);
     let ids: BTreeSet<LoginId> = fresh.iter().filter_map(|(_, job)| parsed(job)).collect();
     let own: BTreeSet<Oid> = ids.iter().filter(|id| id.of.is_none()).map(|id| id.login).collect();
     let leavers = leavers(&within, &own).await?;

@@ -56,7 +56,7 @@ use crate::{
 
 pub(super) use self::{
     leaving::Leaver,
-    pipeline::{Faults, correlation},
+    pipeline::{Faults, answered, correlation},
     role::{set, switch},
     sessions::{end_sessions, insist},
 };

@@ -22,7 +22,9 @@ use super::{
 };
 use crate::{
     error::{Error, ErrorKind, Result, Retry},
+    ledger::Claim,
     provider::{Object, Observation, Operation, Reference, Written},
+    resource::Resource,
 };
 
 /// Carries out some writes of a batch, or says which of them cannot be.
@@ -31,26 +33,40 @@ pub(super) async fn carry_out<K: Kind>(
     slice: &Slice<Job<K>>,
     entered: &Claims,
 ) -> Result<Vec<Written>, Fault> {
-    let mut answers: Vec<Option<Written>> = Vec::with_capacity(slice.len());
-    let mut places = Vec::with_capacity(slice.len());
-    let mut jobs = Vec::with_capacity(slice.len());
-    let mut faults = Faults::default();
-    for (at, job) in slice.iter().enumerate() {
-        let registered = entered.get(&job.claim);
-        let known = registered.map(|known| outcome::repeated::<K>(&job.claim, known));
-        answers.push(known.and_then(|known| faults.of(at, known)));
-        if registered.is_none() {
-            places.push(at);
-            jobs.push(job);
-        }
-    }
-    faults.none()?;
+    let (mut answers, new) = answered::<K, _>(slice, |job| &job.claim, entered)?;
+    let (places, jobs): (Vec<usize>, Vec<&Job<K>>) = new.into_iter().unzip();
     if !jobs.is_empty() {
         for (at, written) in places.iter().zip(fresh(within, &jobs, &places).await?) {
             answers[*at] = Some(written);
         }
     }
     Ok(answers.into_iter().flatten().collect())
+}
+
+/// The answers of a slice by their places, and the jobs that have none yet.
+pub(in super::super) type Answered<'s, J> = (Vec<Option<Written>>, Vec<(usize, &'s J)>);
+
+/// What is answered already of a slice's claims, each at its place, and the
+/// jobs whose claims are new, with their places.
+pub(in super::super) fn answered<'s, R: Resource, J>(
+    slice: &'s Slice<J>,
+    claim: fn(&J) -> &Claim,
+    entered: &Claims,
+) -> Result<Answered<'s, J>, Fault> {
+    let mut answers = Vec::with_capacity(slice.len());
+    let mut new = Vec::new();
+    let mut faults = Faults::default();
+    for (at, job) in slice.iter().enumerate() {
+        let claim = claim(job);
+        let registered = entered.get(claim);
+        let known = registered.map(|known| outcome::repeated::<R>(claim, known));
+        answers.push(known.and_then(|known| faults.of(at, known)));
+        if registered.is_none() {
+            new.push((at, job));
+        }
+    }
+    faults.none()?;
+    Ok((answers, new))
 }
 
 /// Carries out writes whose claims are new. `places` are theirs in the slice.
