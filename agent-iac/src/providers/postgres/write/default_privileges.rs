@@ -189,14 +189,8 @@ fn supports(version: u32, what: &str, on: Future) -> Result<()> {
 
 fn not_for(powers: &Powers, what: &str, creator: u32) -> Error {
     let (me, name) = (powers.my_name(), powers.name(creator));
-    let error = Error::new(
-        ErrorKind::Denied,
-        format!("{what} are {name}'s own to say, and {} is no member of it", quoted(me)),
-    );
-    match powers.role(creator) {
-        Some(power) => error.help(format!("GRANT {} TO {}", ident(&power.name), ident(me))),
-        None => error,
-    }
+    let message = format!("{what} are {name}'s own to say, and {} is no member of it", quoted(me));
+    powers.no_member(creator, message)
 }
 
 /// Says many changes in few statements: the grantees of the same thing

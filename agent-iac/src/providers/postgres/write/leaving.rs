@@ -294,9 +294,7 @@ pub(in super::super) async fn release(
         return Err(rules::stale("what the leaving roles own", "became more meanwhile"));
     }
     passed_on(within, leavers).await?;
-    let names: Vec<String> =
-        leavers.iter().flat_map(|one| one.names.values()).map(|name| ident(name)).collect();
-    within.tx.batch(&format!("DROP OWNED BY {}", names.join(", "))).await?;
+    within.tx.batch(&format!("DROP OWNED BY {}", names_of(leavers))).await?;
     forget_rights(within, &oids).await?;
     within.tx.batch(&end).await
 }
@@ -424,6 +422,12 @@ async fn forget_rights(within: &Within, oids: &[u32]) -> Result<()> {
         .map(drop)
 }
 
+/// The names of roles and their logins, as a list in SQL.
+fn names_of(leavers: &[&Leaver]) -> String {
+    let names = leavers.iter().flat_map(|one| one.names.values()).map(|name| ident(name));
+    names.collect::<Vec<_>>().join(", ")
+}
+
 /// Drops roles with their logins, once nothing of them is left elsewhere.
 pub(in super::super) async fn drop_roles(
     within: &Within,
@@ -456,9 +460,7 @@ pub(in super::super) async fn drop_roles(
         powers.clone()
     };
     release(within, &powers, leavers).await?;
-    let names: Vec<String> =
-        leavers.iter().flat_map(|one| one.names.values()).map(|name| ident(name)).collect();
-    within.tx.batch(&format!("DROP ROLE {}", names.join(", "))).await
+    within.tx.batch(&format!("DROP ROLE {}", names_of(leavers))).await
 }
 
 /// Says of a failed end what stands in its way.

@@ -232,14 +232,9 @@ fn table(job: &Job<Policy>, found: Option<&Found>) -> Option<Object> {
 
 fn not_owner(powers: &Powers, what: &str, owner: u32) -> Error {
     let (me, name) = (powers.my_name(), powers.name(owner));
-    let error = Error::new(
-        ErrorKind::Denied,
-        format!("{what} is on a table of {name}, and {} is no member of that role", quoted(me)),
-    );
-    match powers.role(owner) {
-        Some(power) => error.help(format!("GRANT {} TO {}", ident(&power.name), ident(me))),
-        None => error,
-    }
+    let message =
+        format!("{what} is on a table of {name}, and {} is no member of that role", quoted(me));
+    powers.no_member(owner, message)
 }
 
 fn without_row_security(what: &str, on: &Object) -> Error {

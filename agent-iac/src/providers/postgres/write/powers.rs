@@ -188,6 +188,17 @@ impl Powers {
         }
     }
 
+    /// The error of something that takes being a member of a role.
+    pub(super) fn no_member(&self, role: u32, message: String) -> Error {
+        let error = Error::new(ErrorKind::Denied, message);
+        match self.roles.get(&role) {
+            Some(power) => {
+                error.help(format!("GRANT {} TO {}", ident(&power.name), ident(self.my_name())))
+            }
+            None => error,
+        }
+    }
+
     /// Whether the rights of a role are inherited, and it can be become.
     pub(super) fn is_full(&self, role: u32) -> bool {
         self.superuser || self.roles.get(&role).is_some_and(|power| power.inherited && power.set)

@@ -164,14 +164,9 @@ impl Now {
 
     fn not_owner(&self, what: &str, owner: u32) -> Error {
         let (me, name) = (self.powers.my_name(), self.powers.name(owner));
-        let error = Error::new(
-            ErrorKind::Denied,
-            format!("{what} is on an object of {name}, whose rights {} has not", quoted(me)),
-        );
-        match self.powers.role(owner) {
-            Some(power) => error.help(format!("GRANT {} TO {}", ident(&power.name), ident(me))),
-            None => error,
-        }
+        let message =
+            format!("{what} is on an object of {name}, whose rights {} has not", quoted(me));
+        self.powers.no_member(owner, message)
     }
 
     /// Who may do something to a whole table may do it to each column.
