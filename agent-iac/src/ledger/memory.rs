@@ -73,6 +73,13 @@ impl MemoryLedger {
         }
     }
 
+    /// The same of one process, by the name under which it holds its leases.
+    pub fn crash_of(&self, holder: &str) {
+        for held in self.stored().leases.values_mut() {
+            held.dead |= held.lease.holder == holder;
+        }
+    }
+
     fn stored(&self) -> MutexGuard<'_, Stored> {
         // Nothing panics between two changes that belong together.
         self.stored.lock().unwrap_or_else(PoisonError::into_inner)
