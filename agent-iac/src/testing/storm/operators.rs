@@ -228,7 +228,10 @@ impl Process {
         self.scene.weather.trace(|| {
             format!("blocked {:?}, unread {:?}, doubts {:?}", plan.blocked, plan.unread, plan.in_doubt)
         });
-        Ok(plan.is_empty() && stuck == 0)
+        // Whoever is in their grace leaves with a later plan.
+        let state = self.deployment.state().await?;
+        let stays = state.agents.values().all(|agent| agent.leaving.is_none());
+        Ok(plan.is_empty() && stuck == 0 && stays)
     }
 
     /// Undoes what operators did on purpose: stops and holds.
@@ -279,9 +282,6 @@ impl Scene {
                 with("sim.account", &|id| hand.grant(id, "secrets", &["read"]).map(drop))
             }
             Drift::PlantKey => with("sim.account", &|id| hand.key(id).map(drop)),
-            Drift::PlantJob => {
-                with("sim.account", &|id| hand.job("planted", id, "spy").map(drop))
-            }
             Drift::DropGrant => with("sim.grant", &|id| hand.delete::<sim::Grant>(id)),
             Drift::DropKey => with("sim.key", &|id| hand.delete::<sim::Key>(id)),
             Drift::DropToken => with("sim.token", &|id| hand.delete::<sim::Token>(id)),

@@ -40,7 +40,7 @@ use crate::{
     provider::{Limits, Object, Observation, Observers, Probers, Provider, Writers},
     schema::{Field, Type},
     secret::Secret,
-    value::Digest,
+    value::{Digest, Value},
 };
 use handles::{Observer, Prober, Writer};
 use store::{Circumstances, Late, Name, Order, Performed, Store, Stored};
