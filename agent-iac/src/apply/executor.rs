@@ -10,7 +10,7 @@ use futures_util::{FutureExt as _, StreamExt as _, future::BoxFuture, stream::Fu
 use super::{
     Engine, Outcome, Progress, Report, RunContext, StepReport,
     batch::{Ended, Job, Left, run_batch},
-    begin::{Authorised, begin, fits, is_let, is_sound},
+    begin::{Authorised, adopts_what_stands, begin, fits, is_let, is_sound},
     credential,
     end::{end, leave},
     run::Run,
@@ -45,6 +45,7 @@ pub(crate) async fn run(
     let state = engine.persist(|| engine.ledger.state(&query)).await?;
     fits(plan, &state)?;
     is_let(plan, &state, authorised.purpose, engine.clock.now())?;
+    adopts_what_stands(engine, plan).await?;
     let controls = credential::controls(engine, &state, &plan.steps).await;
     let run = begin(engine, context, &authorised, &state).await?;
     run.tell(&Progress::RunBegun { run: run.id.clone(), steps: plan.steps.len() });

@@ -411,8 +411,9 @@ impl Deployment {
             let pinned = pin.head;
             let here = match pinned.sequence {
                 0 => continue,
-                sequence if sequence > state.head.sequence => None,
                 sequence if sequence == state.head.sequence => Some(state.head.hash),
+                // Also one beyond what was read: another run may have pinned
+                // what it appended since.
                 sequence => {
                     let batch = self.ledger.batches(sequence, 1).await?;
                     batch.first().map(|batch| batch.header.hash()).transpose()?

@@ -137,7 +137,10 @@ impl Code {
         }
         if let Some(id) = &self.adopts {
             fleet.add(OldHandInputs {});
-            fleet.import(address("old-hand.account"), id.as_str());
+            // Once it is gone, there is nothing to adopt.
+            if !id.is_empty() {
+                fleet.import(address("old-hand.account"), id.as_str());
+            }
         }
         fleet
     }

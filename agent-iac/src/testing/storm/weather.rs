@@ -385,7 +385,8 @@ impl Weather for Storms {
                 None => {}
             }
         }
-        let rate = state.climate.fault;
+        // Reads are many and effects few, and it is effects that matter.
+        let rate = state.climate.fault * if side.is_some() { 4 } else { 1 };
         if !state.random.one_of(rate) {
             return None;
         }
