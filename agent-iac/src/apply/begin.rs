@@ -15,6 +15,7 @@ use super::{
 };
 use crate::{
     address::Instance,
+    bugs::bug,
     error::{Error, ErrorKind, Result},
     ledger::{
         Actor, AgentEvent, Append, Authority, Cause, Entry, FORMAT, LedgerEvent, PlanEvent, Query,
@@ -74,13 +75,14 @@ pub(super) fn is_let(
         let Some(agent) = state.agents.get(instance) else { continue };
         if let Some(hold) = agent.hold.as_ref().filter(|hold| hold.until > now)
             && purpose != RunPurpose::Kill
+            && !bug!("hold ignored")
         {
             let message = format!("`{instance}` is held until {}: {}", hold.until, hold.reason);
             return Err(stale(message));
         }
         let killed = agent.leaving.is_some_and(|leaving| leaving.cause == Cause::Killed);
         // Few were, so that only for them is all of the plan looked at.
-        if killed && gives(plan, instance) {
+        if killed && !bug!("kill forgotten") && gives(plan, instance) {
             return Err(stale(format!("`{instance}` was killed since the plan was made")));
         }
     }
@@ -140,7 +142,8 @@ pub(super) async fn adopts_what_stands(engine: &Engine, plan: &Plan) -> Result<(
         let Ok(writer) = engine.writer(provider, type_name) else { continue };
         let ty = engine.resource_type(type_name)?;
         let ids = steps.iter().map(|step| seen_object(step).map(|seen| seen.id.clone()));
-        let references: Vec<Reference> = ids.map(|id| id.map(Reference::Id)).collect::<Result<_>>()?;
+        let references: Vec<Reference> =
+            ids.map(|id| id.map(Reference::Id)).collect::<Result<_>>()?;
         let now = engine.persist(|| writer.read(&references)).await?;
         for (step, now) in steps.iter().zip(&now) {
             if !same(now, &step.seen, ty) {

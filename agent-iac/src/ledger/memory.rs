@@ -12,7 +12,7 @@ use super::{
     Append, Appended, Batch, Entry, FORMAT, Fence, Group, Held, Lease, Ledger, LedgerEvent,
     Prepared, Query, State,
 };
-use crate::{address::Instance, clock::Clock, error::Result, value::Digest};
+use crate::{address::Instance, bugs::bug, clock::Clock, error::Result, value::Digest};
 
 /// A ledger that lasts as long as its value.
 ///
@@ -119,7 +119,11 @@ impl Ledger for MemoryLedger {
     }
 
     async fn state(&self, query: &Query) -> Result<State> {
-        Ok(self.stored().state.restrict(query))
+        let mut state = self.stored().state.restrict(query);
+        if bug!("replaced objects left out of the state") {
+            state.records.values_mut().for_each(|record| record.deposed.clear());
+        }
+        Ok(state)
     }
 
     async fn batches(&self, from: u64, limit: usize) -> Result<Vec<Batch>> {

@@ -98,7 +98,9 @@ impl Crew {
 
     fn stuck(&self, why: &str) {
         let at = self.scene.world.last_boundary();
-        self.scene.world.accuse(vec![Violation::new("I12", format!("a process is stuck: {why}"))], &at);
+        self.scene
+            .world
+            .accuse(vec![Violation::new("I12", format!("a process is stuck: {why}"))], &at);
     }
 
     fn start_what_is_due(&mut self) {

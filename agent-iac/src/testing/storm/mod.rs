@@ -259,7 +259,8 @@ fn play(storm: &Storm) -> Report {
     ));
     let both = (Arc::clone(&ledger), Arc::clone(&vault));
     let book = Arc::new(Book::new(clock, both, provider, habits.checks_seen));
-    let skew = |_| SignedDuration::from_secs(i64::try_from(random.between(0, 600)).unwrap_or(0) - 300);
+    let skew =
+        |_| SignedDuration::from_secs(i64::try_from(random.between(0, 600)).unwrap_or(0) - 300);
     let scene = Arc::new(Scene {
         ledger: world.ledger_over(Arc::clone(&ledger) as _),
         store: world.store_over("vault", Arc::clone(&vault) as _),

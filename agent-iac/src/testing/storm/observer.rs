@@ -160,7 +160,8 @@ impl Book {
         }
         let effects = self.provider.effects();
         let alive = self.provider.existing().into_iter().filter(|existing| {
-            let credential = ["sim.key", "sim.token", "sim.lone_key"].contains(&existing.resource_type);
+            let credential =
+                ["sim.key", "sim.token", "sim.lone_key"].contains(&existing.resource_type);
             let mark = existing.object.mark.as_ref();
             let old = effects.iter().any(|effect| {
                 effect.id == existing.object.id
@@ -197,9 +198,9 @@ impl Pages {
             all.push(found("I9", format!("{address}: {action} is outside the scope of its run")));
         }
         let agent = self.state.agents.get(instance);
-        let held = agent.and_then(|agent| agent.hold.as_ref()).is_some_and(|hold| {
-            hold.until.duration_since(now) > SignedDuration::from_mins(30)
-        });
+        let held = agent
+            .and_then(|agent| agent.hold.as_ref())
+            .is_some_and(|hold| hold.until.duration_since(now) > SignedDuration::from_mins(30));
         let unattended = matches!(purpose, RunPurpose::Apply | RunPurpose::Revert);
         if held && unattended {
             all.push(found("I9", format!("{address}: {action} of an agent that is held")));
@@ -232,8 +233,7 @@ impl Pages {
 impl Observer for Book {
     fn appending(&self, _: &Append) -> Vec<Violation> {
         let leases = self.ledger.leases().now_or_never().and_then(Result::ok).unwrap_or_default();
-        self.pages().alive =
-            leases.into_iter().map(|lease| (lease.instance, lease.run)).collect();
+        self.pages().alive = leases.into_iter().map(|lease| (lease.instance, lease.run)).collect();
         Vec::new()
     }
 
@@ -268,7 +268,8 @@ impl Observer for Book {
             if *purpose == RunPurpose::Apply {
                 let leavers = pages.leavers(&append.entries);
                 if leavers > usize::try_from(orders.cap).unwrap_or(usize::MAX) {
-                    let what = format!("{leavers} agents begin to leave, and the cap is {}", orders.cap);
+                    let what =
+                        format!("{leavers} agents begin to leave, and the cap is {}", orders.cap);
                     all.push(found("I9", what));
                 }
             }
@@ -307,6 +308,13 @@ impl Observer for Book {
                         all.push(found("I9", what));
                     }
                 }
+                (Event::Agent(AgentEvent::Resumed { actor: None }), _) => {
+                    let agent = entry.instance.as_ref().and_then(|i| pages.state.agents.get(i));
+                    let killed = agent.and_then(|agent| agent.leaving);
+                    if killed.is_some_and(|leaving| leaving.cause == Cause::Killed) {
+                        all.push(found("I9", "a plan brings a killed agent back".into()));
+                    }
+                }
                 (Event::Agent(AgentEvent::Left { .. }), _) => {
                     let Some(instance) = &entry.instance else { continue };
                     let left = self.provider.existing().into_iter().find(|existing| {
@@ -331,9 +339,10 @@ impl Observer for Book {
         let elapsed = self.clock.elapsed();
         let mut all = Vec::new();
         let instance = asked.address.instance();
-        let lost = pages.lost.iter().find(|((run, of), _)| {
-            run.as_str() == run_of(asked.claim) && of == instance
-        });
+        let lost = pages
+            .lost
+            .iter()
+            .find(|((run, of), _)| run.as_str() == run_of(asked.claim) && of == instance);
         if let Some((_, since)) = lost
             && elapsed.saturating_sub(*since) > LAST_WORDS
         {
@@ -384,8 +393,8 @@ impl Observer for Book {
             all.push(found("I9", format!("{} widens unattended", what())));
         }
         let allowed = pages.allowed.get(address);
-        let grant = effect.resource_type == "sim.grant"
-            && matches!(effect.operation, "create" | "update");
+        let grant =
+            effect.resource_type == "sim.grant" && matches!(effect.operation, "create" | "update");
         if grant && allowed.is_none_or(|allowed| !after.is_subset(allowed)) {
             all.push(found("I9", format!("{} gives what no code ever said", what())));
         }
@@ -424,9 +433,8 @@ impl Book {
                 all.push(found("I9", format!("{address} was deleted before its grace was over")));
             }
         }
-        let deposed = record.open.as_ref().is_some_and(|open| {
-            open.deposed && open.id.as_ref() == Some(id)
-        });
+        let deposed =
+            record.open.as_ref().is_some_and(|open| open.deposed && open.id.as_ref() == Some(id));
         let credential = object.credential.as_ref().filter(|_| deposed);
         let served = credential.and_then(|credential| self.vault.peek(credential.place.path()));
         let served = served.map(|secret| secret.expose(Digest::of_bytes));

@@ -142,9 +142,7 @@ impl Process {
                 let request = PlanRequest { targets, max_leaving: None };
                 self.round(&request, Duration::ZERO).await.map(drop)
             }
-            Deed::ApplyLate(after) => {
-                self.round(&PlanRequest::default(), *after).await.map(drop)
-            }
+            Deed::ApplyLate(after) => self.round(&PlanRequest::default(), *after).await.map(drop),
             Deed::Revert => {
                 let report = self.deployment.revert_drift(&self.context).await?;
                 self.reported(&report);
@@ -226,7 +224,10 @@ impl Process {
         let plan = self.round(&request, Duration::ZERO).await?;
         let stuck = plan.blocked.len() + plan.unread.len() + plan.in_doubt.len();
         self.scene.weather.trace(|| {
-            format!("blocked {:?}, unread {:?}, doubts {:?}", plan.blocked, plan.unread, plan.in_doubt)
+            format!(
+                "blocked {:?}, unread {:?}, doubts {:?}",
+                plan.blocked, plan.unread, plan.in_doubt
+            )
         });
         // Whoever is in their grace leaves with a later plan.
         let state = self.deployment.state().await?;

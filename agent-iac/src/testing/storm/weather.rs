@@ -366,7 +366,8 @@ impl Weather for Storms {
         }
         // What is on its way for longer than its system states breaks a
         // promise on which recovery rests.
-        let longest = if state.climate.patient || !call.starts_with("sim/") { 60_000 } else { 1_500 };
+        let longest =
+            if state.climate.patient || !call.starts_with("sim/") { 60_000 } else { 1_500 };
         let length = Duration::from_millis(state.random.between(300, longest));
         if state.strikes(Kind::Slow, call) { length } else { Duration::ZERO }
     }

@@ -117,7 +117,10 @@ impl SimClock {
     }
 
     /// Waits without the boxing of the trait's method.
-    pub(in crate::testing) fn wait(&self, duration: Duration) -> impl Future<Output = ()> + Send + use<> {
+    pub(in crate::testing) fn wait(
+        &self,
+        duration: Duration,
+    ) -> impl Future<Output = ()> + Send + use<> {
         let until = self.elapsed().saturating_add(duration);
         Sleep { clock: self.clone(), until, slot: None }
     }

@@ -148,7 +148,12 @@ impl Gate {
             random: Random::new(seed, "gate"),
             latency: (200, 20_000),
         };
-        Self { clock, state: Arc::new(Mutex::new(state)), watch: Arc::default(), weather: Arc::default() }
+        Self {
+            clock,
+            state: Arc::new(Mutex::new(state)),
+            watch: Arc::default(),
+            weather: Arc::default(),
+        }
     }
 
     fn state(&self) -> MutexGuard<'_, State> {

@@ -46,9 +46,12 @@ mod witness;
 
 pub use check::Violation;
 pub use clock::{Outcome, START, SimClock};
+pub(in crate::testing) use entropy::Random;
 pub use entropy::SimEntropy;
 pub use gate::Fault;
+pub(in crate::testing) use gate::{Side, Weather};
 pub use ledger::GatedLedger;
+pub(in crate::testing) use sweep::difference;
 pub use sweep::{Depth, Disturbance, Failure, Report, Scenario, sweep, sweep_faults};
 pub use system::{
     Account, AccountBuilder, AccountOutputs, AccountSpec, Effect, Existing, Grant, GrantBuilder,
@@ -57,9 +60,6 @@ pub use system::{
     SimProvider, Token, TokenBuilder, TokenOutputs, TokenSpec,
 };
 pub use vault::GatedStore;
-pub(in crate::testing) use entropy::Random;
-pub(in crate::testing) use gate::{Side, Weather};
-pub(in crate::testing) use sweep::difference;
 pub(in crate::testing) use witness::{Asked, Deed, Observer};
 
 use std::{
@@ -378,7 +378,10 @@ impl World {
     }
 
     /// Runs what passes no gate, also in the middle of a run.
-    pub(in crate::testing) fn drive_aside<T>(&self, future: impl Future<Output = T> + Send) -> Outcome<T> {
+    pub(in crate::testing) fn drive_aside<T>(
+        &self,
+        future: impl Future<Output = T> + Send,
+    ) -> Outcome<T> {
         clock::drive(&self.0.clock, &|| false, future)
     }
 }

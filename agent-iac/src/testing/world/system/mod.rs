@@ -311,7 +311,9 @@ fn shape_of(stored: &Stored, objects: &BTreeMap<Name, Stored>) -> String {
             (_, Some(text)) => text
                 .rfind("account-")
                 .and_then(|at| Some((&text[..at], name_of(&text[at..])?)))
-                .and_then(|(before, name)| Some(Value::Text(format!("{before}{}", name.as_text()?)))),
+                .and_then(|(before, name)| {
+                    Some(Value::Text(format!("{before}{}", name.as_text()?)))
+                }),
             _ => None,
         };
         format!("{}={}", field.name, linked.unwrap_or(value))

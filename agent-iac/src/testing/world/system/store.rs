@@ -532,7 +532,11 @@ impl Store {
     /// Whether the secret of this digest is a live one, or one that lingers.
     pub(super) fn knows(&self, digest: Digest, elapsed: Duration) -> bool {
         self.objects.values().any(|stored| stored.secret == Some(digest))
-            || self.revoked.iter().any(|r| r.secret == digest && elapsed < r.until)
+            || self.revoked.iter().any(|revoked| {
+                let account = ("sim.account", revoked.of.clone());
+                let there = self.objects.contains_key(&account);
+                revoked.secret == digest && elapsed < revoked.until && there
+            })
     }
 
     /// Whether the system lets this secret in: `None` when it knows no such
