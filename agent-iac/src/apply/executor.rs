@@ -311,12 +311,18 @@ impl<'r, 'a> Execution<'r, 'a> {
         }
         let step = &self.plan.steps[index];
         let done = outcome.is_done();
+        let doubted = matches!(outcome, Outcome::InDoubt(_));
         let report = StepReport { address: step.address.clone(), action: step.action, outcome };
         self.run.tell(&Progress::StepEnded { step: report.clone() });
         self.report.push(report);
         if done {
             self.schedule.done(index, &self.plan.steps);
             return;
+        }
+        let others = if doubted { self.schedule.doubted(index, &self.ended) } else { Vec::new() };
+        for other in others {
+            let because = format!("another step of `{}` is in doubt", step.address);
+            self.finish(other, Outcome::Skipped { because });
         }
         for skipped in self.schedule.failed(index) {
             let because = format!("it needs `{}`, which was not done", step.address);

@@ -65,7 +65,10 @@ fn each_bug_is_found_within_a_thousand_seeds() {
         for _ in 0..std::thread::available_parallelism().map_or(2, usize::from) {
             scope.spawn(|| {
                 while let Some(bug) = BUGS.get(next.fetch_add(1, Ordering::Relaxed)) {
-                    results.lock().unwrap().push((bug, hunt(*bug)));
+                    let hunted = hunt(*bug);
+                    let seeds = hunted.as_ref().map(|(seed, _)| seed + 1);
+                    println!("{}: {seeds:?}", bug.0);
+                    results.lock().unwrap().push((bug, hunted));
                 }
             });
         }

@@ -387,7 +387,12 @@ impl Weather for Storms {
             }
         }
         // Reads are many and effects few, and it is effects that matter.
-        let rate = state.climate.fault * if side.is_some() { 4 } else { 1 };
+        let often = match side {
+            Some(Side::Before) if call.contains(" + ") => 12,
+            Some(_) => 4,
+            None => 1,
+        };
+        let rate = state.climate.fault * often;
         if !state.random.one_of(rate) {
             return None;
         }
