@@ -24,8 +24,12 @@ struct Reader {
     actions: Vec<String>,
     #[input]
     note: String,
+    #[input]
+    name: String,
+    #[input]
+    place: String,
 
-    #[identity(name = format!("reader-{tenant}"), home = home, note = note, on_drift = OnDrift::RevertWidening)]
+    #[identity(name = name, home = home, note = note, on_drift = OnDrift::RevertWidening)]
     account: sim::Account,
 
     #[permission(
@@ -39,10 +43,10 @@ struct Reader {
     #[permission(to = account, on = format!("log-of-{}", account.id()), allow = ["append"])]
     log: sim::Grant,
 
-    #[credential(of = account, deliver = format!("vault:agents/{tenant}/key"))]
+    #[credential(of = account, deliver = format!("vault:{place}/{tenant}/key"))]
     key: sim::Key,
 
-    #[credential(of = account, deliver = format!("vault:agents/{tenant}/token"))]
+    #[credential(of = account, deliver = format!("vault:{place}/{tenant}/token"))]
     token: sim::Token,
 
     #[runtime(name = format!("job-{tenant}"), run_as = account, command = "read")]
@@ -92,13 +96,18 @@ pub(super) const TENANTS: [&str; 3] = ["a", "b", "c"];
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Terms {
     pub(super) home: &'static str,
+    /// What its account is called, before the tenant.
+    pub(super) name: &'static str,
+    /// Where its secrets are delivered.
+    pub(super) place: &'static str,
     pub(super) note: String,
     pub(super) actions: BTreeSet<&'static str>,
 }
 
 impl Default for Terms {
     fn default() -> Self {
-        Self { home: "here", note: "first".into(), actions: ["list", "read"].into() }
+        let (name, place) = ("reader", "agents");
+        Self { home: "here", name, place, note: "first".into(), actions: ["list", "read"].into() }
     }
 }
 
@@ -121,9 +130,12 @@ impl Code {
         if let Some(cap) = self.cap {
             fleet.rules(Rules { max_leaving: Some(cap), ..Rules::default() });
         }
-        for (tenant, Terms { home, note, actions }) in &self.readers {
+        for (tenant, terms) in &self.readers {
+            let Terms { home, name, place, note, actions } = terms;
             fleet.add(ReaderInputs {
                 tenant: (*tenant).into(),
+                name: format!("{name}-{tenant}"),
+                place: (*place).into(),
                 home: (*home).into(),
                 actions: actions.iter().map(|action| (*action).to_owned()).collect(),
                 note: note.clone(),

@@ -16,6 +16,10 @@ pub(super) enum Change {
     Narrow(&'static str),
     /// Everything of the agent is made anew: its account cannot move.
     Move(&'static str),
+    /// Its account gets another name, and so is another one.
+    Rename(&'static str),
+    /// Its secrets are delivered to another place.
+    Deliver(&'static str),
     Remove(&'static str),
     /// With another name its account is another one.
     Mailer(Option<&'static str>),
@@ -122,15 +126,15 @@ fn event(random: &mut Random, operators: usize) -> Event {
 fn deed(random: &mut Random) -> Deed {
     let agent = *random.pick(&AGENTS);
     match random.between(0, 99) {
-        0..=44 => Deed::Change(change(random)),
-        45..=49 => Deed::Apply,
-        50..=53 => Deed::ApplyTo(agent),
-        54..=57 => Deed::ApplyLate(Duration::from_secs(random.between(60, 3_000))),
-        58 => Deed::Emptied,
-        59..=62 => Deed::Revert,
-        63..=66 => Deed::Kill(agent),
-        67..=69 => Deed::Resume(agent),
-        70 | 71 => Deed::Hold(agent, u32::try_from(random.between(1, 30)).unwrap_or(1)),
+        0..=38 => Deed::Change(change(random)),
+        39..=43 => Deed::Apply,
+        44..=48 => Deed::ApplyTo(agent),
+        49..=54 => Deed::ApplyLate(Duration::from_secs(random.between(60, 3_000))),
+        55 | 56 => Deed::Emptied,
+        57..=61 => Deed::Revert,
+        62..=65 => Deed::Kill(agent),
+        66..=68 => Deed::Resume(agent),
+        69..=71 => Deed::Hold(agent, u32::try_from(random.between(1, 30)).unwrap_or(1)),
         72 => Deed::Release(agent),
         73..=91 => Deed::Drift(drift(random), random.next()),
         92..=97 => Deed::Wait(Duration::from_secs(random.between(600, 180_000))),
@@ -140,16 +144,18 @@ fn deed(random: &mut Random) -> Deed {
 
 fn change(random: &mut Random) -> Change {
     let tenant = *random.pick(&TENANTS);
-    match random.between(0, 19) {
+    match random.between(0, 23) {
         0..=5 => Change::Declare(tenant),
         6 => Change::Note(tenant, random.between(2, 9)),
         7 | 8 => Change::Widen(tenant),
         9 | 10 => Change::Narrow(tenant),
         11..=13 => Change::Move(tenant),
         14 | 15 => Change::Remove(tenant),
-        16 => Change::Mailer(Some("mailer")),
-        17 => Change::Mailer(*random.pick(&[None, Some("postman")])),
-        18 => Change::Keeper,
+        16 | 17 => Change::Rename(tenant),
+        18 | 19 => Change::Deliver(tenant),
+        20 => Change::Mailer(Some("mailer")),
+        21 => Change::Mailer(*random.pick(&[None, Some("postman")])),
+        22 => Change::Keeper,
         _ => Change::Adopt,
     }
 }
@@ -190,6 +196,12 @@ impl Change {
             }),
             Self::Move(tenant) => of(tenant, &|terms| {
                 terms.home = if terms.home == "here" { "there" } else { "here" };
+            }),
+            Self::Rename(tenant) => of(tenant, &|terms| {
+                terms.name = if terms.name == "reader" { "clerk" } else { "reader" };
+            }),
+            Self::Deliver(tenant) => of(tenant, &|terms| {
+                terms.place = if terms.place == "agents" { "services" } else { "agents" };
             }),
             Self::Remove(tenant) => drop(code.readers.remove(tenant)),
             Self::Mailer(name) => code.mailer = *name,
