@@ -569,3 +569,27 @@ fn nothing_more_of_an_address_is_begun_while_a_step_of_it_is_in_doubt() {
     assert_eq!(office.world.shape(), Vec::<String>::new());
     office.is_sound();
 }
+
+/// As a storm found it: a revert saw a new token in its system, read before
+/// its record stood, and revoked it as one that nobody had declared.
+#[test]
+fn what_is_recorded_meanwhile_is_not_removed_as_undeclared() {
+    let office = Office::new(SimOptions::default());
+    office.run(converge(&office.with(readers(&["a"]))));
+    let sim = office.world.provider("sim");
+    let account = sim.objects("sim.account").remove(0).id;
+    let grant = sim.hand().grant(&account, "payments/a", &["write"]).unwrap();
+    let deployment = office.with(readers(&["a"]));
+    let plan = office.run(deployment.plan(&PlanRequest::default()));
+    assert_eq!(plan.steps.len(), 1, "{:?}", plan.steps);
+    let saved = SavedPlan::new(plan).unwrap();
+    let mut adopts = fleet(Reach::Declared);
+    adopts.add(WriterInputs { tenant: "a".into() });
+    adopts.import("reader[\"a\"].payments".parse().unwrap(), grant.as_str());
+    office.run(converge(&office.with(adopts)));
+    let context = operator().acknowledging(saved.digest());
+    let report = office.run(deployment.apply(&saved, &context));
+    assert_eq!((report.summary.done, report.summary.skipped), (0, 1), "{report:?}");
+    assert!(sim.objects("sim.grant").iter().any(|object| object.id == grant));
+    office.is_sound();
+}

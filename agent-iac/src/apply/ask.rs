@@ -49,7 +49,9 @@ pub(super) async fn ask(
         let mut batch: Vec<WriteRequest> =
             open.iter().map(|at| request(run, &begun[*at])).collect();
         if attempt > 0 && bug!("new token on retry") {
-            batch.iter_mut().for_each(|request| request.claim = run.next_claim());
+            for request in &mut batch {
+                request.claim = run.next_claim();
+            }
         }
         let mut results = writer.write(batch).await;
         if bug!("batch answers misordered") {

@@ -164,22 +164,13 @@ pub(super) async fn run_batch(run: &Run<'_>, jobs: Vec<Job<'_>>) -> Vec<Ended> {
         !capabilities.checks_seen || job.follows_a_loss() && !bug!("stale absence believed")
     });
     jobs.extend(recheck(run, &*writer, unchecked, &mut ended).await);
-    let unrecorded = bug!("claim not recorded") || bug!("entry after call");
-    let begun = if unrecorded {
-        jobs.into_iter().map(|job| not_begun(run, job)).collect()
-    } else {
-        begin(run, jobs, &mut ended).await
-    };
+    let begun = begin(run, jobs, &mut ended).await;
     let begun = stage_own_secrets(run, &*writer, &capabilities, begun, &mut ended).await;
     if begun.is_empty() {
         return ended;
     }
     let answers = ask(run, &*writer, &capabilities, &provider, &begun).await;
-    let begun = if bug!("entry after call") {
-        begin(run, begun.into_iter().map(|one| one.job).collect(), &mut ended).await
-    } else {
-        begun
-    };
+    let begun = if bug!("entry after call") { recorded_late(run, begun).await } else { begun };
     ended.extend(conclude(run, begun, answers).await);
     ended
 }
@@ -310,6 +301,15 @@ async fn begin<'p>(
         if jobs.is_empty() {
             return Vec::new();
         }
+        let recorded = !bug!("claim not recorded");
+        let now = recorded && !bug!("entry after call");
+        if !now {
+            let begun = |(job, claim): (Job<'p>, Claim)| {
+                let version = job.version;
+                begun(run, job, claim, version)
+            };
+            return jobs.into_iter().zip(claims).map(begun).collect();
+        }
         let error = match run.append(expected, entries).await {
             Ok(version) => {
                 let begun = |(job, claim)| begun(run, job, claim, version);
@@ -328,10 +328,16 @@ async fn begin<'p>(
     }
 }
 
-/// What only a bug does: a step of which no entry says that it begins.
-fn not_begun<'p>(run: &Run<'_>, job: Job<'p>) -> Begun<'p> {
-    let (claim, version) = (run.next_claim(), job.version);
-    begun(run, job, claim, version)
+/// What only a bug does: the entries follow the calls that they announce.
+async fn recorded_late<'p>(run: &Run<'_>, mut late: Vec<Begun<'p>>) -> Vec<Begun<'p>> {
+    let entries = late.iter().map(|one| begin_entry(&one.job, &one.claim)).collect();
+    let expected = late.iter().map(|one| (one.job.step.address.clone(), one.version)).collect();
+    if let Ok(version) = run.append(expected, entries).await {
+        for one in &mut late {
+            one.version = version;
+        }
+    }
+    late
 }
 
 fn begun<'p>(run: &Run<'_>, job: Job<'p>, claim: Claim, version: u64) -> Begun<'p> {

@@ -126,6 +126,35 @@ pub(super) fn fits(plan: &Plan, state: &State) -> Result<()> {
     Err(stale(format!("these records moved since the plan was made: {}", moved.join(", "))))
 }
 
+/// Refuses to remove as undeclared what is recorded by now: the plan saw it in
+/// its system, and its record as it was before.
+pub(super) fn takes_nothing_recorded(plan: &Plan, state: &State) -> Result<()> {
+    if bug!("recorded object taken for undeclared") {
+        return Ok(());
+    }
+    for step in plan.steps.iter().filter(|step| step.address.is_undeclared()) {
+        let Some(id) = &step.id else { continue };
+        let owner = state.records.iter().find(|(address, record)| {
+            let objects = record.object.iter().chain(&record.deposed).any(|object| {
+                object.provider == step.provider
+                    && object.resource_type == step.resource_type
+                    && object.id == *id
+            });
+            // It may also be what a step that is open is about to record.
+            let open = record.open.as_ref().is_some_and(|open| {
+                open.provider == step.provider
+                    && open.resource_type == step.resource_type
+                    && open.id.as_ref().is_none_or(|open| open == id)
+            });
+            **address != step.address && (objects || open)
+        });
+        if let Some((owner, _)) = owner {
+            return Err(stale(format!("it is recorded as `{owner}` by now")).at(&step.address));
+        }
+    }
+    Ok(())
+}
+
 pub(crate) fn stale(message: String) -> Error {
     Error::new(ErrorKind::StalePlan, message).help("plan again, and apply the new plan")
 }

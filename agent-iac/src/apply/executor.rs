@@ -10,7 +10,9 @@ use futures_util::{FutureExt as _, StreamExt as _, future::BoxFuture, stream::Fu
 use super::{
     Engine, Outcome, Progress, Report, RunContext, StepReport,
     batch::{Ended, Job, Left, run_batch},
-    begin::{Authorised, adopts_what_stands, begin, fits, is_let, is_sound},
+    begin::{
+        Authorised, adopts_what_stands, begin, fits, is_let, is_sound, takes_nothing_recorded,
+    },
     credential,
     end::{end, leave},
     run::Run,
@@ -58,7 +60,10 @@ pub(crate) async fn run(
     let query = Query::Agents(run.fence.instances.to_vec());
     let since = engine.persist(|| engine.ledger.state(&query)).await;
     let refused = since
-        .and_then(|state| is_let(plan, &state, authorised.purpose, engine.clock.now()))
+        .and_then(|state| {
+            is_let(plan, &state, authorised.purpose, engine.clock.now())?;
+            takes_nothing_recorded(plan, &state)
+        })
         .err()
         .map(|error| error.to_string());
     if let Some(because) = &refused {

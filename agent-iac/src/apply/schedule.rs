@@ -121,7 +121,9 @@ impl Schedule {
             .collect();
         for other in &others {
             self.skipped.insert(*other);
-            self.ready.values_mut().for_each(|steps| drop(steps.remove(other)));
+            for steps in self.ready.values_mut() {
+                steps.remove(other);
+            }
         }
         self.ready.retain(|_, steps| !steps.is_empty());
         others

@@ -14,6 +14,10 @@ pub const BUGS: &[Bug] = &[
     ("unknown commit believed", "I1, L3: an append whose answer was lost is looked for"),
     ("stale absence believed", "I2, P6: what is recorded and not seen is read again"),
     ("adopted without a second look", "I2, P6: what is adopted is read again"),
+    (
+        "recorded object taken for undeclared",
+        "I2, L7: what was recorded meanwhile is not undeclared",
+    ),
     ("batch answers misordered", "I2, P4: each answer belongs to its request"),
     ("recovery repeats", "I2, C1: recovery asks what became of a claim"),
     ("recovery does not wait", "I2, P3: recovery waits until nothing can land"),

@@ -122,6 +122,7 @@ pub(super) struct Fresh<'j> {
 /// # Errors
 ///
 /// With the version that the record has, so that the caller can go on.
+#[expect(clippy::too_many_lines, reason = "one way in one order, which reads best in one piece")]
 pub(super) async fn install(
     run: &Run<'_>,
     fresh: Fresh<'_>,
@@ -208,10 +209,10 @@ pub(super) async fn install(
     let promote = || deliver.promote(credential.place.path(), claim);
     let promoted = if bug!("not promoted") {
         stored
-    } else if bug!("promoted credential revoked") {
-        promote().await.map_err(fail)?
     } else {
-        run.engine.persist(promote).await.map_err(fail)?
+        let once = bug!("promoted credential revoked");
+        let promoted = if once { promote().await } else { run.engine.persist(promote).await };
+        promoted.map_err(fail)?
     };
     tell(run, address, "promoted");
 

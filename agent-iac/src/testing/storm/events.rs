@@ -189,23 +189,35 @@ impl Change {
             }
         };
         match self {
-            Self::Declare(tenant) => drop(code.readers.entry(tenant).or_default()),
+            Self::Declare(tenant) => {
+                let name = if code.renamed.contains(tenant) { "clerk" } else { "reader" };
+                code.readers.entry(tenant).or_default().name = name;
+            }
             Self::Note(tenant, number) => of(tenant, &|terms| terms.note = format!("n{number}")),
-            Self::Widen(tenant) => of(tenant, &|terms| drop(terms.actions.insert("write"))),
+            Self::Widen(tenant) => of(tenant, &|terms| {
+                terms.actions.insert("write");
+            }),
             Self::Narrow(tenant) => of(tenant, &|terms| {
                 terms.actions.retain(|action| *action == "read");
             }),
             Self::Move(tenant) => of(tenant, &|terms| {
                 terms.home = if terms.home == "here" { "there" } else { "here" };
             }),
-            Self::Rename(tenant) => of(tenant, &|terms| {
-                terms.name = if terms.name == "reader" { "clerk" } else { "reader" };
-            }),
+            Self::Rename(tenant) => {
+                of(tenant, &|terms| terms.name = "clerk");
+                code.renamed.insert(tenant);
+            }
             Self::Deliver(tenant) => of(tenant, &|terms| {
                 terms.place = if terms.place == "agents" { "services" } else { "agents" };
             }),
             Self::Remove(tenant) => drop(code.readers.remove(tenant)),
-            Self::Mailer(name) => code.mailer = *name,
+            Self::Mailer(name) => {
+                code.mailer =
+                    name.map(|name| if code.renamed.contains("mailer") { "postman" } else { name });
+                if code.mailer == Some("postman") {
+                    code.renamed.insert("mailer");
+                }
+            }
             Self::Keeper => code.keeper = true,
             Self::Adopt => code.adopts = Some(made_by_hand.to_owned()),
         }

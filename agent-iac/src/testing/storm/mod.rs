@@ -222,7 +222,7 @@ fn habits(random: &mut Random) -> Habits {
         .redacts(random.one_of(3_000))
         .cascades(random.one_of(2_000))
         .propagation(*random.pick(&[Duration::ZERO, Duration::ZERO, Duration::from_mins(2)]))
-        .stale_for(*random.pick(&[Duration::from_secs(2), Duration::from_secs(60)]));
+        .stale_for(*random.pick(&[Duration::from_secs(2), Duration::from_mins(1)]));
     if random.one_of(2_000) {
         options = options.limits(Limits { writes_per_second: Some(2), ..Limits::default() });
     }
