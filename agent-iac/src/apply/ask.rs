@@ -29,6 +29,8 @@ pub(super) async fn ask(
 ) -> Vec<Answer> {
     let mut answers: Vec<Option<Answer>> = begun.iter().map(|_| None).collect();
     let mut open: Vec<usize> = (0..begun.len()).collect();
+    // One attempt whose answer was lost leaves a doubt that no later error ends.
+    let mut doubted = vec![false; begun.len()];
     let mut attempt = 0;
     while !open.is_empty() {
         run.engine.pace(provider, open.len()).await;
@@ -72,6 +74,9 @@ pub(super) async fn ask(
                 Err(error) => withheld(error, begun[at].secret.as_ref(), provider),
             };
             let lost = matches!(error.kind(), ErrorKind::InDoubt | ErrorKind::Timeout);
+            doubted[at] = lost || doubted[at] && !bug!("earlier doubt forgotten");
+            // A claim that stands on the object says nothing of its change.
+            let told = capabilities.recovery != Recovery::Tagged || begun[at].job.step.id.is_none();
             // Where the claim stands on the object alone, an earlier request
             // that lands after the object went makes another one.
             let repeatable = !lost
@@ -93,7 +98,10 @@ pub(super) async fn ask(
                     longest = longest.max(Some(pause));
                     again.push(at);
                 }
-                None if lost => answers[at] = Some(settle(writer, &begun[at].claim, error).await),
+                None if doubted[at] && !told => answers[at] = Some(Answer::InDoubt(error)),
+                None if doubted[at] => {
+                    answers[at] = Some(settle(writer, &begun[at].claim, error).await)
+                }
                 None => answers[at] = Some(Answer::Failed(error)),
             }
         }

@@ -78,6 +78,20 @@ pub(super) struct Event {
     pub(super) deed: Deed,
 }
 
+impl Event {
+    fn renames_nothing(&mut self) {
+        match &mut self.deed {
+            Deed::Change(Change::Mailer(Some(name))) => *name = "mailer",
+            Deed::Change(change) => {
+                if let Change::Rename(tenant) = *change {
+                    *change = Change::Deliver(tenant);
+                }
+            }
+            _ => {}
+        }
+    }
+}
+
 impl fmt::Display for Event {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Self { operator, gap, deed } = self;
@@ -107,7 +121,12 @@ impl Script {
         start.cap = random.one_of(3_000).then_some(1);
         let operators = usize::try_from(random.between(1, 3)).unwrap_or(1);
         let count = random.between(4, 12);
-        let events = (0..count).map(|_| event(&mut random, operators)).collect();
+        let mut events: Vec<Event> = (0..count).map(|_| event(&mut random, operators)).collect();
+        if operators > 1 {
+            // One of them may still have the code from before, and would give
+            // the first name again.
+            events.iter_mut().for_each(Event::renames_nothing);
+        }
         Self { start, operators, events }
     }
 }
