@@ -575,15 +575,15 @@ fn nothing_more_of_an_address_is_begun_while_a_step_of_it_is_in_doubt() {
 #[test]
 fn what_is_recorded_meanwhile_is_not_removed_as_undeclared() {
     let office = Office::new(SimOptions::default());
-    office.run(converge(&office.with(readers(&["a"]))));
+    office.run(converge(&office.with(called(Reach::Exclusive, &["a"], "reader", &["read"]))));
     let sim = office.world.provider("sim");
     let account = sim.objects("sim.account").remove(0).id;
     let grant = sim.hand().grant(&account, "payments/a", &["write"]).unwrap();
-    let deployment = office.with(readers(&["a"]));
+    let deployment = office.with(called(Reach::Exclusive, &["a"], "reader", &["read"]));
     let plan = office.run(deployment.plan(&PlanRequest::default()));
     assert_eq!(plan.steps.len(), 1, "{:?}", plan.steps);
     let saved = SavedPlan::new(plan).unwrap();
-    let mut adopts = fleet(Reach::Declared);
+    let mut adopts = fleet(Reach::Exclusive);
     adopts.add(WriterInputs { tenant: "a".into() });
     adopts.import("reader[\"a\"].payments".parse().unwrap(), grant.as_str());
     office.run(converge(&office.with(adopts)));

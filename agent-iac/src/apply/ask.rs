@@ -74,7 +74,7 @@ pub(super) async fn ask(
                 Err(error) => withheld(error, begun[at].secret.as_ref(), provider),
             };
             let lost = matches!(error.kind(), ErrorKind::InDoubt | ErrorKind::Timeout);
-            doubted[at] = lost || doubted[at] && !bug!("earlier doubt forgotten");
+            doubted[at] |= lost;
             // A claim that stands on the object says nothing of its change.
             let told = capabilities.recovery != Recovery::Tagged || begun[at].job.step.id.is_none();
             // Where the claim stands on the object alone, an earlier request
@@ -100,7 +100,7 @@ pub(super) async fn ask(
                 }
                 None if doubted[at] && !told => answers[at] = Some(Answer::InDoubt(error)),
                 None if doubted[at] => {
-                    answers[at] = Some(settle(writer, &begun[at].claim, error).await)
+                    answers[at] = Some(settle(writer, &begun[at].claim, error).await);
                 }
                 None => answers[at] = Some(Answer::Failed(error)),
             }

@@ -18,7 +18,6 @@ pub const BUGS: &[Bug] = &[
         "recorded object taken for undeclared",
         "I2, L7: what was recorded meanwhile is not undeclared",
     ),
-    ("earlier doubt forgotten", "I2, P1: a later error does not end an earlier doubt"),
     ("batch answers misordered", "I2, P4: each answer belongs to its request"),
     ("recovery repeats", "I2, C1: recovery asks what became of a claim"),
     ("recovery does not wait", "I2, P3: recovery waits until nothing can land"),
