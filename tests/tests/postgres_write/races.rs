@@ -26,6 +26,7 @@ on_each_version![
     a_commit_that_outlives_its_client_is_waited_for,
     a_claim_that_was_given_up_is_never_carried_out,
     whoever_observes_is_let_into_the_registry_by_the_first_write_or_settling,
+    settling_waits_for_the_transaction_that_makes_the_registry,
 ];
 
 async fn a_grant_that_slips_in_between_is_found_and_left(cluster: &'static Cluster) {
@@ -442,4 +443,34 @@ async fn whoever_observes_is_let_into_the_registry_by_the_first_write_or_settlin
     let settled = writers.of(pg::Grant::TYPE).unwrap().settle(&[world.claim()]).await.unwrap();
     assert_eq!(settled, [Settled::NotDone]);
     assert!(reads(&third).await, "settling let its observer in");
+}
+
+async fn settling_waits_for_the_transaction_that_makes_the_registry(cluster: &'static Cluster) {
+    let world = World::new(cluster, "making", &[]).await;
+    world
+        .run(
+            "CREATE FUNCTION hold() RETURNS event_trigger LANGUAGE plpgsql SECURITY DEFINER
+                SET lock_timeout = 0 AS 'BEGIN PERFORM pg_advisory_xact_lock(43); END';
+            CREATE EVENT TRIGGER hold ON ddl_command_start WHEN TAG IN ('CREATE SCHEMA')
+                EXECUTE FUNCTION hold();
+            SELECT pg_advisory_lock(43)",
+        )
+        .await;
+    let mut role = pg::Role::builder();
+    role.name("making_x");
+    let request = world.create::<pg::Role>(&role);
+    let (writer, claim) = (world.writer::<pg::Role>(), request.claim.clone());
+    let written = tokio::spawn(async move { writer.write(vec![request]).await.remove(0) });
+    let waiting = "SELECT count(*) FROM pg_locks
+        WHERE locktype = 'advisory' AND objid = 43 AND NOT granted";
+    world.until(waiting).await;
+    let second = provider(cluster, "making", "apply2", &[]).writers().unwrap();
+    let second = Arc::clone(second.of(pg::Role::TYPE).unwrap());
+    let settling = tokio::spawn(async move { second.settle(&[claim]).await });
+    // Longer than whoever writes waits for a lock.
+    tokio::time::sleep(Duration::from_secs(11)).await;
+    assert!(!settling.is_finished(), "{:?}", settling.await);
+    world.run("SELECT pg_advisory_unlock(43); DROP EVENT TRIGGER hold").await;
+    let written = written.await.unwrap().unwrap().written;
+    assert_eq!(settling.await.unwrap().unwrap(), [Settled::Done(written)]);
 }
