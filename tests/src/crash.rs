@@ -34,8 +34,9 @@ use agent_iac::{
 use crate::{converge_as, embedded::Version, operator};
 
 /// What a process may take from its start to the begin of a run, or from there
-/// to its end.
-pub const PATIENCE: Duration = Duration::from_mins(1);
+/// to its end: longer than the engine waits for anything, so that what is heard
+/// of is its own error.
+pub const PATIENCE: Duration = Duration::from_mins(2);
 
 /// Brings a fleet about, for a process that is there to be killed: it says on
 /// standard output when a run begins and ends, so that whoever kills it can
