@@ -23,6 +23,7 @@ on_each_version![
     an_expression_says_nothing_but_which_rows,
     an_owner_needs_to_be_able_to_create,
     what_everybody_had_is_given_back_as_it_was,
+    everybody_gets_back_what_each_column_had,
     the_provider_is_not_locked_out,
     what_a_version_does_not_know_is_refused,
     nobody_is_granted_to_by_a_name_that_means_everybody,
@@ -495,6 +496,26 @@ async fn what_everybody_had_is_given_back_as_it_was(cluster: &'static Cluster) {
         items
     };
     assert_eq!(sorted(&world.value(list).await), sorted(&before));
+}
+
+async fn everybody_gets_back_what_each_column_had(cluster: &'static Cluster) {
+    let world = World::new(cluster, "columns_back", &[]).await;
+    world
+        .run(
+            "SET ROLE @_owner; GRANT SELECT (a, b), UPDATE (b) ON app.t0 TO PUBLIC;
+            GRANT INSERT (c) ON app.t0 TO PUBLIC; RESET ROLE",
+        )
+        .await;
+    let list = "SELECT attname, attacl FROM pg_attribute
+        WHERE attrelid = 'app.t0'::regclass AND attnum > 0 ORDER BY 1";
+    let before = world.rows(list).await;
+    let mut public = pg::Public::builder();
+    public.on(pg::Column::new("app", "t0", ["a", "b", "c"])).revoke([pg::Select, pg::Update]);
+    let object = world.done::<pg::Public>(world.create::<pg::Public>(&public)).await;
+    let taken = world.rows(list).await;
+    assert!(taken.iter().all(|row| !row.contains("=r") && !row.contains("=w")), "{taken:?}");
+    world.gone::<pg::Public>(world.delete(&object)).await;
+    assert_eq!(world.rows(list).await, before);
 }
 
 async fn the_provider_is_not_locked_out(cluster: &'static Cluster) {

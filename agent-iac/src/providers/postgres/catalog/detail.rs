@@ -71,9 +71,10 @@ pub(in super::super) struct PublicDetail {
     /// What nobody may do just because everybody may.
     #[serde(default)]
     pub(in super::super) revoke: BTreeSet<String>,
-    /// What PUBLIC really had, with the grantors: it is given back at the end.
+    /// What PUBLIC really had, which is given back at the end: each privilege
+    /// with the columns that it was on, and none where it was on the whole.
     #[serde(default)]
-    pub(in super::super) taken: BTreeMap<String, Oid>,
+    pub(in super::super) taken: BTreeMap<String, BTreeSet<String>>,
 }
 
 /// Of an ownership.
