@@ -18,7 +18,7 @@ use crate::{
         Login, Role,
         catalog::{self, Within, detail::LoginDetail, ids::Oid, roles},
         name::{ident, literal, login_name},
-        outcome::text_of,
+        outcome,
         server::{
             Fault, Slice, Type, copy,
             registry::{self, Owned},
@@ -157,7 +157,7 @@ async fn make(
     for (((at, job), one), read) in fresh.iter().zip(&making).zip(read) {
         let Some(object) = faults.of(*at, as_made(one, read)) else { continue };
         let written = Written { object: Some(object), correlation: Some(correlation.clone()) };
-        outcomes.push((job.claim.clone(), text_of::<Login>(&written)?));
+        outcomes.push(outcome::of::<Login>(&job.claim, &job.mark, &written)?);
         answers[*at] = Some(written);
     }
     faults.none()?;
