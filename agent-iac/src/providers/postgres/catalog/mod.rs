@@ -14,7 +14,7 @@
 // What cannot be looked for is answered as an observation, which is large.
 #![allow(clippy::result_large_err, reason = "an `Err` here is an answer, made once a reference")]
 
-mod acl;
+pub(super) mod acl;
 pub(super) mod classes;
 pub(super) mod default_privileges;
 pub(super) mod detail;
