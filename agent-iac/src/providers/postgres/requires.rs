@@ -8,6 +8,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use super::{
     DefaultPrivileges, Grant, Membership, Object, ObjectKind, Ownership, Parameter, Policy,
     Privilege, Public, Role,
+    catalog::verifiers,
     name::{ident, literal},
     view::Layout,
 };
@@ -170,6 +171,13 @@ END
             "to come in when agents use up all connections; it takes a `reserved_connections` \
              above 0 in the configuration, and has no counterpart before PostgreSQL 16",
         );
+        if let Some(observer) = observe {
+            let own = self.layout.own.clone();
+            let statement = block(&verifiers::ddl(&self.who, observer));
+            let why = "to see that a login's password was changed behind the fleet's back, which \
+                       only a superuser's function can tell; without it, that is not seen";
+            self.say(Principal::Observe, Some(&own), &statement, why);
+        }
         for database in databases {
             let why = "to come in, whatever PUBLIC may";
             self.say(Principal::Apply, None, &connect(database, login), why);
@@ -487,13 +495,15 @@ mod tests {
                 r#"GRANT CREATE ON DATABASE "archive" TO "admins";"#,
             ]
         );
-        let [own, archive, reserved] = &blocks[..] else { panic!("{blocks:?}") };
+        let [own, archive, reserved, digest] = &blocks[..] else { panic!("{blocks:?}") };
         for (database, text) in [("app", own), ("archive", archive)] {
             assert!(text.starts_with(&format!("-- in the database \"{database}\":\n")), "{text}");
             assert!(text.contains(r#"IN SCHEMA agent_iac TO "observe";"#), "{text}");
         }
         let grant = r#"EXECUTE 'GRANT pg_use_reserved_connections TO "apply" WITH INHERIT TRUE';"#;
         assert!(reserved.contains(grant), "{reserved}");
+        let grant = r#"agent_iac.verifier_digest(oid) TO "observe", "admins";"#;
+        assert!(digest.contains(grant), "{digest}");
     }
 
     #[test]

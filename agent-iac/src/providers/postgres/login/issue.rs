@@ -16,7 +16,7 @@ use crate::{
     provider::{Composition, IssueRequest, Issued, Mark, Object, Observation, Reference, Written},
     providers::postgres::{
         Login, Role,
-        catalog::{self, Within, detail::LoginDetail, ids::Oid, roles},
+        catalog::{self, Within, detail::LoginDetail, ids::Oid, roles, verifiers},
         name::{ident, literal, login_name},
         outcome,
         server::{
@@ -256,7 +256,8 @@ impl Roles {
 impl Making<'_> {
     /// What the registry keeps of it: whose it is, whatever that is called.
     fn detail(&self) -> String {
-        let detail = LoginDetail { role: Some(self.job.role.clone()) };
+        let verifier = Some(verifiers::digest(&self.verifier));
+        let detail = LoginDetail { role: Some(self.job.role.clone()), verifier };
         serde_json::to_string(&detail).expect("a text has a JSON form")
     }
 
