@@ -139,7 +139,9 @@ async fn two_operators_on_one_table_lose_nothing_and_see_no_error(cluster: &'sta
         assert!(list.contains(name), "{list}");
     }
     let claims = world.value("SELECT count(*) FROM agent_iac.claims").await;
-    assert_eq!(claims, (2 + 2 * MEETINGS).to_string(), "each was carried out once");
+    // Of each address, the last: those of the two roles, and of each grant that
+    // was made, changed and deleted.
+    assert_eq!(claims, (2 + 2 * MEETINGS.div_ceil(3)).to_string(), "each was carried out once");
     assert!(took < Duration::from_secs(30), "{MEETINGS} meetings took {took:?}");
 }
 

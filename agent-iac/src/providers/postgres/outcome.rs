@@ -18,7 +18,7 @@ use super::{
 use crate::{
     error::{Error, ErrorKind, Result},
     ledger::Claim,
-    provider::{Object, Settled, Written},
+    provider::{Mark, Object, Settled, Written},
     resource::Resource,
 };
 
@@ -45,7 +45,16 @@ impl From<Outcome> for Written {
 }
 
 /// What a write of type `R` left behind, as the registry keeps it.
-pub(super) fn text_of<R: Resource>(written: &Written) -> Result<String> {
+pub(super) fn of<R: Resource>(
+    claim: &Claim,
+    mark: &Mark,
+    written: &Written,
+) -> Result<registry::Outcome> {
+    let text = text_of::<R>(written)?;
+    Ok(registry::Outcome { claim: claim.clone(), mark: mark.clone(), text })
+}
+
+fn text_of<R: Resource>(written: &Written) -> Result<String> {
     let outcome = Outcome {
         type_name: R::TYPE.to_owned(),
         object: written.object.clone(),

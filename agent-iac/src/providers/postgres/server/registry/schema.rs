@@ -45,9 +45,14 @@ CREATE TABLE IF NOT EXISTS agent_iac.registry (
 CREATE TABLE IF NOT EXISTS agent_iac.claims (
     claim text PRIMARY KEY,
     run text NOT NULL,
+    fleet text,
+    environment text,
+    address text,
     outcome jsonb,
     at timestamptz NOT NULL DEFAULT now()
 );
+CREATE INDEX IF NOT EXISTS claims_of_address ON agent_iac.claims (address, environment, fleet)
+    WHERE outcome IS NOT NULL;
 CREATE TABLE IF NOT EXISTS agent_iac.objects (
     type text NOT NULL,
     id text NOT NULL,
