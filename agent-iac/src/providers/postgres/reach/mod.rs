@@ -33,7 +33,8 @@ use self::{
 use super::{
     Database, Object, ObjectKind, Privilege, Schema,
     catalog::{
-        Within, classes,
+        Within,
+        classes::{self, ON_ROLES},
         ids::Oid,
         people::{DATABASE_OWNER, EVERYBODY, inherit_option, set_option},
         roles::{self, Row},
@@ -81,16 +82,20 @@ struct Room {
 /// When a database cannot be read.
 pub(super) async fn surroundings(view: &View, of: &[Surrounded]) -> Result<Surroundings> {
     let wishes: Vec<Wish> = of.iter().map(Wish::of).collect();
-    let about = view.server.about().await?;
-    let version = about.major();
-    let (layout, asked) = (Arc::clone(&view.layout), wishes.clone());
-    let cluster = view
-        .server
-        .read(None, move |tx| async move {
-            let within = Within::new(tx, layout, None, version);
-            cluster(&within, about, &asked).await
-        })
-        .await?;
+    let server = view.server.clone();
+    let (oids, names) = (
+        wishes.iter().filter_map(|wish| wish.oid).collect::<Vec<Oid>>(),
+        wishes.iter().flat_map(Wish::names).filter(|name| name.len() <= MAX_NAME),
+    );
+    let asked = Arc::new((oids, names.map(str::to_owned).collect::<Vec<String>>()));
+    let whole = move |within: Within| {
+        let (server, asked) = (server.clone(), Arc::clone(&asked));
+        async move {
+            let (oids, names) = asked.as_ref();
+            cluster(&within, server.about().await?, oids, names).await
+        }
+    };
+    let cluster = view.read(None, whole).await?;
     let asked: Vec<Asked> =
         wishes.into_iter().map(|wish| Asked::new(wish, &cluster.rows, &cluster.graph)).collect();
 
@@ -104,13 +109,11 @@ pub(super) async fn surroundings(view: &View, of: &[Surrounded]) -> Result<Surro
     }
     let (roles, identities) = (Arc::new(roles), Arc::new(identities));
     let rooms = view.layout.databases().map(|database| {
-        let (layout, roles, identities) =
-            (Arc::clone(&view.layout), Arc::clone(&roles), Arc::clone(&identities));
-        let doors = doors_of(&asked, database, &view.layout.own);
-        let name = database.map(str::to_owned);
-        view.server.read(database, move |tx| async move {
-            let within = Within::new(tx, layout, name, version);
-            room(&within, &roles, &identities, &doors).await
+        let about = (Arc::clone(&roles), Arc::clone(&identities));
+        let doors = Arc::new(doors_of(&asked, database, &view.layout.own));
+        view.read(database, move |within: Within| {
+            let ((roles, identities), doors) = (about.clone(), Arc::clone(&doors));
+            async move { room(&within, &roles, &identities, &doors).await }
         })
     });
     let rooms = join_all(rooms).await.into_iter().collect::<Result<Vec<Room>>>()?;
@@ -118,10 +121,8 @@ pub(super) async fn surroundings(view: &View, of: &[Surrounded]) -> Result<Surro
     Ok(Surroundings { sources, of, warnings: warnings::of(&cluster, &rooms, &asked) })
 }
 
-async fn cluster(within: &Within, about: About, asked: &[Wish]) -> Result<Cluster> {
-    let oids: Vec<Oid> = asked.iter().filter_map(|asked| asked.oid).collect();
-    let names: Vec<&str> =
-        asked.iter().flat_map(Wish::names).filter(|name| name.len() <= MAX_NAME).collect();
+/// What the cluster says of some roles, by their numbers and by their names.
+async fn cluster(within: &Within, about: About, oids: &[Oid], names: &[String]) -> Result<Cluster> {
     let condition = "r.oid IN (WITH RECURSIVE up AS (
         (SELECT oid FROM pg_roles WHERE oid = ANY ($1)
             UNION ALL SELECT oid FROM pg_roles WHERE rolname = ANY ($2))
@@ -163,13 +164,14 @@ async fn graph(within: &Within, members: &[Oid]) -> Result<Graph> {
 async fn elsewhere(within: &Within, roles: &[Oid]) -> Result<BTreeMap<String, BTreeMap<Oid, u64>>> {
     let looked_at: Vec<&str> =
         within.layout.databases().map(|database| within.layout.name(database)).collect();
-    let sql = "SELECT d.datname::text, s.refobjid, count(*)
-        FROM pg_shdepend s JOIN pg_database d ON d.oid = s.dbid
-        WHERE s.refclassid = 'pg_authid'::regclass AND s.refobjid = ANY ($1)
-            AND d.datname::text <> ALL ($2)
-        GROUP BY d.datname, s.refobjid";
+    let sql = format!(
+        "SELECT d.datname::text, s.refobjid, count(*)
+        FROM {ON_ROLES} s JOIN pg_database d ON d.oid = s.dbid
+        WHERE d.datname::text <> ALL ($2)
+        GROUP BY d.datname, s.refobjid"
+    );
     let rows =
-        within.tx.query(sql, &[(&roles, Type::OID_ARRAY), (&looked_at, Type::TEXT_ARRAY)]).await?;
+        within.tx.query(&sql, &[(&roles, Type::OID_ARRAY), (&looked_at, Type::TEXT_ARRAY)]).await?;
     let mut elsewhere: BTreeMap<String, BTreeMap<Oid, u64>> = BTreeMap::new();
     for row in &rows {
         let count = u64::try_from(row.get::<_, i64>(2)).unwrap_or_default();
