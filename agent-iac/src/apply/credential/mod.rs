@@ -6,6 +6,8 @@ pub(super) use ending::{Ending, controls, end_credential, unproved, unproved_bec
 
 use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
+use futures_util::future::join_all;
+
 use super::{
     Engine, Outcome, Progress,
     ask::{Answer, first},
@@ -52,10 +54,9 @@ pub(super) async fn stage_new(
     } else {
         writer.compose(batch, &*run.engine.entropy).await.into_iter()
     };
-    let mut staged = Vec::with_capacity(begun.len());
+    let mut secrets = Vec::with_capacity(begun.len());
     for one in begun {
-        let address = &one.job.step.address;
-        let secret = composed.next().unwrap_or_else(|| {
+        secrets.push(composed.next().unwrap_or_else(|| {
             Err(Error::new(
                 ErrorKind::ProviderContract,
                 format!(
@@ -63,18 +64,18 @@ pub(super) async fn stage_new(
                     one.job.step.provider
                 ),
             ))
-        });
-        staged.push(match secret {
-            Ok(secret) => match target_of(one.job.target.as_deref()) {
-                Ok(credential) => {
-                    stage(run, address, credential, &one.claim, &secret).await.map(|_| secret)
-                }
-                Err(error) => Err(error),
-            },
-            Err(error) => Err(error.at(address)),
-        });
+        }));
     }
-    staged
+    // All at once: a store waits for its disk, and the waits of several
+    // overlap.
+    join_all(begun.iter().zip(secrets).map(|(one, secret)| async {
+        let address = &one.job.step.address;
+        let secret = secret.map_err(|error| error.at(address))?;
+        let credential = target_of(one.job.target.as_deref())?;
+        stage(run, address, credential, &one.claim, &secret).await?;
+        Ok(secret)
+    }))
+    .await
 }
 
 fn target_of(target: Option<&Managed>) -> Result<&CredentialRecord> {

@@ -131,7 +131,7 @@ impl PostgresProvider {
     }
 
     fn view(&self, server: Server) -> View {
-        View { server, layout: Arc::new(self.layout.clone()) }
+        View::new(server, Arc::new(self.layout.clone()))
     }
 
     /// The cluster as planning sees it. Handles that are held at the same time
