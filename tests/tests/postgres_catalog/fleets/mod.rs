@@ -1,0 +1,550 @@
+//! Random fleets over the random graphs: planned, applied, changed and removed
+//! by a deployment with the least rights, and held against the server.
+//!
+//! After each apply a second plan is empty, and the server has exactly what it
+//! had before with what was declared: every privilege with its grantor, every
+//! owner, role, membership, default privilege and policy, as queries of the
+//! test's own find them. What cannot be done is named, and counted.
+
+mod declared;
+mod draw;
+mod facts;
+
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    sync::Arc,
+};
+
+use agent_iac::{
+    address::Address,
+    apply::{Outcome, Report},
+    config::{self, Types},
+    deployment::{Deployment, PlanRequest},
+    plan::{Action, Plan, Reason, SavedPlan, Step},
+};
+use agent_iac_tests::{on_each_version, operator};
+use tempfile::TempDir;
+
+use self::{
+    declared::{Agent, Declared, On, Setting, What},
+    draw::Draw,
+    facts::{Facts, Spot},
+};
+use super::{
+    graph::{Chance, Graph, TRY},
+    oracle::{AT_ONCE, GRAPHS, SEED, number},
+    *,
+};
+
+on_each_version![a_random_fleet_over_each_random_graph_is_what_the_server_has_and_leaves_no_trace];
+
+/// One graph with its fleet.
+struct Life {
+    n: u64,
+    /// What the names of its roles and schemas begin with.
+    prefix: String,
+    /// As it is declared first, and after somebody worked on it.
+    first: Vec<Agent>,
+    changed: Vec<Agent>,
+}
+
+/// Some graphs whose fleets are one, with the ledger and the vault of it.
+struct Side {
+    reach: &'static str,
+    lives: Vec<Life>,
+    _folder: TempDir,
+    /// Always there, but while it is given another fleet.
+    deployment: Option<Deployment>,
+    /// What was applied, and is not removed.
+    applied: BTreeMap<Address, Declared>,
+}
+
+/// How often something was seen.
+type Counts = BTreeMap<String, usize>;
+
+async fn a_random_fleet_over_each_random_graph_is_what_the_server_has_and_leaves_no_trace(
+    cluster: &'static Cluster,
+) {
+    let seed = number("AGENT_IAC_SEED", SEED);
+    let graphs = number("AGENT_IAC_GRAPHS", GRAPHS);
+    let version = cluster.version();
+    println!("PostgreSQL {version}: fleets over {graphs} graphs from AGENT_IAC_SEED={seed}");
+    let mut counts = Counts::new();
+    for first in (0..graphs).step_by(usize::try_from(AT_ONCE).unwrap()) {
+        let world = World::new(cluster, &format!("fleets{first}"), &[]).await;
+        live(&world, cluster, seed, first..graphs.min(first + AT_ONCE), &mut counts).await;
+    }
+    let told: Vec<String> = counts.iter().map(|(what, n)| format!("{n} {what}")).collect();
+    println!("PostgreSQL {version}: {}", told.join(", "));
+    if graphs < GRAPHS {
+        return;
+    }
+    for kind in [
+        "role",
+        "grant",
+        "grant on columns",
+        "membership",
+        "default privileges",
+        "ownership",
+        "policy",
+        "hardening",
+        "login",
+    ] {
+        for action in ["create", "update", "delete"] {
+            // What cannot be changed in place is made anew.
+            let never = action == "update" && ["login", "ownership"].contains(&kind);
+            let seen = counts.get(&format!("{action} {kind}")).copied().unwrap_or_default();
+            assert!(never || seen > 0, "no {action} of a {kind} was tried: {counts:?}");
+        }
+    }
+    for what in ["adopt role", "adopt grant", "take undeclared grant", "undeclared and reported"] {
+        assert!(counts.contains_key(what), "{what} was never tried: {counts:?}");
+    }
+}
+
+/// The whole life of some graphs' fleets, in one database.
+async fn live(
+    world: &World,
+    cluster: &'static Cluster,
+    seed: u64,
+    numbers: std::ops::Range<u64>,
+    counts: &mut Counts,
+) {
+    world.admin.run(TRY).await;
+    world.run(&format!("CREATE ROLE @_apply LOGIN PASSWORD '{PASSWORD}'")).await;
+    let mut graphs = Vec::new();
+    for n in numbers {
+        let prefix = format!("{}_g{n}", world.name);
+        let graph = Graph::new(&prefix, &mut Chance(seed.wrapping_add(n)), world.version);
+        let extras = draw::extras(&graph, &prefix, n);
+        world.admin.run(&format!("{}{extras}", graph.script)).await;
+        graphs.push((n, prefix, graph));
+    }
+    let mut facts = Facts::of(world).await;
+    // Another chance than the graph's own, so that it does not change the graph.
+    let chance = |n: u64| Chance(!seed.wrapping_add(n));
+    let mut chances = Vec::new();
+    let mut script = String::new();
+    for (n, prefix, graph) in &graphs {
+        let mut chance = chance(*n);
+        script.push_str(&draw::given_away(graph, prefix, *n, &mut chance, &mut facts));
+        chances.push(chance);
+    }
+    world.admin.run(&script).await;
+    let roles = "SELECT rolname || ' ' || oid FROM pg_roles WHERE rolname ~ '^@_g'";
+    let roles = world.admin.rows(&world.named(roles)).await;
+    let oids: BTreeMap<String, String> = roles
+        .iter()
+        .filter_map(|line| line.split_once(' '))
+        .map(|(name, oid)| (name.to_owned(), oid.to_owned()))
+        .collect();
+    let names = oids.iter().map(|(name, oid)| (oid.clone(), name.clone())).collect();
+    let setting = Setting { version: world.version, admins: world.named("@_admins"), names };
+    let mut sides = [Side::new(world, cluster, "declared"), Side::new(world, cluster, "exclusive")];
+    for ((n, prefix, graph), mut chance) in graphs.iter().zip(chances) {
+        let side = usize::from(chance.one_in(2));
+        let mut draw = Draw {
+            chance: &mut chance,
+            setting: &setting,
+            graph,
+            prefix,
+            n: *n,
+            database: &world.name,
+            before: &facts,
+            oids: &oids,
+        };
+        let first = draw.fleet();
+        let changed = draw.changed(&first);
+        sides[side].lives.push(Life { n: *n, prefix: prefix.clone(), first, changed });
+    }
+    prepare(world, &setting, &mut sides).await;
+    let mut before = Facts::of(world).await;
+    let begun = before.clone();
+    let agents = |life: &Life| life.first.clone();
+    phase(world, &setting, &mut sides, "first", &agents, &[], &mut before, seed, counts).await;
+    let agents = |life: &Life| life.changed.clone();
+    phase(world, &setting, &mut sides, "changed", &agents, &[], &mut before, seed, counts).await;
+    // What was adopted is as it was found again, and the rest leaves.
+    let agents = |life: &Life| life.first.iter().filter_map(as_found).collect();
+    phase(world, &setting, &mut sides, "as found", &agents, &[], &mut before, seed, counts).await;
+    let left = |side: &Side| side.applied.keys().map(ToString::to_string).collect::<Vec<_>>();
+    let forgotten: Vec<Vec<String>> = sides.iter().map(left).collect();
+    let nobody = |_: &Life| Vec::new();
+    phase(world, &setting, &mut sides, "left", &nobody, &forgotten, &mut before, seed, counts)
+        .await;
+    if sides[1].lives.is_empty() {
+        let facts = Facts::of(world).await;
+        assert_eq!(facts.against(&begun), [""; 0], "AGENT_IAC_SEED={seed}: it is as it was");
+    }
+    let left = world.named(
+        "SELECT type || ' ' || id FROM agent_iac.objects UNION ALL
+        SELECT rolname FROM pg_roles WHERE rolname ~ '^@_g[0-9]+_n'",
+    );
+    assert_eq!(world.admin.rows(&left).await, [""; 0], "AGENT_IAC_SEED={seed}: traces are left");
+}
+
+/// Of an agent, what was there before.
+fn as_found(agent: &Agent) -> Option<Agent> {
+    let declared: Vec<Declared> = agent
+        .declared
+        .iter()
+        .filter_map(|one| {
+            let what = one.found.as_ref()?.what.clone();
+            Some(Declared { what, ..one.clone() })
+        })
+        .collect();
+    (!declared.is_empty()).then(|| Agent { declared, ..agent.clone() })
+}
+
+impl Side {
+    fn new(world: &World, cluster: &Cluster, reach: &'static str) -> Self {
+        let folder = tempfile::tempdir().unwrap();
+        let principal = |who: &str| {
+            let password = Password::given(Secret::from_text(PASSWORD.into()));
+            Principal::new(format!("{}_{who}", world.name), password).unwrap()
+        };
+        let endpoint = format!("postgresql://127.0.0.1:{}/{}", cluster.port(), world.name);
+        let provider = PostgresProvider::new(endpoint.parse().unwrap())
+            .observe(principal("observe"))
+            .apply(principal("apply"))
+            .administrators(format!("{}_admins", world.name))
+            .scope(format!("{}_g*", world.name));
+        let fleet = agent_iac::fleet::Fleet::new(format!("graphs-{reach}"));
+        let deployment = Deployment::embedded(fleet, "test", folder.path())
+            .unwrap()
+            .with_provider("postgres", Arc::new(provider));
+        let (lives, applied) = (Vec::new(), BTreeMap::new());
+        Self { reach, lives, _folder: folder, deployment: Some(deployment), applied }
+    }
+
+    fn text(&self, agents: &[&Agent], forgotten: &[String]) -> String {
+        declared::toml(&format!("graphs-{}", self.reach), self.reach, agents, forgotten)
+    }
+
+    /// The same ledger and vault with a fleet.
+    fn declare(&mut self, text: &str) -> &Deployment {
+        let fleet = config::parse(text, "fleet.toml", &Types::builtin());
+        let fleet = fleet.unwrap_or_else(|mistakes| panic!("{mistakes}\n{text}"));
+        let deployment = self.deployment.take().unwrap();
+        self.deployment.insert(deployment.with_fleet(fleet))
+    }
+}
+
+/// Types what all of the fleets require, and lets the administrators in to the
+/// roles that are adopted.
+async fn prepare(world: &World, setting: &Setting, sides: &mut [Side]) {
+    let mut script = BTreeSet::new();
+    let mut ordered = Vec::new();
+    for side in sides {
+        let all: [Vec<Agent>; 2] = [
+            side.lives.iter().flat_map(|life| life.first.clone()).collect(),
+            side.lives.iter().flat_map(|life| life.changed.clone()).collect(),
+        ];
+        for agents in all {
+            let text = side.text(&agents.iter().collect::<Vec<_>>(), &[]);
+            let deployment = side.declare(&text);
+            let blueprint = deployment.blueprint().unwrap();
+            for required in deployment.requires(&blueprint).remove("postgres").unwrap() {
+                let statement = required.statement;
+                if !statement.starts_with("CREATE ROLE") && script.insert(statement.clone()) {
+                    ordered.push(statement);
+                }
+            }
+            for agent in agents.iter().filter(|agent| as_found(agent).is_some()) {
+                let statement =
+                    format!("GRANT {} TO {} WITH ADMIN OPTION;", agent.role, setting.admins);
+                if script.insert(statement.clone()) {
+                    ordered.push(statement);
+                }
+            }
+        }
+    }
+    for one in &ordered { world.admin.run(one).await; }
+}
+
+/// Plans and applies one state of all fleets, and holds what comes of it
+/// against the server.
+#[allow(clippy::too_many_arguments, reason = "it is what the phases of a life differ in")]
+async fn phase(
+    world: &World,
+    setting: &Setting,
+    sides: &mut [Side],
+    name: &str,
+    agents_of: &dyn Fn(&Life) -> Vec<Agent>,
+    forgotten: &[Vec<String>],
+    before: &mut Facts,
+    seed: u64,
+    counts: &mut Counts,
+) {
+    let mut texts = BTreeMap::new();
+    let mut wrong: Vec<(String, String)> = Vec::new();
+    for (at, side) in sides.iter_mut().enumerate() {
+        if side.lives.is_empty() {
+            continue;
+        }
+        let agents: Vec<Agent> = side.lives.iter().flat_map(agents_of).collect();
+        let refs: Vec<&Agent> = agents.iter().collect();
+        for life in &side.lives {
+            let own = agents_of(life);
+            let text = side.text(&own.iter().collect::<Vec<_>>(), &[]);
+            texts.insert(life.prefix.clone(), (life.n, text));
+        }
+        let none = Vec::new();
+        let text = side.text(&refs, forgotten.get(at).unwrap_or(&none));
+        side.declare(&text);
+        let deployment = side.deployment.take().unwrap();
+        let declared: BTreeMap<Address, Declared> = agents
+            .iter()
+            .flat_map(|agent| {
+                agent.declared.iter().map(|one| {
+                    let address = format!("{}.{}", agent.name, one.field);
+                    (address.parse().unwrap(), one.clone())
+                })
+            })
+            .collect();
+        let plan = deployment.plan(&PlanRequest::default()).await.unwrap();
+        let report = apply(&deployment, plan.clone()).await;
+        let outcomes: BTreeMap<(String, Action), &Outcome> = report
+            .steps
+            .iter()
+            .map(|step| ((step.address.to_string(), step.action), &step.outcome))
+            .collect();
+        let mut refused = BTreeSet::new();
+        for step in &plan.steps {
+            let outcome = outcomes.get(&(step.address.to_string(), step.action));
+            match outcome {
+                Some(Outcome::Done | Outcome::Unproved(_)) => {
+                    side.done(step, &declared, setting, before, counts);
+                }
+                other => {
+                    let why = other.map_or("it has no outcome".to_owned(), |one| shown(one));
+                    if let Some(kind) = rightly_refused(&why) {
+                        *counts.entry(format!("refused: {kind}")).or_default() += 1;
+                    } else {
+                        wrong.push((
+                            step.address.to_string(),
+                            format!("{} {}: {why}", step.action, step.address),
+                        ));
+                    }
+                    refused.insert(step.address.to_string());
+                }
+            }
+        }
+        for address in declared.keys() {
+            let is_known = side.applied.contains_key(address) || refused.contains(&address.to_string());
+            let is_blocked = plan.blocked.iter().any(|one| one.address == *address);
+            if !is_known && !is_blocked {
+                wrong.push((address.to_string(), format!("{address}: there is no step for it")));
+            }
+        }
+        let second = deployment.plan(&PlanRequest::default()).await.unwrap();
+        wrong.extend(second_thoughts(&second, &refused, counts));
+        side.deployment = Some(deployment);
+    }
+    let facts = Facts::of(world).await;
+    let declared = sides.iter().flat_map(|side| side.applied.values());
+    let expected = declared::with(before, declared, setting);
+    for line in facts.against(&expected) {
+        let at = line.clone();
+        wrong.push((at, line));
+    }
+    if wrong.is_empty() {
+        return;
+    }
+    let mut shown = format!("{} things are wrong once `{name}` is applied\n", wrong.len());
+    let mut told = 0;
+    for (prefix, (n, text)) in &texts {
+        let agent = format!("g{n}-");
+        let own: Vec<&String> = wrong
+            .iter()
+            .filter(|(at, _)| at.starts_with(&agent) || at.contains(&format!("{prefix}_")))
+            .map(|(_, line)| line)
+            .collect();
+        if own.is_empty() {
+            continue;
+        }
+        told += own.len();
+        shown.push_str(&format!(
+            "\n== graph {n}, alone with AGENT_IAC_SEED={} AGENT_IAC_GRAPHS=1\n",
+            seed.wrapping_add(*n)
+        ));
+        for line in own {
+            shown.push_str(&format!("{line}\n"));
+        }
+        if told < 60 {
+            shown.push_str(text);
+        }
+    }
+    if told == 0 {
+        shown.push_str(&format!("{wrong:#?}"));
+    }
+    panic!("PostgreSQL {}: {shown}", world.version);
+}
+
+impl Side {
+    /// Takes note of what a step that was done has changed.
+    fn done(
+        &mut self,
+        step: &Step,
+        declared: &BTreeMap<Address, Declared>,
+        setting: &Setting,
+        before: &mut Facts,
+        counts: &mut Counts,
+    ) {
+        let mut count = |what: String| *counts.entry(what).or_default() += 1;
+        if step.reason == Reason::Undeclared {
+            let heirs = self.applied.iter().filter_map(|(address, one)| match &one.what {
+                What::Role { heir, .. } if address.instance() == step.address.instance() => {
+                    heir.as_ref()
+                }
+                _ => None,
+            });
+            taken(step, heirs.last(), before, setting);
+            count(format!("take undeclared {}", step.resource_type.trim_start_matches("postgres.")));
+            return;
+        }
+        if step.action == Action::Forget {
+            // It stays as it is, and as it was found.
+            self.applied.remove(&step.address);
+            count("forget".to_owned());
+            return;
+        }
+        let kind = declared.get(&step.address).or_else(|| self.applied.get(&step.address));
+        let kind = kind.map_or("nothing", |one| one.what.kind());
+        match step.action {
+            Action::Delete => {
+                count(format!("delete {kind}"));
+                self.applied.remove(&step.address);
+            }
+            Action::Suspend => {}
+            action => {
+                count(format!("{action} {kind}"));
+                if let Some(one) = declared.get(&step.address) {
+                    self.applied.insert(step.address.clone(), one.clone());
+                }
+            }
+        }
+    }
+}
+
+/// Takes from the facts what nobody declared and a step took back. `heir` is
+/// who takes over what the role owns.
+fn taken(step: &Step, heir: Option<&String>, before: &mut Facts, setting: &Setting) {
+    let id = step.id.as_deref().unwrap();
+    let object = step.seen.object().unwrap();
+    let text = |field: &str| match object.value(field) {
+        Some(value) => value.as_text().unwrap_or_default().to_owned(),
+        None => String::new(),
+    };
+    let words = || -> BTreeSet<String> {
+        let words = object.value("allow").unwrap().as_list().unwrap();
+        words.iter().map(|word| word.as_text().unwrap().to_uppercase().replace('-', " ")).collect()
+    };
+    let role = setting.names[&text("to")].clone();
+    match step.resource_type.as_str() {
+        "postgres.grant" => {
+            let (_, rest) = id.split_once(" on ").unwrap();
+            let (on, _) = rest.rsplit_once(" by ").unwrap();
+            let on = On::of_id(on);
+            let (by, words) = (text("grantor"), words());
+            before.acl.retain(|Spot { on: what, column, to, by: whom, privilege }, _| {
+                let is_here = on.places().contains(column);
+                let parties = (what, to, whom) == (&on.what, &role, &by);
+                !(parties && is_here && words.contains(privilege))
+            });
+        }
+        "postgres.membership" => {
+            let (of, by) = (text("of"), text("grantor"));
+            before.rest.retain(|line| {
+                let is_from = setting.version < 16 || line.ends_with(&format!("|{by}"));
+                !(line.starts_with(&format!("member|{role}|{of}|")) && is_from)
+            });
+        }
+        "postgres.default_privileges" => {
+            let (creator, schema) = (text("for_role"), text("in_schema"));
+            let letter = declared::letter(&text("on"));
+            let words = words();
+            before.rest.retain(|line| {
+                let start = format!("default|{creator}|{schema}|{letter}|{role}|");
+                let word = line.strip_prefix(&start).and_then(|rest| rest.split('|').next());
+                !word.is_some_and(|word| words.contains(word))
+            });
+        }
+        "postgres.ownership" => {
+            let (_, on) = id.split_once(" owns ").unwrap();
+            before.give(on, heir.expect("nothing is taken without an heir"));
+        }
+        other => panic!("a {other} was taken back: {id}"),
+    }
+}
+
+async fn apply(deployment: &Deployment, plan: Plan) -> Report {
+    let saved = SavedPlan::new(plan).unwrap();
+    let context = operator().acknowledging(saved.digest());
+    deployment.apply(&saved, &context).await.unwrap()
+}
+
+fn shown(outcome: &Outcome) -> String {
+    match outcome {
+        Outcome::Done | Outcome::Unproved(_) => "done".to_owned(),
+        Outcome::Failed(error) => {
+            format!("failed: {} ({})", error.chain(), error.repair().unwrap_or_default())
+        }
+        Outcome::Skipped { because } => format!("skipped: {because}"),
+        Outcome::InDoubt(error) => format!("in doubt: {}", error.chain()),
+    }
+}
+
+/// What a refusal is called that names why the server cannot do it.
+fn rightly_refused(why: &str) -> Option<&'static str> {
+    [
+        ("it was passed on", "passed on"),
+        ("memberships make no circle", "a circle"),
+    ]
+    .into_iter()
+    .find(|(part, _)| why.contains(part))
+    .map(|(_, kind)| kind)
+}
+
+/// What a second plan has left to do, beside what was refused.
+fn second_thoughts(
+    plan: &Plan,
+    refused: &BTreeSet<String>,
+    counts: &mut Counts,
+) -> Vec<(String, String)> {
+    let mut wrong = Vec::new();
+    let mut say = |address: &Address, what: String| wrong.push((address.to_string(), what));
+    for step in &plan.steps {
+        if !refused.contains(&step.address.to_string()) {
+            let Step { address, action, reason, changes, .. } = step;
+            let changes: Vec<String> = changes
+                .iter()
+                .map(|change| format!("{} {:?} -> {:?}", change.name, change.before, change.after))
+                .collect();
+            say(address, format!("again: {action} {address}: {reason} {}", changes.join(", ")));
+        }
+    }
+    for blocked in &plan.blocked {
+        let kind = ["cannot become that role", "is no member of that role"]
+            .into_iter()
+            .find(|part| blocked.reason.contains(part));
+        match kind {
+            Some(kind) => *counts.entry(format!("blocked: {kind}")).or_default() += 1,
+            None => say(&blocked.address, format!("blocked: {}: {}", blocked.address, blocked.reason)),
+        }
+    }
+    for drift in &plan.drift {
+        say(&drift.address, format!("drift: {}: {:?} gone {}", drift.address, drift.fields, drift.gone));
+    }
+    for (address, why) in &plan.unread {
+        say(address, format!("unread: {address}: {why:?}"));
+    }
+    for address in &plan.in_doubt {
+        say(address, format!("in doubt: {address}"));
+    }
+    for found in plan.undeclared.iter().filter(|found| found.instance.is_some()) {
+        *counts.entry("undeclared and reported".to_owned()).or_default() += 1;
+        let _ = found;
+    }
+    wrong
+}
