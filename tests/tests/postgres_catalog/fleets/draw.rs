@@ -173,6 +173,16 @@ impl Draw<'_> {
                 }
             }
             agent.declared = declared;
+            if self.setting.version < 16 {
+                let account = agent.declared.first().map(|one| &one.what);
+                let is_so = matches!(account, Some(What::Role { noinherit: true, .. }));
+                for one in &mut agent.declared {
+                    // There its memberships say what the role says.
+                    if let What::Membership { noinherit, .. } = &mut one.what {
+                        *noinherit = is_so;
+                    }
+                }
+            }
             for _ in 0..self.chance.below(3) {
                 self.more(&agents, &mut agent);
             }
@@ -218,7 +228,7 @@ impl Draw<'_> {
             createdb: false,
             bypassrls: false,
             settings: BTreeMap::new(),
-            heir: None,
+            heir: self.chance.one_in(2).then(|| format!("{}_o", self.prefix)),
         };
         let found = |id: String, what: &What| Some(Found { id, what: what.clone() });
         let oid = &self.oids[&role];
@@ -443,14 +453,11 @@ impl Draw<'_> {
     fn other(&mut self, what: &What) -> What {
         let mut other = what.clone();
         match &mut other {
-            What::Role { name, noinherit, .. } => {
-                let before = *noinherit;
+            What::Role { name, heir, .. } => {
+                let before = heir.clone();
                 let mut drawn = self.role(&name.clone());
-                if let (What::Role { noinherit, .. }, true) =
-                    (&mut drawn, self.setting.version < 16)
-                {
-                    // Its memberships say the same there.
-                    *noinherit = before;
+                if let What::Role { heir, .. } = &mut drawn {
+                    *heir = before;
                 }
                 return drawn;
             }

@@ -98,7 +98,7 @@ WHERE (r.name ~ '^@_g' OR m.name ~ '^@_g') AND r.name !~ '__g[0-9]+$' AND m.name
 UNION ALL SELECT concat_ws('|', 'policy', polrelid::regclass, polname, polcmd,
     CASE WHEN polpermissive THEN 'permissive' ELSE 'restrictive' END,
     (SELECT string_agg(name, ',' ORDER BY name) FROM names WHERE oid = ANY (polroles)),
-    pg_get_expr(polqual, polrelid), pg_get_expr(polwithcheck, polrelid)) FROM pg_policy";
+    pg_get_expr(polqual, polrelid), pg_get_expr(polwithcheck, polrelid)) FROM pg_policy WHERE polrelid::regclass::text ~ '^@_g'";
 
 impl Facts {
     pub(super) async fn of(world: &World) -> Self {
