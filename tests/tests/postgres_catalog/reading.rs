@@ -320,7 +320,8 @@ async fn what_is_registered_is_marked_and_explains_itself(cluster: &'static Clus
              ALTER TABLE s.t ENABLE ROW LEVEL SECURITY;
              CREATE POLICY p ON s.t TO @_to USING (a=1);
              GRANT SELECT (a, b) ON s.t TO @_to; GRANT UPDATE (b, c) ON s.t TO @_to;
-             REVOKE TEMP ON DATABASE @ FROM PUBLIC; ALTER TABLE s.t OWNER TO @_to;
+             REVOKE TEMP ON DATABASE @ FROM PUBLIC;
+             CREATE TABLE s.own (); ALTER TABLE s.own OWNER TO @_to;
              GRANT CREATE ON DATABASE @ TO @_admins;",
         )
         .await;
@@ -342,7 +343,7 @@ async fn what_is_registered_is_marked_and_explains_itself(cluster: &'static Clus
             "PUBLIC on database marks".into(),
             r#"{"revoke": ["temporary", "connect"]}"#.into(),
         ),
-        ("postgres.ownership", format!("{to} owns table s.t"), r#"{"heir": "dba"}"#.into()),
+        ("postgres.ownership", format!("{to} owns table s.own"), r#"{"heir": "dba"}"#.into()),
     ];
     for (ty, id, detail) in &rows {
         world
@@ -383,7 +384,7 @@ async fn what_is_registered_is_marked_and_explains_itself(cluster: &'static Clus
     assert_eq!(public.value("revoke"), Some(&taken), "of the two, CONNECT was given back");
     let all = world.listed("postgres.public", &Listing::All).await;
     assert_eq!(all.len(), 1);
-    let owned = present("postgres.ownership", &format!("{to} owns table s.t")).await;
+    let owned = present("postgres.ownership", &format!("{to} owns table s.own")).await;
     assert_eq!(owned.value("heir"), Some(&"dba".into()));
     let on = [("on", Value::from(&pg::Table::new("s", "t")))];
     let by_key = world.read_key("postgres.ownership", &on).await;

@@ -157,6 +157,15 @@ impl Draw<'_> {
         }
         for at in 0..agents.len() {
             let mut agent = agents[at].clone();
+            // To be an owner no more and to be granted something are two plans.
+            let owned: BTreeSet<String> = agent
+                .declared
+                .iter()
+                .filter_map(|one| match &one.what {
+                    What::Ownership { on, .. } => Some(on.what.clone()),
+                    _ => None,
+                })
+                .collect();
             let needed: BTreeSet<String> =
                 agent.declared.iter().flat_map(|one| one.needs.clone()).collect();
             let mut declared = Vec::new();
@@ -186,6 +195,10 @@ impl Draw<'_> {
             for _ in 0..self.chance.below(3) {
                 self.more(&agents, &mut agent);
             }
+            agent.declared.retain(|one| match &one.what {
+                What::Grant { on, .. } => !owned.contains(&on.what),
+                _ => true,
+            });
             agents[at] = agent;
         }
         agents

@@ -130,6 +130,10 @@ impl Read for Grant {
             .map(|key| {
                 let found = place_of(&key.on)?.clone();
                 let holds = |grantor: &Oid| {
+                    // What an owner has from himself is ownership.
+                    if (key.grantee, *grantor) == (found.owner, found.owner) {
+                        return false;
+                    }
                     let parties = (found.place, key.grantee, *grantor);
                     match key.on.columns {
                         None => holdings.whole.contains_key(&parties),

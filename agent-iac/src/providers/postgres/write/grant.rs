@@ -148,6 +148,16 @@ impl Kind for Grant {
                 _ => Err(not_there(&what, &on)),
             };
         };
+        if found.is_none() && job.spec().is_none() {
+            return Ok(Change::nothing(job, grantee, on));
+        }
+        if grantee == owner && job.spec().is_some() {
+            return Err(Error::new(
+                ErrorKind::InvalidInput,
+                format!("{what} is to the owner of it, who may do everything to it"),
+            )
+            .help("leave it out, or give the object another owner"));
+        }
         let powers = &now.powers;
         // What nobody can be for the owner may still be given with a grant
         // option; then the server says.
