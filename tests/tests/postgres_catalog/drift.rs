@@ -7,6 +7,7 @@ use agent_iac_tests::on_each_version;
 use super::*;
 
 on_each_version![
+    what_nobody_would_take_over_says_so,
     a_grant_by_another_grantor_is_another_grant_and_says_who_has_to_take_it_back,
     what_a_login_was_given_for_itself_is_its_roles,
     a_membership_is_seen_however_it_reaches,
@@ -253,4 +254,28 @@ async fn a_change_within_what_is_declared_is_seen_where_it_was_made(cluster: &'s
     world.run("CREATE SCHEMA mine AUTHORIZATION @_to").await;
     let owned = world.list("postgres.ownership", &["@_to"]).await;
     assert_eq!(owned[0].id, format!("{to} owns schema mine"));
+}
+
+async fn what_nobody_would_take_over_says_so(cluster: &'static Cluster) {
+    let world = World::new(cluster, "heirless", &[]).await;
+    let ddl = agent_iac::providers::postgres::server::registry::ddl(Some("heirless_observe"));
+    world
+        .run(
+            "CREATE ROLE @_to; CREATE SCHEMA s; CREATE TABLE s.t (); ALTER TABLE s.t OWNER TO @_to;
+             GRANT @_to TO @_admins; GRANT CREATE ON DATABASE @ TO @_admins",
+        )
+        .await;
+    world.run(&format!("SET ROLE @_admins; {ddl}; RESET ROLE")).await;
+    let obstacle = async || world.list("postgres.ownership", &["@_to"]).await.remove(0).obstacle;
+    let why = obstacle().await.unwrap();
+    assert!(why.contains("give the role an `heir`"), "{why}");
+    let to = world.oid("@_to").await;
+    let detail = r#"{"heir": "dba"}"#;
+    world
+        .run(&format!(
+            "INSERT INTO agent_iac.objects
+                VALUES ('postgres.role', '{to}', 'fleet', 'test', 'a.role', '{detail}')"
+        ))
+        .await;
+    assert_eq!(obstacle().await, None);
 }

@@ -195,8 +195,8 @@ END
             (Grant::TYPE, Some(on)) => {
                 let allow = privileges(properties, "allow");
                 let (columns, place) = (on.columns.clone(), self.place(on));
-                let is_passed_on = properties.get("grantable").and_then(Node::known)
-                    == Some(Value::Bool(true));
+                let is_passed_on =
+                    properties.get("grantable").and_then(Node::known) == Some(Value::Bool(true));
                 if let (Some(columns), true) = (columns, is_passed_on) {
                     let passed_on = self.passed_on.entry(place.clone()).or_default();
                     passed_on.insert((columns, allow.clone()));

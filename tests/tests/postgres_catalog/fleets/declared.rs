@@ -358,10 +358,7 @@ command = \"{command}\"\nrestrictive = {restrictive}\nusing = \"{using}\"",
                     _ => 'd',
                 };
                 let how = if *restrictive { "restrictive" } else { "permissive" };
-                lines.insert(format!(
-                    "policy|{}|{name}|{letter}|{how}|{to}|({using})",
-                    on.name()
-                ));
+                lines.insert(format!("policy|{}|{name}|{letter}|{how}|{to}|({using})", on.name()));
             }
             _ => {}
         }

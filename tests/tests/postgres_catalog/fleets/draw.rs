@@ -157,13 +157,14 @@ impl Draw<'_> {
         }
         for at in 0..agents.len() {
             let mut agent = agents[at].clone();
-            // To be an owner no more and to be granted something are two plans.
-            let owned: BTreeSet<String> = agent
+            // What goes in one place and comes in another takes two plans, or to
+            // be moved; and so it is when an owner becomes a grantee.
+            let had: BTreeMap<String, String> = agent
                 .declared
                 .iter()
-                .filter_map(|one| match &one.what {
-                    What::Ownership { on, .. } => Some(on.what.clone()),
-                    _ => None,
+                .map(|one| match &one.what {
+                    What::Ownership { on, .. } => (on.id(), String::new()),
+                    what => (what.key(), one.field.clone()),
                 })
                 .collect();
             let needed: BTreeSet<String> =
@@ -195,10 +196,9 @@ impl Draw<'_> {
             for _ in 0..self.chance.below(3) {
                 self.more(&agents, &mut agent);
             }
-            agent.declared.retain(|one| match &one.what {
-                What::Grant { on, .. } => !owned.contains(&on.what),
-                _ => true,
-            });
+            agent
+                .declared
+                .retain(|one| had.get(&one.what.key()).is_none_or(|field| *field == one.field));
             agents[at] = agent;
         }
         agents
@@ -245,10 +245,8 @@ impl Draw<'_> {
         };
         let found = |id: String, what: &What| Some(Found { id, what: what.clone() });
         let oid = &self.oids[&role];
-        let mut declared = vec![Declared {
-            found: found(oid.clone(), &what),
-            ..plain("account", what)
-        }];
+        let mut declared =
+            vec![Declared { found: found(oid.clone(), &what), ..plain("account", what) }];
         for (at, (on, held)) in self.held(&role).into_iter().enumerate() {
             let mut options = held.values();
             let grantable = *options.next().unwrap();
@@ -281,7 +279,8 @@ impl Draw<'_> {
             let at = (spot.on.clone(), spot.column.clone());
             held.entry(at).or_default().insert(word.unwrap(), *option);
         }
-        let mut grants: BTreeMap<(String, BTreeMap<&str, bool>), BTreeSet<String>> = BTreeMap::new();
+        let mut grants: BTreeMap<(String, BTreeMap<&str, bool>), BTreeSet<String>> =
+            BTreeMap::new();
         for ((on, column), held) in held {
             let columns = grants.entry((on, held)).or_default();
             // The whole is no column, and what it has is a grant of its own.
@@ -323,7 +322,8 @@ impl Draw<'_> {
                 && !self.is_there(what)
         };
         if !needs.iter().chain([&what]).all(|one| {
-            is_alone(one) || needs.contains(one) && agent.declared.iter().any(|had| had.what == *one)
+            is_alone(one)
+                || needs.contains(one) && agent.declared.iter().any(|had| had.what == *one)
         }) {
             return;
         }
@@ -397,8 +397,8 @@ impl Draw<'_> {
                 What::Membership { to, of, admin, noinherit, noset }
             }
             6..8 => {
-                let on = ["tables", "sequences", "functions", "types", "schemas"]
-                    [self.chance.below(5)];
+                let on =
+                    ["tables", "sequences", "functions", "types", "schemas"][self.chance.below(5)];
                 let within = on != "schemas" && self.chance.one_in(2);
                 let kind = match on {
                     "types" => "data-type",
@@ -449,9 +449,8 @@ impl Draw<'_> {
                 let owner = self.before.owners.get(&on.what).filter(|owner| *owner != SUPERUSER)?;
                 // What somebody else gave to everybody is not given back in his
                 // name, so that it would not be as it was.
-                let by_others = |spot: &Spot| {
-                    spot.on == on.what && spot.to == "PUBLIC" && spot.by != *owner
-                };
+                let by_others =
+                    |spot: &Spot| spot.on == on.what && spot.to == "PUBLIC" && spot.by != *owner;
                 if self.before.acl.keys().any(by_others) {
                     return None;
                 }
@@ -517,14 +516,16 @@ impl Draw<'_> {
 
     fn columns(&mut self, what: &str) -> BTreeSet<String> {
         let of_view = what.ends_with(".v");
-        let all: &[&[&str]] =
-            if of_view { &[&["a"]] } else { &[&["a"], &["b"], &["a", "b"]] };
+        let all: &[&[&str]] = if of_view { &[&["a"]] } else { &[&["a"], &["b"], &["a", "b"]] };
         all[self.chance.below(all.len())].iter().map(|column| (*column).to_owned()).collect()
     }
 
     fn allow(&mut self, on: &On) -> Allow {
-        let all =
-            if on.columns.is_empty() { privileges(on.kind(), self.setting.version) } else { ON_COLUMNS };
+        let all = if on.columns.is_empty() {
+            privileges(on.kind(), self.setting.version)
+        } else {
+            ON_COLUMNS
+        };
         self.some(all)
     }
 
@@ -558,9 +559,9 @@ fn plain(field: &str, what: What) -> Declared {
 }
 
 fn add(agent: &mut Agent, what: What, needs: BTreeSet<String>) -> String {
-    let field = (0..).map(|n| format!("p{n}")).find(|field| {
-        agent.declared.iter().all(|one| one.field != *field)
-    });
+    let field = (0..)
+        .map(|n| format!("p{n}"))
+        .find(|field| agent.declared.iter().all(|one| one.field != *field));
     let field = field.unwrap();
     agent.declared.push(Declared { needs, ..plain(&field, what) });
     field

@@ -281,7 +281,9 @@ async fn prepare(world: &World, setting: &Setting, sides: &mut [Side]) {
             }
         }
     }
-    for one in &ordered { world.admin.run(one).await; }
+    for one in &ordered {
+        world.admin.run(one).await;
+    }
 }
 
 /// Plans and applies one state of all fleets, and holds what comes of it
@@ -446,7 +448,10 @@ impl Side {
                 _ => None,
             });
             taken(step, heirs.last(), before, setting);
-            count(format!("take undeclared {}", step.resource_type.trim_start_matches("postgres.")));
+            count(format!(
+                "take undeclared {}",
+                step.resource_type.trim_start_matches("postgres.")
+            ));
             return;
         }
         if step.action == Action::Forget {
@@ -555,6 +560,7 @@ fn rightly_refused(why: &str) -> Option<&'static str> {
     [
         ("it was passed on", "passed on"),
         ("in whose name it is given", "an owner who may not look into the schema"),
+        ("is to the owner of it", "a grant to the owner"),
         ("the creator's own", "a creator's own default privileges"),
         ("memberships make no circle", "a circle"),
     ]
@@ -582,9 +588,10 @@ fn second_thoughts(
         }
     }
     for blocked in &plan.blocked {
-        let kind = ["cannot become that role", "is no member of that role", "give the role an `heir`"]
-            .into_iter()
-            .find(|part| blocked.reason.contains(part));
+        let kind =
+            ["cannot become that role", "is no member of that role", "give the role an `heir`"]
+                .into_iter()
+                .find(|part| blocked.reason.contains(part));
         match kind {
             Some(kind) if blocked.address.is_undeclared() => {
                 *counts.entry(format!("blocked: {kind}")).or_default() += 1;
@@ -593,7 +600,10 @@ fn second_thoughts(
         }
     }
     for drift in &plan.drift {
-        say(&drift.address, format!("drift: {}: {:?} gone {}", drift.address, drift.fields, drift.gone));
+        say(
+            &drift.address,
+            format!("drift: {}: {:?} gone {}", drift.address, drift.fields, drift.gone),
+        );
     }
     for (address, why) in &plan.unread {
         say(address, format!("unread: {address}: {why:?}"));

@@ -256,7 +256,14 @@ impl Now {
                 };
                 let by = Grantor::of(*grantor, owner);
                 let id = GrantId { grantee: EVERYBODY, on, grantor: by };
-                parts.push(grant::Change { id, by: *grantor, acting, before: given, after, columns });
+                parts.push(grant::Change {
+                    id,
+                    by: *grantor,
+                    acting,
+                    before: given,
+                    after,
+                    columns,
+                });
             }
         }
         let word = |privilege: &Privilege| privilege.word().to_owned();
