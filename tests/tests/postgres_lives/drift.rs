@@ -281,11 +281,16 @@ async fn an_undeclared_login_is_found_and_loses_the_role(cluster: &'static Clust
         )
         .await;
     let mallory = cluster.connect("mallory_mallory", "m", "mallory").await.unwrap();
+    // One session has the role, and another one has become it.
     mallory.run("SELECT * FROM sales.notes").await;
+    let standing = cluster.connect("mallory_mallory", "m", "mallory").await.unwrap();
+    standing.run("SET ROLE mallory_watched; SELECT * FROM sales.notes").await;
     let plan = planned(&deployment).await;
     assert!(found(&plan).contains("postgres.login"), "{}", found(&plan));
     let report = try_apply(&deployment).await;
     assert!(report.is_complete(), "{}", shown(&report));
+    let goes_on = standing.simple_query("SELECT * FROM sales.notes").await;
+    assert!(goes_on.is_err(), "a session that had become the role goes on as it");
     // It is somebody's: it lost the role, and nothing else.
     let again = cluster.connect("mallory_mallory", "m", "mallory").await.unwrap();
     refuses(&again, &["SELECT * FROM sales.notes"]).await;

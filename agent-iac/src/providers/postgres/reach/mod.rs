@@ -59,6 +59,9 @@ struct Cluster {
     /// What these roles have in databases that are not looked at: how many
     /// entries, by the database and the role.
     elsewhere: BTreeMap<String, BTreeMap<Oid, u64>>,
+    /// The databases that are not looked at, and in which the engine's own
+    /// roles have a schema: another fleet may keep its registry there.
+    registries: BTreeSet<String>,
 }
 
 /// What one database says.
@@ -131,6 +134,7 @@ async fn cluster(within: &Within, about: About, asked: &[Wish]) -> Result<Cluste
     let rows = roles::rows(within, condition, &parameters).await?;
     let all: Vec<Oid> = rows.iter().map(|row| row.oid).collect();
     let (graph, elsewhere) = try_join(graph(within, &all), elsewhere(within, &all)).await?;
+    let registries = registries(within).await?;
     let sql = "SELECT datname::text, datdba FROM pg_database WHERE datallowconn";
     let databases = within.tx.query(sql, &[]).await?;
     Ok(Cluster {
@@ -139,6 +143,7 @@ async fn cluster(within: &Within, about: About, asked: &[Wish]) -> Result<Cluste
         graph,
         databases: databases.iter().map(|row| (row.get(0), row.get(1))).collect(),
         elsewhere,
+        registries,
     })
 }
 
@@ -176,6 +181,22 @@ async fn elsewhere(within: &Within, roles: &[Oid]) -> Result<BTreeMap<String, BT
         elsewhere.entry(row.get(0)).or_default().insert(row.get(1), count);
     }
     Ok(elsewhere)
+}
+
+/// Where else the engine's own roles keep a schema. What is in it only that
+/// database tells.
+async fn registries(within: &Within) -> Result<BTreeSet<String>> {
+    let layout = &within.layout;
+    let looked_at: Vec<&str> = layout.databases().map(|database| layout.name(database)).collect();
+    let own: Vec<&str> =
+        layout.principals.iter().chain(&layout.administrators).map(String::as_str).collect();
+    let sql = "SELECT DISTINCT d.datname::text FROM pg_shdepend s
+        JOIN pg_database d ON d.oid = s.dbid JOIN pg_roles r ON r.oid = s.refobjid
+        WHERE s.refclassid = 'pg_authid'::regclass AND s.classid = 'pg_namespace'::regclass
+            AND s.deptype = 'o' AND r.rolname = ANY ($1::name[]) AND d.datname::text <> ALL ($2)";
+    let parameters = [(&own as _, Type::TEXT_ARRAY), (&looked_at as _, Type::TEXT_ARRAY)];
+    let rows = within.tx.query(sql, &parameters).await?;
+    Ok(rows.iter().map(|row| row.get(0)).collect())
 }
 
 /// The schemas of a database without which wished privileges are good for
