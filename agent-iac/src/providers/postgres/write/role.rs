@@ -488,6 +488,7 @@ mod tests {
             suspended: false,
             mark: None,
             obstacle: None,
+            label: None,
         }
     }
 
