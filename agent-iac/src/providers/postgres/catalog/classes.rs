@@ -121,6 +121,11 @@ impl Class {
         Self::ALL.into_iter().find(|class| class.catalog().oid == oid)
     }
 
+    /// The number of the catalog, as dependencies name it.
+    pub(in super::super) const fn number(self) -> Oid {
+        self.catalog().oid
+    }
+
     /// Whether its objects belong to the whole cluster.
     pub(in super::super) const fn is_shared(self) -> bool {
         matches!(self, Self::Database | Self::Tablespace | Self::Parameter)

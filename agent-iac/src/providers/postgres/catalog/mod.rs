@@ -29,6 +29,7 @@ pub(super) mod people;
 mod policies;
 mod publics;
 pub(super) mod roles;
+pub(super) mod traps;
 pub(super) mod verifiers;
 
 use std::{

@@ -263,6 +263,7 @@ impl Making<'_> {
 
     /// The statement that makes it. It inherits from its role: the server
     /// checks CONNECT for whoever logs in, before the setting `role` holds.
+    /// REPLICATION it checks then as well, and nobody inherits that.
     /// Whoever leaves the role by `SET ROLE NONE` has what the role has.
     fn create(&self) -> String {
         let (login, role) = (ident(&self.name), ident(&self.role.name));
@@ -271,8 +272,9 @@ impl Making<'_> {
         let until = self.job.valid_until.as_ref();
         let until = until.map(|until| format!(" VALID UNTIL {}", literal(until)));
         let until = until.unwrap_or_default();
+        let replication = if self.role.replication { " REPLICATION" } else { "" };
         format!(
-            "CREATE ROLE {login} LOGIN INHERIT CONNECTION LIMIT {limit}{until} \
+            "CREATE ROLE {login} LOGIN INHERIT{replication} CONNECTION LIMIT {limit}{until} \
              PASSWORD {verifier} IN ROLE {role};\n"
         )
     }

@@ -23,6 +23,7 @@ use crate::{
             Within,
             classes::OWNS,
             detail::{self, RoleDetail},
+            traps,
         },
         name::ident,
         server::{Type, sqlstate},
@@ -91,6 +92,11 @@ impl Leaver {
         }
     }
 
+    /// Whether what it owns goes to somebody who may more than it may.
+    pub(super) fn enriches(&self) -> bool {
+        self.heir.is_some() && !self.heir_is_ours
+    }
+
     /// What a person calls it.
     pub(in super::super) fn what(&self) -> &str {
         &self.what
@@ -101,7 +107,7 @@ impl Leaver {
         self.names.values().map(String::as_str)
     }
 
-    fn oids(&self) -> impl Iterator<Item = u32> {
+    pub(super) fn oids(&self) -> impl Iterator<Item = u32> {
         self.names.keys().copied()
     }
 
@@ -319,7 +325,21 @@ pub(in super::super) async fn release(
         .into_iter()
         .map(|(heir, names)| format!("REASSIGN OWNED BY {} TO {}", names.join(", "), ident(heir)))
         .collect();
+    let enriched = leavers.iter().filter(|one| one.enriches());
+    let enriched: Vec<u32> = enriched.filter_map(|one| powers.oid(one.heir.as_deref()?)).collect();
+    // What they had before is theirs; whatever more runs as one of them now,
+    // somebody who leaves has made.
+    let before = traps::of(within, &enriched).await?;
     within.tx.batch(&reassign.join(";\n")).await?;
+    let mut after = traps::of(within, &enriched).await?;
+    for (heir, had) in &before {
+        after.entry(*heir).or_default().retain(|trap, _| !had.contains_key(trap));
+    }
+    let new: Vec<String> = after.into_values().flat_map(BTreeMap::into_values).collect();
+    if !new.is_empty() {
+        let what: Vec<&str> = leavers.iter().map(|one| one.what()).collect();
+        return Err(traps::refused(&what.join(", "), within.tx.database(), &new));
+    }
     // `DROP OWNED` would drop what somebody created in their name just now.
     let left = dependents_here(within, &oids).await?;
     if left > 0 {

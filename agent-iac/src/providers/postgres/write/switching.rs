@@ -29,6 +29,7 @@ use crate::{
         catalog::{
             Within,
             detail::{self, RoleDetail},
+            traps,
         },
         outcome::repeated,
         server::{Fault, Slice, copy},
@@ -50,8 +51,10 @@ struct Prepared {
 /// parts.
 pub(super) async fn write(writer: &Writer, batch: &[Write<Role>]) -> Vec<Result<Written>> {
     let mut failed: BTreeMap<usize, Error> = BTreeMap::new();
-    let places: Vec<usize> =
+    let mut places: Vec<usize> =
         batch.iter().enumerate().filter(|(_, one)| switches_off(one)).map(|(at, _)| at).collect();
+    failed.extend(trapped(writer, batch).await);
+    places.retain(|at| !failed.contains_key(at));
     if !places.is_empty() {
         let prepared = prepare(writer, places.iter().map(|at| &batch[*at]).collect()).await;
         for (at, prepared) in places.into_iter().zip(prepared) {
@@ -78,6 +81,49 @@ fn switches_off(write: &Write<Role>) -> bool {
         }
         Operation::Create(_) | Operation::Resume { .. } => false,
     }
+}
+
+/// The roles that cannot leave because what they own runs with its owner's
+/// rights, in whatever database that is. It is looked for before anything is
+/// switched off, and again when it is handed on, which is what counts: what
+/// cannot be looked at now is left to that.
+async fn trapped(writer: &Writer, batch: &[Write<Role>]) -> BTreeMap<usize, Error> {
+    let ends: Vec<usize> = (0..batch.len())
+        .filter(|at| matches!(batch[*at].operation, Operation::Delete { .. }))
+        .collect();
+    let mut trapped = BTreeMap::new();
+    let Ok(version) = writer.version().await else { return trapped };
+    let jobs: Vec<Job<Role>> = ends.iter().map(|at| Job::of(&batch[*at])).collect();
+    let Ok(known) = known(writer, version, &jobs).await else { return trapped };
+    let owners: Vec<u32> = known
+        .values()
+        .map(|one| &one.leaver)
+        .filter(|one| one.enriches())
+        .flat_map(Leaver::oids)
+        .collect();
+    if owners.is_empty() {
+        return trapped;
+    }
+    for database in writer.view().layout.databases() {
+        let (working, oids) = (writer.clone(), owners.clone());
+        let name = database.map(str::to_owned);
+        let work =
+            move |tx| async move { traps::of(&working.here(tx, name, version), &oids).await };
+        let Ok(traps) = writer.view().server.read(database, work).await else { continue };
+        for (at, job) in ends.iter().zip(&jobs) {
+            let role = job.id().and_then(|id| id.parse::<u32>().ok());
+            let Some(Known { leaver, .. }) = role.and_then(|role| known.get(&role)) else {
+                continue;
+            };
+            let of = leaver.oids().filter_map(|oid| traps.get(&oid));
+            let of: Vec<String> = of.flat_map(BTreeMap::values).cloned().collect();
+            if !of.is_empty() {
+                let name = writer.view().layout.name(database);
+                trapped.insert(*at, traps::refused(leaver.what(), name, &of));
+            }
+        }
+    }
+    trapped
 }
 
 async fn prepare(writer: &Writer, writes: Vec<&Write<Role>>) -> Vec<Result<()>> {
