@@ -103,6 +103,11 @@ fn known(
 ) -> Option<BTreeMap<String, Value>> {
     let mut known = BTreeMap::new();
     for (name, node) in &desired.properties {
+        if let Node::Known(value) = node {
+            // What a blueprint knows is in normal form.
+            known.insert(name.clone(), value.clone());
+            continue;
+        }
         match node.resolve(recorded) {
             Ok(value) => {
                 let field = desired.resource_type.field(name);

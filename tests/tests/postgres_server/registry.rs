@@ -22,6 +22,7 @@ on_each_version![
     an_ordinary_role_needs_no_more_than_create_on_the_database,
     a_schema_that_somebody_else_made_is_refused,
     an_observer_reads_the_registry_and_cannot_write_it,
+    an_observer_that_comes_later_is_let_in_by_the_owner_and_by_nobody_else,
     a_newer_version_is_refused,
     a_claim_is_written_with_its_work_or_not_at_all,
     recovery_waits_for_a_transaction_of_a_dead_run,
@@ -198,6 +199,49 @@ async fn an_observer_reads_the_registry_and_cannot_write_it(cluster: &Cluster) {
     }
     let error = state(&of("registry_stranger")).await.unwrap_err();
     assert_eq!(error.kind(), ErrorKind::Denied, "{error:?}");
+}
+
+async fn an_observer_that_comes_later_is_let_in_by_the_owner_and_by_nobody_else(cluster: &Cluster) {
+    let database = cluster.database("registry_later").await;
+    let admin = cluster.admin_of(&database).await;
+    admin
+        .run(
+            "CREATE ROLE registry_later_owner LOGIN PASSWORD 'p';
+            CREATE ROLE registry_later_other LOGIN PASSWORD 'p';
+            CREATE ROLE registry_later_observer LOGIN PASSWORD 'p';
+            GRANT CREATE ON DATABASE registry_later TO registry_later_owner",
+        )
+        .await;
+    let of = |user| server(settings(cluster, user, "p", "registry_later"));
+    let admit = async |server: &Server, observer: Option<&'static str>| {
+        let work = move |tx| async move { registry::admit(&tx, observer).await };
+        server.transaction(None, Options::writing(), work).await.unwrap()
+    };
+    let observer = Some("registry_later_observer");
+    let [owner, other, reader] = ["owner", "other", "observer"].map(|name| {
+        let user = format!("registry_later_{name}");
+        server(settings(cluster, &user, "p", "registry_later"))
+    });
+    // There is nothing to be let into yet.
+    assert!(!admit(&owner, observer).await);
+    install(&owner, None).await.unwrap();
+    assert!(!admit(&other, observer).await);
+    assert_eq!(state(&reader).await.unwrap_err().kind(), ErrorKind::Denied);
+    assert!(!admit(&owner, None).await);
+    assert!(!admit(&owner, Some("registry_later_nobody")).await);
+    // At the same time as others who do so.
+    let all = futures((0..4).map(|_| {
+        let owner = of("registry_later_owner");
+        async move { admit(&owner, observer).await }
+    }));
+    assert!(all.await.contains(&true));
+    assert!(!admit(&owner, observer).await);
+    let seen = State::Ready { owner: "registry_later_owner".into(), trusted: false };
+    assert_eq!(state(&reader).await.unwrap(), seen);
+    // One table is enough to be kept out by.
+    admin.run("REVOKE SELECT ON agent_iac.objects FROM registry_later_observer").await;
+    assert!(admit(&owner, observer).await);
+    assert_eq!(state(&reader).await.unwrap(), seen);
 }
 
 async fn a_newer_version_is_refused(cluster: &Cluster) {

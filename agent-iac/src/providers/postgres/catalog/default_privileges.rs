@@ -167,6 +167,9 @@ impl Read for DefaultPrivileges {
         let mut entries = entries(within, &asked).await?;
         // What a creator will have on what is its own is ownership.
         entries.retain(|(grantee, _, creator, _), _| grantee != creator);
+        if entries.is_empty() {
+            return Ok(Vec::new());
+        }
         let people = creators(within, &entries).await?;
         let ids: Vec<String> =
             entries.keys().map(|parties| id_of(within, parties).to_string()).collect();

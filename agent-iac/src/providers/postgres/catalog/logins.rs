@@ -217,6 +217,9 @@ impl Read for Login {
         let mut members = members(within, "m.roleid", &roles).await?;
         let declared = declared(within, &members).await?;
         members.retain(|member| member.acts() && !declared.contains(&(member.member, member.role)));
+        if members.is_empty() {
+            return Ok(Vec::new());
+        }
         let oids: Vec<Oid> = members.iter().map(|member| member.member).collect();
         let found = Logins::of(within, members, &oids).await?;
         Ok(found

@@ -33,7 +33,8 @@ use self::{
 use super::{
     Database, Object, ObjectKind, Privilege, Schema,
     catalog::{
-        Within, classes,
+        Within,
+        classes::{self, ON_ROLES},
         ids::Oid,
         people::{DATABASE_OWNER, EVERYBODY, inherit_option, set_option},
         roles::{self, Row},
@@ -86,16 +87,20 @@ struct Room {
 /// When the provider's own database cannot be read.
 pub(super) async fn surroundings(view: &View, of: &[Surrounded]) -> Result<Surroundings> {
     let wishes: Vec<Wish> = of.iter().map(Wish::of).collect();
-    let about = view.server.about().await?;
-    let version = about.major();
-    let (layout, asked) = (Arc::clone(&view.layout), wishes.clone());
-    let mut cluster = view
-        .server
-        .read(None, move |tx| async move {
-            let within = Within::new(tx, layout, None, version);
-            cluster(&within, about, &asked).await
-        })
-        .await?;
+    let server = view.server.clone();
+    let (oids, names) = (
+        wishes.iter().filter_map(|wish| wish.oid).collect::<Vec<Oid>>(),
+        wishes.iter().flat_map(Wish::names).filter(|name| name.len() <= MAX_NAME),
+    );
+    let asked = Arc::new((oids, names.map(str::to_owned).collect::<Vec<String>>()));
+    let whole = move |within: Within| {
+        let (server, asked) = (server.clone(), Arc::clone(&asked));
+        async move {
+            let (oids, names) = asked.as_ref();
+            cluster(&within, server.about().await?, oids, names).await
+        }
+    };
+    let mut cluster = view.read(None, whole).await?;
     let asked: Vec<Asked> =
         wishes.into_iter().map(|wish| Asked::new(wish, &cluster.rows, &cluster.graph)).collect();
 
@@ -109,13 +114,11 @@ pub(super) async fn surroundings(view: &View, of: &[Surrounded]) -> Result<Surro
     }
     let (roles, identities) = (Arc::new(roles), Arc::new(identities));
     let databases = view.layout.databases().map(|database| {
-        let (layout, roles, identities) =
-            (Arc::clone(&view.layout), Arc::clone(&roles), Arc::clone(&identities));
-        let doors = doors_of(&asked, database, &view.layout.own);
-        let name = database.map(str::to_owned);
-        let read = view.server.read(database, move |tx| async move {
-            let within = Within::new(tx, layout, name, version);
-            room(&within, &roles, &identities, &doors).await
+        let about = (Arc::clone(&roles), Arc::clone(&identities));
+        let doors = Arc::new(doors_of(&asked, database, &view.layout.own));
+        let read = view.read(database, move |within: Within| {
+            let ((roles, identities), doors) = (about.clone(), Arc::clone(&doors));
+            async move { room(&within, &roles, &identities, &doors).await }
         });
         async move { (database, read.await) }
     });
@@ -130,7 +133,7 @@ pub(super) async fn surroundings(view: &View, of: &[Surrounded]) -> Result<Surro
         }
     }
     if !unread.is_empty() {
-        cluster.elsewhere = accounted(view, version, &cluster, &rooms).await?;
+        cluster.elsewhere = accounted(view, &cluster, &rooms).await?;
     }
     let (sources, of) = sources::of(&cluster, &rooms, &asked);
     Ok(Surroundings { sources, of, warnings: warnings::of(&cluster, &rooms, &asked), unread })
@@ -140,25 +143,21 @@ pub(super) async fn surroundings(view: &View, of: &[Surrounded]) -> Result<Surro
 /// own account.
 async fn accounted(
     view: &View,
-    version: u32,
     cluster: &Cluster,
     rooms: &[Room],
 ) -> Result<BTreeMap<String, BTreeMap<Oid, u64>>> {
     let roles: Vec<Oid> = cluster.rows.keys().copied().collect();
     let looked_at: Vec<String> = rooms.iter().map(|room| room.name.clone()).collect();
-    let layout = Arc::clone(&view.layout);
-    view.server
-        .read(None, move |tx| async move {
-            let within = Within::new(tx, layout, None, version);
-            elsewhere(&within, &roles, &looked_at).await
-        })
-        .await
+    let asked = Arc::new((roles, looked_at));
+    let read = move |within: Within| {
+        let asked = Arc::clone(&asked);
+        async move { elsewhere(&within, &asked.0, &asked.1).await }
+    };
+    view.read(None, read).await
 }
 
-async fn cluster(within: &Within, about: About, asked: &[Wish]) -> Result<Cluster> {
-    let oids: Vec<Oid> = asked.iter().filter_map(|asked| asked.oid).collect();
-    let names: Vec<&str> =
-        asked.iter().flat_map(Wish::names).filter(|name| name.len() <= MAX_NAME).collect();
+/// What the cluster says of some roles, by their numbers and by their names.
+async fn cluster(within: &Within, about: About, oids: &[Oid], names: &[String]) -> Result<Cluster> {
     let condition = "r.oid IN (WITH RECURSIVE up AS (
         (SELECT oid FROM pg_roles WHERE oid = ANY ($1)
             UNION ALL SELECT oid FROM pg_roles WHERE rolname = ANY ($2))
@@ -218,13 +217,14 @@ async fn elsewhere(
     roles: &[Oid],
     looked_at: &[String],
 ) -> Result<BTreeMap<String, BTreeMap<Oid, u64>>> {
-    let sql = "SELECT d.datname::text, s.refobjid, count(*)
-        FROM pg_shdepend s JOIN pg_database d ON d.oid = s.dbid
-        WHERE s.refclassid = 'pg_authid'::regclass AND s.refobjid = ANY ($1)
-            AND d.datname::text <> ALL ($2)
-        GROUP BY d.datname, s.refobjid";
+    let sql = format!(
+        "SELECT d.datname::text, s.refobjid, count(*)
+        FROM {ON_ROLES} s JOIN pg_database d ON d.oid = s.dbid
+        WHERE d.datname::text <> ALL ($2)
+        GROUP BY d.datname, s.refobjid"
+    );
     let rows =
-        within.tx.query(sql, &[(&roles, Type::OID_ARRAY), (&looked_at, Type::TEXT_ARRAY)]).await?;
+        within.tx.query(&sql, &[(&roles, Type::OID_ARRAY), (&looked_at, Type::TEXT_ARRAY)]).await?;
     let mut elsewhere: BTreeMap<String, BTreeMap<Oid, u64>> = BTreeMap::new();
     for row in &rows {
         let count = u64::try_from(row.get::<_, i64>(2)).unwrap_or_default();

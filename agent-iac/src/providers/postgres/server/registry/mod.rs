@@ -19,4 +19,4 @@ mod schema;
 pub use claims::{Outcome, Registered, enter, given_up, register, registered, settle};
 pub use locks::serialise;
 pub use objects::{Owned, forget, mark, owned};
-pub use schema::{State, ddl, install, state};
+pub use schema::{State, admit, ddl, install, state};
