@@ -13,6 +13,7 @@ mod attempt;
 mod batch;
 mod connection;
 mod error;
+mod lookout;
 mod pool;
 pub mod registry;
 mod requests;
