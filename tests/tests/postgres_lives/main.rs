@@ -6,8 +6,10 @@
 
 mod access;
 mod adopting;
+mod at_large;
 mod bad_input;
 mod canary;
+mod command_line;
 mod conformance;
 mod drift;
 mod held;

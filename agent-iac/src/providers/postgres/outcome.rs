@@ -100,11 +100,16 @@ fn is_of_cluster(type_name: &str) -> bool {
 ///
 /// When the provider's own database cannot be asked, or when one still works
 /// for that run.
-pub(super) async fn settle(view: &View, type_name: &str, claims: &[Claim]) -> Result<Vec<Settled>> {
+pub(super) async fn settle(
+    view: &View,
+    observer: Option<&str>,
+    type_name: &str,
+    claims: &[Claim],
+) -> Result<Vec<Settled>> {
     let mut settled: Vec<Option<Settled>> = claims.iter().map(|_| None).collect();
     let mut unknown = None;
     for database in view.layout.databases() {
-        let found = match settle_in(view, database, claims).await {
+        let found = match settle_in(view, observer, database, claims).await {
             Err(error) if database.is_some() && error.kind() != ErrorKind::InDoubt => {
                 // What was begun there for the whole cluster is no proof of
                 // anything: only the own database says that it was done.
@@ -131,13 +136,16 @@ pub(super) async fn settle(view: &View, type_name: &str, claims: &[Claim]) -> Re
 /// can have none.
 async fn settle_in(
     view: &View,
+    observer: Option<&str>,
     database: Option<&str>,
     claims: &[Claim],
 ) -> Result<Option<Vec<Registered>>> {
-    let asked = claims.to_vec();
+    let (asked, observer) = (claims.to_vec(), observer.map(str::to_owned));
     let options = Options::writing().statement_timeout(PATIENCE * 2);
     let work = move |tx: Transaction| async move {
-        match registry::install(&tx, None).await {
+        // A run that died before its first commit left no registry: whoever
+        // observes is let into this one.
+        match registry::install(&tx, observer.as_deref()).await {
             // Where not even the schema can be made, nothing was done.
             Err(error) if error.kind() == ErrorKind::Denied => {
                 if registry::state(&tx).await.is_ok_and(|state| state == State::Missing) {

@@ -18,6 +18,7 @@ use crate::{
     error::Result,
     ledger::Claim,
     provider::{Composition, Issue, IssueRequest, Issued, RevokeRequest, Settled, Written},
+    resource::Resource as _,
     secret::Secret,
 };
 
@@ -40,6 +41,6 @@ impl Issue<Login> for Writer {
     }
 
     async fn settle(&self, claims: &[Claim]) -> Result<Vec<Settled>> {
-        self.settle(claims).await
+        Self::settle(self, Login::TYPE, claims).await
     }
 }

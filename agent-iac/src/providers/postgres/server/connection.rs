@@ -341,8 +341,10 @@ impl Route {
         let place = connection.place();
         let failed = |error: tokio_postgres::Error| place.failed(&error);
         // Within a transaction, so that a pooler answers from one session, and
-        // with names that no schema of the database can take over.
+        // with names that no schema of the database can take over. The login may
+        // be one that is cut off as soon as it is silent in a transaction.
         let text = "BEGIN READ ONLY; SET LOCAL search_path = pg_catalog, pg_temp;
+            SET LOCAL idle_in_transaction_session_timeout = '60s';
             SELECT current_setting('server_version_num'), pg_is_in_recovery()::int,
                 current_database(),
                 (SELECT oid FROM pg_database WHERE datname = current_database()),

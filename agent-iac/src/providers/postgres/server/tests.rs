@@ -343,6 +343,25 @@ fn a_pooler_that_allows_no_transactions_is_refused_with_the_reason() {
     assert!(error.repair().is_some_and(|help| help.contains("pool_mode")));
 }
 
+#[test]
+fn what_a_pooler_says_of_its_own_is_told_from_what_a_server_says() {
+    for (said, kind, what) in [
+        ("SASL authentication failed", ErrorKind::Denied, "refused the login"),
+        ("no such user", ErrorKind::Denied, "refused the login"),
+        ("server login failed: FATAL x", ErrorKind::Denied, "refused the login"),
+        ("no such database: app", ErrorKind::NotFound, "knows no such database"),
+        ("no more connections allowed", ErrorKind::Provider, "has no connection left"),
+        ("query_wait_timeout", ErrorKind::Provider, "has no connection left"),
+        ("client_login_timeout", ErrorKind::Timeout, "gave up waiting"),
+    ] {
+        let body = format!("SFATAL\0VFATAL\0C08P01\0M{said}\0\0");
+        let error = asked(impostor(Some(message(b'E', body.as_bytes()))));
+        assert_eq!(error.kind(), kind, "{said}: {error:?}");
+        assert!(error.message().contains(&format!("a pooler in between {what}")), "{error:?}");
+        assert!(error.repair().is_some(), "{said}");
+    }
+}
+
 /// The answer to the first question, with this version.
 fn greeting(version: &str) -> Vec<u8> {
     let columns = [version, "0", "app", "5", "0", "1", "0"];

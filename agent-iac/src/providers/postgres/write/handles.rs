@@ -8,7 +8,6 @@ use super::{
     super::{
         DefaultPrivileges, Grant, Login, Membership, Ownership, Policy, Public, Role,
         catalog::{self, Read},
-        outcome,
         view::View,
     },
     Kind, Writer,
@@ -44,7 +43,7 @@ impl<K: Kind> Manage<K> for Writer {
     }
 
     async fn settle(&self, claims: &[Claim]) -> Result<Vec<Settled>> {
-        outcome::settle(self.view(), K::TYPE, claims).await
+        Self::settle(self, K::TYPE, claims).await
     }
 }
 

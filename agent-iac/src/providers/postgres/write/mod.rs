@@ -36,7 +36,7 @@ use serde::Serialize;
 
 use self::powers::{Acting, Powers};
 use super::{
-    Login, Object as Concrete,
+    Object as Concrete,
     catalog::{Read, Within, people::GRANTORS},
     outcome,
     server::{
@@ -339,13 +339,13 @@ impl Writer {
         &self.0.view
     }
 
-    /// Says what became of the claims of logins, as [`outcome::settle`].
+    /// Says what became of the claims of a type, as [`outcome::settle`].
     ///
     /// # Errors
     ///
     /// When a database cannot be asked.
-    pub(super) async fn settle(&self, claims: &[Claim]) -> Result<Vec<Settled>> {
-        outcome::settle(&self.0.view, Login::TYPE, claims).await
+    pub(super) async fn settle(&self, type_name: &str, claims: &[Claim]) -> Result<Vec<Settled>> {
+        outcome::settle(&self.0.view, self.0.observer.as_deref(), type_name, claims).await
     }
 
     /// Carries out writes, in one transaction for each database.
