@@ -71,7 +71,7 @@ impl Pooler {
             "[databases]\n* = host=127.0.0.1 port={server} auth_user=postgres\n\
             [pgbouncer]\nlisten_addr = 127.0.0.1\nlisten_port = {port}\nunix_socket_dir =\n\
             auth_type = scram-sha-256\nauth_file = {}\npool_mode = {mode}\n\
-            default_pool_size = 2\nserver_round_robin = 1\nserver_login_retry = 1\n{more}\n",
+            default_pool_size = 2\nserver_round_robin = 1\nserver_login_retry = 1\nquery_wait_timeout = 5\n{more}\n",
             users.display()
         );
         let file = folder.join("pgbouncer.ini");

@@ -250,6 +250,15 @@ impl Route {
         .help("write `sslmode=verify-full`, or `127.0.0.1`")
     }
 
+    /// Waits for a first answer, for as long as a login may take. A pooler lets
+    /// people in before it has a server for them, and then makes them wait.
+    pub(super) async fn in_time<T>(&self, answer: impl Future<Output = Result<T>>) -> Result<T> {
+        match timeout(self.endpoint.connect_timeout(), answer).await {
+            Ok(answer) => answer,
+            Err(_) => Err(self.unreachable("let a login in, and then did not answer in time")),
+        }
+    }
+
     fn unreachable(&self, how: &str) -> Error {
         Error::new(ErrorKind::Provider, format!("PostgreSQL at {} {how}", self.server))
             .help("look whether the server runs and this machine may reach it")

@@ -327,7 +327,7 @@ impl Server {
             .connect(principal.user(), &password, database)
             .await
             .map_err(|failure| route.failed(failure, principal.user(), database))?;
-        let about = route.greet(&connection).await?;
+        let about = route.in_time(route.greet(&connection)).await?;
         self.compare(about)?;
         Ok(connection)
     }

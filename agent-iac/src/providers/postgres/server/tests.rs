@@ -385,6 +385,23 @@ fn greeting(version: &str) -> Vec<u8> {
 }
 
 #[test]
+fn a_pooler_that_lets_in_and_has_no_server_is_given_up_in_time() {
+    use std::io::{Read as _, Write as _};
+    let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let port = listener.local_addr().unwrap().port();
+    std::thread::spawn(move || {
+        let (mut stream, mut heard) = (listener.accept().unwrap().0, [0; 8192]);
+        assert!(stream.read(&mut heard).unwrap() > 0);
+        let let_in = [message(b'R', &[0, 0, 0, 0]), message(b'Z', b"I")].concat();
+        stream.write_all(&let_in).unwrap();
+        while stream.read(&mut heard).is_ok_and(|read| read > 0) {}
+    });
+    let error = asked(parsed(&format!("postgresql://127.0.0.1:{port}/app?connect_timeout=1")));
+    assert!(error.message().ends_with("and then did not answer in time"), "{error:?}");
+    assert_eq!(error.retry(), Retry::Backoff);
+}
+
+#[test]
 fn an_older_version_is_refused_with_its_number() {
     for version in ["140011", "90624"] {
         let error = asked(impostor(Some(greeting(version))));
