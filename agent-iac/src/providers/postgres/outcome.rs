@@ -18,7 +18,7 @@ use super::{
 use crate::{
     error::{Error, ErrorKind, Result},
     ledger::Claim,
-    provider::{Object, Settled, Written},
+    provider::{Mark, Object, Settled, Written},
     resource::Resource,
 };
 
@@ -45,7 +45,16 @@ impl From<Outcome> for Written {
 }
 
 /// What a write of type `R` left behind, as the registry keeps it.
-pub(super) fn text_of<R: Resource>(written: &Written) -> Result<String> {
+pub(super) fn of<R: Resource>(
+    claim: &Claim,
+    mark: &Mark,
+    written: &Written,
+) -> Result<registry::Outcome> {
+    let text = text_of::<R>(written)?;
+    Ok(registry::Outcome { claim: claim.clone(), mark: mark.clone(), text })
+}
+
+fn text_of<R: Resource>(written: &Written) -> Result<String> {
     let outcome = Outcome {
         type_name: R::TYPE.to_owned(),
         object: written.object.clone(),
@@ -100,16 +109,11 @@ fn is_of_cluster(type_name: &str) -> bool {
 ///
 /// When the provider's own database cannot be asked, or when one still works
 /// for that run.
-pub(super) async fn settle(
-    view: &View,
-    observer: Option<&str>,
-    type_name: &str,
-    claims: &[Claim],
-) -> Result<Vec<Settled>> {
+pub(super) async fn settle(view: &View, type_name: &str, claims: &[Claim]) -> Result<Vec<Settled>> {
     let mut settled: Vec<Option<Settled>> = claims.iter().map(|_| None).collect();
     let mut unknown = None;
     for database in view.layout.databases() {
-        let found = match settle_in(view, observer, database, claims).await {
+        let found = match settle_in(view, database, claims).await {
             Err(error) if database.is_some() && error.kind() != ErrorKind::InDoubt => {
                 // What was begun there for the whole cluster is no proof of
                 // anything: only the own database says that it was done.
@@ -136,15 +140,15 @@ pub(super) async fn settle(
 /// can have none.
 async fn settle_in(
     view: &View,
-    observer: Option<&str>,
     database: Option<&str>,
     claims: &[Claim],
 ) -> Result<Option<Vec<Registered>>> {
-    let (asked, observer) = (claims.to_vec(), observer.map(str::to_owned));
-    let options = Options::writing().statement_timeout(PATIENCE * 2);
+    let asked = claims.to_vec();
+    let observer = view.layout.observer.clone();
+    // The transaction of the dead run may be the one that makes the registry,
+    // and is waited for as long.
+    let options = Options::writing().statement_timeout(PATIENCE * 2).lock_timeout(PATIENCE);
     let work = move |tx: Transaction| async move {
-        // A run that died before its first commit left no registry: whoever
-        // observes is let into this one.
         match registry::install(&tx, observer.as_deref()).await {
             // Where not even the schema can be made, nothing was done.
             Err(error) if error.kind() == ErrorKind::Denied => {
@@ -154,7 +158,11 @@ async fn settle_in(
                 Err(error)
             }
             Err(error) => Err(error),
-            Ok(()) => registry::settle(&tx, &asked, PATIENCE).await.map(Some),
+            Ok(()) => {
+                let settled = registry::settle(&tx, &asked, PATIENCE).await?;
+                registry::admit(&tx, observer.as_deref()).await?;
+                Ok(Some(settled))
+            }
         }
     };
     view.server.transaction(database, options, work).await
@@ -176,6 +184,7 @@ mod tests {
             suspended: false,
             mark: None,
             obstacle: None,
+            label: None,
         };
         Written { object: Some(object), correlation: Some("pid 7".into()) }
     }

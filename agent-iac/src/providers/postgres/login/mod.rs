@@ -18,7 +18,6 @@ use crate::{
     error::Result,
     ledger::Claim,
     provider::{Composition, Issue, IssueRequest, Issued, RevokeRequest, Settled, Written},
-    resource::Resource as _,
     secret::Secret,
 };
 
@@ -41,6 +40,6 @@ impl Issue<Login> for Writer {
     }
 
     async fn settle(&self, claims: &[Claim]) -> Result<Vec<Settled>> {
-        Self::settle(self, Login::TYPE, claims).await
+        self.settle(claims).await
     }
 }

@@ -8,6 +8,7 @@ use super::{
     super::{
         DefaultPrivileges, Grant, Login, Membership, Ownership, Policy, Public, Role,
         catalog::{self, Read},
+        outcome,
         view::View,
     },
     Kind, Writer,
@@ -43,13 +44,13 @@ impl<K: Kind> Manage<K> for Writer {
     }
 
     async fn settle(&self, claims: &[Claim]) -> Result<Vec<Settled>> {
-        Self::settle(self, K::TYPE, claims).await
+        outcome::settle(self.view(), K::TYPE, claims).await
     }
 }
 
-/// Handles that write a cluster. `observer` is let into the registry.
-pub(in super::super) fn writers(view: View, observer: Option<&str>) -> Writers {
-    let writer = Arc::new(Writer::new(view, observer.map(str::to_owned)));
+/// Handles that write a cluster.
+pub(in super::super) fn writers(view: View) -> Writers {
+    let writer = Arc::new(Writer::new(view));
     Writers::new()
         .with::<Role, _>(&writer)
         .with::<Grant, _>(&writer)
