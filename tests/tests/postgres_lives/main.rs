@@ -6,7 +6,6 @@
 
 mod access;
 mod adopting;
-mod at_large;
 mod bad_input;
 mod canary;
 mod command_line;
