@@ -175,12 +175,22 @@ async fn a_life_is_typed_and_no_password_stands_where_others_see_it(cluster: &'s
     world.enter(&logins[1]).await.run("SELECT note FROM sales.notes").await;
 
     // What only looks.
-    for words in ["show reader", "inventory", "history", "graph", "verify", "recover", "show plan.json --full"] {
+    for words in [
+        "show reader",
+        "inventory",
+        "history",
+        "graph",
+        "verify",
+        "recover",
+        "show plan.json --full",
+    ] {
         typist.types(words);
     }
     let (_, said) = typist.types("import --report --provider postgres");
     assert!(said.contains("typed_owner"), "{said}");
-    typist.types("import --provider postgres --owner team:billing --out imported.toml --only typed_o*");
+    typist.types(
+        "import --provider postgres --owner team:billing --out imported.toml --only typed_o*",
+    );
     assert!(fs::read_to_string(typist.desk.join("imported.toml")).unwrap().contains("typed_owner"));
 
     // Mistakes that have a password in them, or behind them.
@@ -210,6 +220,9 @@ async fn a_life_is_typed_and_no_password_stands_where_others_see_it(cluster: &'s
     // The search finds: the options name the principals, and the rest the agent.
     let found = &typist.seen.find("typed_observe") | &typist.seen.find("typed_reader");
     for place in ["cmdline of", "what `plan --full`", "ledger.db", "the server's log"] {
-        assert!(found.iter().any(|one| one.contains(place)), "nothing is found in {place}: {found:?}");
+        assert!(
+            found.iter().any(|one| one.contains(place)),
+            "nothing is found in {place}: {found:?}"
+        );
     }
 }

@@ -70,7 +70,9 @@ async fn a_server_without_connections_is_named_and_taken_again(shared: &'static 
     let plan = planned(&deployment).await;
     // Handles that were held keep their connections for a while.
     drop(deployment);
-    world.run("SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE usename = '@_observe'").await;
+    world
+        .run("SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE usename = '@_observe'")
+        .await;
     world.run("SET log_statement = 'none'; CREATE ROLE @_crowd LOGIN PASSWORD 'p'").await;
     let mut crowd = Vec::new();
     while let Ok(session) = cluster.connect("crowded_crowd", "p", "crowded").await {
@@ -84,7 +86,9 @@ async fn a_server_without_connections_is_named_and_taken_again(shared: &'static 
     let error = deployment.apply(&saved, &context).await.unwrap_err();
     assert!(error.chain().contains("no connection left"), "{}", error.chain());
     drop(crowd);
-    while world.value("SELECT count(*) FROM pg_stat_activity WHERE usename = '@_crowd'").await != "0" {
+    while world.value("SELECT count(*) FROM pg_stat_activity WHERE usename = '@_crowd'").await
+        != "0"
+    {
         tokio::time::sleep(Duration::from_millis(20)).await;
     }
     let report = deployment.apply(&saved, &context).await.unwrap();

@@ -33,7 +33,9 @@ async fn a_life_goes_through_a_pooler_that_shares_sessions(cluster: &'static Clu
     // The agent comes the same way, and is what it was declared to be.
     let login = world.vaulted(&deployment, READER).await;
     let agent = pooler.connect(&login.user, &login.password, "pooled").await.unwrap();
-    agent.run("SELECT id, amount FROM sales.invoices; INSERT INTO sales.notes VALUES (7, 'n')").await;
+    agent
+        .run("SELECT id, amount FROM sales.invoices; INSERT INTO sales.notes VALUES (7, 'n')")
+        .await;
     assert_eq!(agent.refused("SELECT customer FROM sales.invoices").await.code, "42501");
     assert_eq!(agent.value("SELECT current_user").await, "pooled_reader");
 
@@ -51,7 +53,10 @@ async fn a_life_goes_through_a_pooler_that_shares_sessions(cluster: &'static Clu
             other => panic!("{}: {other:?}", step.address),
         }
     }
-    assert_eq!(world.rows("SELECT rolname FROM pg_roles WHERE rolname ~ '^@_reader'").await, [""; 0]);
+    assert_eq!(
+        world.rows("SELECT rolname FROM pg_roles WHERE rolname ~ '^@_reader'").await,
+        [""; 0]
+    );
     assert!(planned(&through(world.fleet())).await.steps.is_empty());
     // The session of the agent that it held is gone with it.
     assert!(agent.simple_query("SELECT 1").await.is_err());

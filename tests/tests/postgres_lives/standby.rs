@@ -70,9 +70,7 @@ async fn a_standby_is_refused_before_anything_is_written(shared: &'static Cluste
     assert_eq!(far.rows("SELECT 1 FROM pg_roles WHERE rolname ~ '^standby_reader'").await, [""; 0]);
 }
 
-async fn a_server_that_became_a_standby_is_refused_and_taken_again_later(
-    shared: &'static Cluster,
-) {
+async fn a_server_that_became_a_standby_is_refused_and_taken_again_later(shared: &'static Cluster) {
     let cluster = own(shared.version(), &[]);
     let world = World::new(cluster, "demoted").await;
     let deployment = world.prepared(reader(&world)).await;
