@@ -291,6 +291,11 @@ impl Digest {
         Self(Sha256::digest(bytes).into())
     }
 
+    /// The digest of all that was fed to a hasher.
+    pub(crate) fn of_hash(hash: Sha256) -> Self {
+        Self(hash.finalize().into())
+    }
+
     /// The first eight digits: enough for a person to name a plan by.
     pub fn short(&self) -> String {
         let mut text = self.to_string();
