@@ -168,6 +168,7 @@ mod tests {
             suspended: false,
             mark: None,
             obstacle: None,
+            label: None,
         };
         Written { object: Some(object), correlation: Some("pid 7".into()) }
     }

@@ -195,6 +195,7 @@ fn defaults(
     let grantable = held.values().any(|grantable| *grantable);
     provider::Object {
         id: id_of(within, parties).to_string(),
+        label: Some(format!("of {}", people.name(*creator))),
         fields: fields([
             ("to", Reading::Known(to.to_string().into())),
             ("for_role", text(people.name(*creator))),

@@ -272,6 +272,7 @@ fn grant(id: &GrantId, to: Oid, held: &Held, people: &People, owner: Oid) -> pro
     let grantable = held.values().any(|grantable| *grantable);
     provider::Object {
         id: id.to_string(),
+        label: Some(format!("{}, by {}", id.on, people.name(id.grantor))),
         fields: fields([
             ("to", Reading::Known(to.to_string().into())),
             ("on", object(&id.on)),

@@ -361,6 +361,7 @@ impl Logins {
         let limit = row.connection_limit.map_or(Value::Null, |limit| Value::Int(limit.into()));
         provider::Object {
             id,
+            label: Some(row.name.clone()),
             fields: fields([
                 ("of", text(of)),
                 ("connection_limit", Reading::Known(limit)),

@@ -210,6 +210,7 @@ fn ownership(
     let detail: OwnershipDetail = detail::read(owned.and_then(|owned| owned.detail.as_deref()));
     provider::Object {
         id,
+        label: None,
         fields: fields([
             ("to", Reading::Known(to.to_string().into())),
             ("on", on),

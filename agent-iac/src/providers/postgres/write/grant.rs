@@ -630,6 +630,7 @@ mod tests {
                 suspended: false,
                 mark: None,
                 obstacle: None,
+                label: None,
             },
             detail: None,
         };

@@ -483,6 +483,7 @@ mod tests {
             suspended: false,
             mark: None,
             obstacle: None,
+            label: None,
         }
     }
 
