@@ -37,8 +37,9 @@ impl Deployment {
     ///
     /// # Errors
     ///
-    /// When the folder cannot be made, or one of the three cannot be opened:
-    /// the error names the file and the repair.
+    /// When the folder cannot be made, one of the three cannot be opened, or the
+    /// ledger is missing that the vault has seen: the error names the file and
+    /// the repair.
     pub fn embedded(
         fleet: Fleet,
         environment: impl Into<String>,

@@ -19,7 +19,7 @@ use serde_json::json;
 
 use super::{
     Env, Outcome, actor,
-    args::{Cli, Command, LedgerCommand},
+    args::{Cli, Command},
     progress::watch,
     ui::Ui,
 };
@@ -56,7 +56,7 @@ pub(super) fn run(
         Command::Help { topic } => return help::help(ui, topic.as_deref()),
         // There is no ledger yet that a deployment could be made with.
         #[cfg(feature = "sqlite")]
-        Command::Ledger { command: LedgerCommand::Restore(restore) } => {
+        Command::Ledger { command: super::args::LedgerCommand::Restore(restore) } => {
             return ledger::restore(ui, env, &restore).unwrap_or_else(Outcome::from);
         }
         _ => {}

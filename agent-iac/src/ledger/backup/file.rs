@@ -45,6 +45,7 @@ impl NewFile {
     }
 
     /// Where it stands until it is placed.
+    #[cfg(feature = "sqlite")]
     pub(crate) fn part(&self) -> &Path {
         &self.part
     }

@@ -109,6 +109,7 @@ impl<R: BufRead> Reading<R> {
     }
 
     /// The fleet and environment that it says it is of.
+    #[cfg(feature = "sqlite")]
     pub(in crate::ledger) fn meant_for(&self) -> (&str, &str) {
         (&self.preamble.fleet, &self.preamble.environment)
     }

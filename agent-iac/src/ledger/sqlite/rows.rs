@@ -282,7 +282,7 @@ impl Rows<'_> {
             return Err(damaged("stands where another should"));
         }
         let hash = Digest::parse(&self.column::<String>(row, 2)?);
-        if Some(header.hash()?) != hash {
+        if Some(Digest::of_bytes(text.as_bytes())) != hash {
             return Err(damaged("has another header than its hash was made for"));
         }
         let entries: String = self.column(row, 3)?;

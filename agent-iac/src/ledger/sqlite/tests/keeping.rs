@@ -397,7 +397,7 @@ fn each_kind_of_tampering_with_the_file_is_found_by_verify_and_named() {
             Rows(sql) => {
                 let off = "DROP TRIGGER batches_refuse_update; DROP TRIGGER batches_refuse_delete; \
                            DROP TRIGGER batches_refuse_replace;";
-                let on = crate::ledger::sqlite::rows::TRIGGERS;
+                let on = rows::TRIGGERS;
                 place.raw().execute_batch(&format!("{off} {sql}; {on}")).unwrap();
             }
             Schema(sql) => place.raw().execute_batch(sql).unwrap(),
