@@ -8,10 +8,12 @@ use std::collections::{BTreeMap, BTreeSet};
 use super::{
     DefaultPrivileges, Grant, Membership, Object, ObjectKind, Ownership, Parameter, Policy,
     Privilege, Public, Role,
+    catalog::verifiers,
     name::{ident, literal},
     view::Layout,
 };
 use crate::{
+    address::Address,
     blueprint::Blueprint,
     provider::{Principal, Requirement},
     resource::{Node, Property as _, Resource as _},
@@ -34,6 +36,7 @@ pub(super) fn requires(
         .filter(|desired| desired.provider == name)
         .map(|desired| (desired.resource_type.name, &desired.properties))
         .collect();
+    needs.heirs = heirs(blueprint);
     needs.of_the_way_in(observe, apply);
     if apply.is_some() {
         for (type_name, properties) in &ours {
@@ -52,6 +55,17 @@ fn managed(resources: &[(&str, &BTreeMap<String, Node>)]) -> BTreeSet<String> {
         .collect()
 }
 
+/// The heirs of the roles that the fleet makes.
+fn heirs(blueprint: &Blueprint) -> BTreeMap<Address, String> {
+    let roles = blueprint.resources().iter();
+    roles
+        .filter(|(_, desired)| desired.resource_type.name == Role::TYPE)
+        .filter_map(|(address, desired)| {
+            Some((address.clone(), text(&desired.properties, "heir")?))
+        })
+        .collect()
+}
+
 /// Statements, without repetitions, each at its first place.
 struct Needs<'l> {
     layout: &'l Layout,
@@ -61,8 +75,12 @@ struct Needs<'l> {
     requirements: Vec<Requirement>,
     /// What has to be granted on, by database and object.
     granted: BTreeMap<(Option<String>, Object), BTreeSet<Privilege>>,
+    /// What has to be passed on of some columns.
+    passed_on: BTreeMap<(Option<String>, Object), BTreeSet<OnColumns>>,
     /// What has to be owned.
     owned: BTreeSet<(Option<String>, Object)>,
+    /// Who takes over what a role leaves behind.
+    heirs: BTreeMap<Address, String>,
 }
 
 impl<'l> Needs<'l> {
@@ -74,7 +92,9 @@ impl<'l> Needs<'l> {
             said: BTreeSet::new(),
             requirements: Vec::new(),
             granted: BTreeMap::new(),
+            passed_on: BTreeMap::new(),
             owned: BTreeSet::new(),
+            heirs: BTreeMap::new(),
         }
     }
 
@@ -154,6 +174,13 @@ END
             "to come in when agents use up all connections; it takes a `reserved_connections` \
              above 0 in the configuration, and has no counterpart before PostgreSQL 16",
         );
+        if let Some(observer) = observe {
+            let own = self.layout.own.clone();
+            let statement = block(&verifiers::ddl(&self.who, observer));
+            let why = "to see that a login's password was changed behind the fleet's back, which \
+                       only a superuser's function can tell; without it, that is not seen";
+            self.say(Principal::Observe, Some(&own), &statement, why);
+        }
         for database in databases {
             let why = "to come in, whatever PUBLIC may";
             self.say(Principal::Apply, None, &connect(database, login), why);
@@ -174,7 +201,8 @@ END
             (Role::TYPE, _) => {
                 self.of_attributes(properties);
                 self.of_settings(properties);
-                self.member_of(text(properties, "heir"), "to give it what a role leaves behind");
+                let heir = text(properties, "heir").filter(|heir| !managed.contains(heir));
+                self.member_of(heir, "to give it what a role leaves behind");
             }
             (Membership::TYPE, _) => {
                 let of = text(properties, "of").filter(|of| !managed.contains(of));
@@ -191,7 +219,17 @@ END
             }
             (Grant::TYPE, Some(on)) => {
                 let allow = privileges(properties, "allow");
-                self.granted.entry(self.place(on)).or_default().extend(allow);
+                let (columns, place) = (on.columns.clone(), self.place(on));
+                if place.1.kind == ObjectKind::Schema && allow.contains(&Privilege::Create) {
+                    self.heir_creates(properties, &place, managed);
+                }
+                let is_passed_on =
+                    properties.get("grantable").and_then(Node::known) == Some(Value::Bool(true));
+                if let (Some(columns), true) = (columns, is_passed_on) {
+                    let passed_on = self.passed_on.entry(place.clone()).or_default();
+                    passed_on.insert((columns, allow.clone()));
+                }
+                self.granted.entry(place).or_default().extend(allow);
             }
             (Ownership::TYPE, Some(on)) => {
                 let place = self.place(on);
@@ -211,6 +249,23 @@ END
                 self.owned.insert(self.place(on));
             }
             _ => {}
+        }
+    }
+
+    /// Whoever may create something in a schema may leave it to an heir.
+    fn heir_creates(
+        &mut self,
+        properties: &BTreeMap<String, Node>,
+        (database, schema): &(Option<String>, Object),
+        managed: &BTreeSet<String>,
+    ) {
+        let Some(Node::Link(role)) = properties.get("to") else { return };
+        let heir = self.heirs.get(role).filter(|heir| !managed.contains(*heir));
+        if let Some(heir) = heir {
+            let statement =
+                format!("GRANT CREATE ON SCHEMA {} TO {}", schema.sql_name(), ident(heir));
+            let why = "to take over what a role makes there: whoever gets it could have made it";
+            self.say(Principal::Apply, database.as_deref(), &statement, why);
         }
     }
 
@@ -288,7 +343,8 @@ END
             }
             let place = (database.map(str::to_owned), object.clone());
             let privileges = granted.get(&place).filter(|_| !owned.contains(&place));
-            let statement = membership_of_owner(&object, privileges, &who);
+            let on_columns = self.passed_on.remove(&place).unwrap_or_default();
+            let statement = membership_of_owner(&object, privileges, &on_columns, &who);
             let why = format!("to act as the owner of {object}");
             self.say(Principal::Apply, database, &statement, &why);
         }
@@ -296,22 +352,37 @@ END
     }
 }
 
+/// Some columns, and privileges on them.
+type OnColumns = (BTreeSet<String>, BTreeSet<Privilege>);
+
 /// Who acts becomes a member of an object's owner, or gets the grant option
 /// where the owner is a superuser.
 fn membership_of_owner(
     object: &Object,
     privileges: Option<&BTreeSet<Privilege>>,
+    on_columns: &BTreeSet<OnColumns>,
     who: &str,
 ) -> String {
     let with_option = privileges.map(|privileges| {
-        let privileges: Vec<&str> = privileges.iter().map(|one| one.sql()).collect();
-        format!(
-            "GRANT {} ON {} {} TO {} WITH GRANT OPTION",
-            privileges.join(", "),
-            object.kind.sql(),
-            object.sql_name(),
-            ident(who)
-        )
+        let whole = (BTreeSet::new(), privileges.clone());
+        // Who has the option on a whole table gives it on no column.
+        let parts = std::iter::once(&whole).chain(on_columns).map(|(columns, privileges)| {
+            let columns: Vec<String> = columns.iter().map(|column| ident(column)).collect();
+            let columns = match columns.as_slice() {
+                [] => String::new(),
+                columns => format!(" ({})", columns.join(", ")),
+            };
+            let privileges: Vec<String> =
+                privileges.iter().map(|one| format!("{}{columns}", one.sql())).collect();
+            format!(
+                "GRANT {} ON {} {} TO {} WITH GRANT OPTION",
+                privileges.join(", "),
+                object.kind.sql(),
+                object.sql_name(),
+                ident(who)
+            )
+        });
+        parts.collect::<Vec<_>>().join("; ")
     });
     let Some(owner) = owner_of(object) else {
         return with_option.unwrap_or_else(|| format!("ALTER ROLE {} SUPERUSER", ident(who)));
@@ -406,7 +477,7 @@ fn privileges(properties: &BTreeMap<String, Node>, field: &str) -> BTreeSet<Priv
 #[cfg(test)]
 mod tests {
     use super::{
-        super::{Select, Set, Table},
+        super::{Schema, Select, Set, Table},
         *,
     };
 
@@ -449,13 +520,15 @@ mod tests {
                 r#"GRANT CREATE ON DATABASE "archive" TO "admins";"#,
             ]
         );
-        let [own, archive, reserved] = &blocks[..] else { panic!("{blocks:?}") };
+        let [own, archive, reserved, digest] = &blocks[..] else { panic!("{blocks:?}") };
         for (database, text) in [("app", own), ("archive", archive)] {
             assert!(text.starts_with(&format!("-- in the database \"{database}\":\n")), "{text}");
             assert!(text.contains(r#"IN SCHEMA agent_iac TO "observe";"#), "{text}");
         }
         let grant = r#"EXECUTE 'GRANT pg_use_reserved_connections TO "apply" WITH INHERIT TRUE';"#;
         assert!(reserved.contains(grant), "{reserved}");
+        let grant = r#"agent_iac.verifier_digest(oid) TO "observe", "admins";"#;
+        assert!(digest.contains(grant), "{digest}");
     }
 
     #[test]
@@ -487,6 +560,28 @@ mod tests {
             statements(needs)[0],
             "-- in the database \"app\":\nGRANT CREATE ON SCHEMA \"s\" TO \"dba\";"
         );
+    }
+
+    #[test]
+    fn an_heir_can_create_wherever_a_role_can() {
+        let layout = layout();
+        let mut needs = Needs::new(&layout, Some("apply"));
+        let role: Address = "agent.role".parse().unwrap();
+        let heirs = BTreeMap::from([(role.clone(), "dba".to_owned())]);
+        needs.heirs.clone_from(&heirs);
+        let mut grant = properties(vec![
+            ("on", Schema::new("s").to_value()),
+            ("allow", BTreeSet::from([Privilege::Create]).to_value()),
+        ]);
+        grant.insert("to".into(), Node::Link(role));
+        let statement = "-- in the database \"app\":\nGRANT CREATE ON SCHEMA \"s\" TO \"dba\";";
+        needs.of(Grant::TYPE, &grant, &BTreeSet::new());
+        assert_eq!(statements(needs)[0], statement);
+        // One that the fleet makes is given what it needs by the fleet.
+        let mut needs = Needs::new(&layout, Some("apply"));
+        needs.heirs = heirs;
+        needs.of(Grant::TYPE, &grant, &BTreeSet::from(["dba".to_owned()]));
+        assert!(!statements(needs).contains(&statement.to_owned()));
     }
 
     #[test]
@@ -555,9 +650,31 @@ mod tests {
     }
 
     #[test]
+    fn to_pass_on_what_is_on_columns_takes_the_option_on_them() {
+        let layout = layout();
+        let mut needs = Needs::new(&layout, Some("apply"));
+        let on = super::super::Column::new("s", "t", ["b", "a"]);
+        let mut grant = properties(vec![
+            ("on", on.to_value()),
+            ("allow", BTreeSet::from([Select]).to_value()),
+            ("grantable", true.into()),
+        ]);
+        let nobody = BTreeSet::new();
+        needs.of(Grant::TYPE, &grant, &nobody);
+        let text = statements(needs).pop().unwrap();
+        let whole = r#"GRANT SELECT ON TABLE "s"."t" TO "admins" WITH GRANT OPTION; "#;
+        let columns = r#"GRANT SELECT ("a", "b") ON TABLE "s"."t" TO "admins" WITH GRANT OPTION;"#;
+        assert!(text.contains(&format!("{whole}{columns}")), "{text}");
+        grant.insert("grantable".into(), Node::Known(false.into()));
+        let mut needs = Needs::new(&layout, Some("apply"));
+        needs.of(Grant::TYPE, &grant, &nobody);
+        assert!(!statements(needs).pop().unwrap().contains("(\"a\""));
+    }
+
+    #[test]
     fn a_name_cannot_end_the_block_that_it_stands_in() {
         let object = Table::new("s", "t$iac$");
-        let text = membership_of_owner(&object, None, "admins");
+        let text = membership_of_owner(&object, None, &BTreeSet::new(), "admins");
         assert!(text.starts_with("DO $xiac$") && text.ends_with("$xiac$"), "{text}");
     }
 }

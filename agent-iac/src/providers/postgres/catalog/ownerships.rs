@@ -7,7 +7,7 @@ use futures_util::future::try_join;
 
 use super::{
     Asked, Class, Dependence, Dependent, Found, Place, Read, Within, classes,
-    detail::{self, OwnershipDetail},
+    detail::{self, OwnershipDetail, RoleDetail},
     fields,
     grants::grantees,
     ids::{Oid, OwnershipId},
@@ -19,7 +19,7 @@ use crate::{
     error::Result,
     provider::{self, Observation, Reference},
     providers::postgres::{
-        Object, Ownership,
+        Object, Ownership, Role,
         server::{Type, registry::Owned},
     },
     resource::{Reading, Resource as _},
@@ -86,6 +86,9 @@ impl Read for Ownership {
     async fn all(within: &Within, of: Option<&BTreeSet<Oid>>) -> Result<Vec<provider::Object>> {
         let (owners, masters) = grantees(within, of).await?;
         let owned = owned_by(within, &owners).await?;
+        if owned.is_empty() {
+            return Ok(Vec::new());
+        }
         let owners = owned.iter().map(|(owner, _)| *owner).collect();
         let people = people::people(within, &owners).await?;
         let objects: Vec<(String, Oid, Reading)> = owned
@@ -103,11 +106,13 @@ impl Read for Ownership {
             .collect();
         let ids: Vec<String> = objects.iter().map(|(id, ..)| id.clone()).collect();
         let marks = marks::registered(within, Self::TYPE, Some(&ids)).await?;
+        let heirless = heirless(within, &objects, &masters).await?;
         Ok(objects
             .into_iter()
             .map(|(id, owner, on)| {
                 let to = masters.get(&owner).copied().unwrap_or(owner);
                 let owned = marks.get(&id);
+                let is_heirless = owned.is_none() && heirless.contains(&to);
                 let cannot_be_named = matches!(on, Reading::Unreadable(_));
                 let mut object = ownership(within, id, to, on, owner, owned, &people);
                 if cannot_be_named && object.obstacle.is_none() {
@@ -116,10 +121,38 @@ impl Read for Ownership {
                             .into(),
                     );
                 }
+                if is_heirless && object.obstacle.is_none() {
+                    object.obstacle = Some(
+                        "nobody is named who would take it over; give the role an `heir`, or the \
+                         object another owner by hand"
+                            .into(),
+                    );
+                }
                 object
             })
             .collect())
     }
+}
+
+/// The roles without an heir for what nobody declared. Only the own database
+/// knows what is declared of a role.
+async fn heirless(
+    within: &Within,
+    objects: &[(String, Oid, Reading)],
+    masters: &BTreeMap<Oid, Oid>,
+) -> Result<BTreeSet<Oid>> {
+    if within.database.is_some() {
+        return Ok(BTreeSet::new());
+    }
+    let role = |owner: &Oid| masters.get(owner).copied().unwrap_or(*owner);
+    let roles: BTreeSet<Oid> = objects.iter().map(|(_, owner, _)| role(owner)).collect();
+    let ids: Vec<String> = roles.iter().map(ToString::to_string).collect();
+    let registered = marks::registered(within, Role::TYPE, Some(&ids)).await?;
+    let has_heir = |oid: &Oid| {
+        let detail = registered.get(&oid.to_string()).and_then(|owned| owned.detail.as_deref());
+        detail::read::<RoleDetail>(detail).heir.is_some()
+    };
+    Ok(roles.into_iter().filter(|oid| !has_heir(oid)).collect())
 }
 
 /// Something that belongs to somebody.
