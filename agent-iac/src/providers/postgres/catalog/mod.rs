@@ -7,7 +7,7 @@
 //!
 //! A call costs the same number of requests whatever the number of objects:
 //! they are asked for by arrays, in one request for a step, on one snapshot of
-//! each database. What belongs to a role is found by the server's own account
+//! each database, which calls share that are made together. What belongs to a role is found by the server's own account
 //! of it (`pg_shdepend`), so that a cluster with a hundred thousand roles of
 //! somebody else's is no slower.
 
