@@ -300,11 +300,10 @@ pub(super) async fn list<R: Read>(view: &View, listing: &Listing) -> Result<Vec<
 async fn databases_with(within: &Within, roles: &BTreeSet<Oid>) -> Result<BTreeSet<String>> {
     let logins = people::logins(within, roles).await?;
     let oids: Vec<Oid> = roles.iter().chain(logins.keys()).copied().collect();
-    let sql = format!(
-        "SELECT DISTINCT d.datname::text FROM {} s JOIN pg_database d ON d.oid = s.dbid",
-        classes::ON_ROLES
-    );
-    let rows = within.tx.query(&sql, &[(&oids, Type::OID_ARRAY)]).await?;
+    let sql = "SELECT d.datname::text FROM pg_database d WHERE EXISTS (
+        SELECT FROM pg_shdepend s WHERE s.dbid = d.oid AND s.refclassid = 'pg_authid'::regclass
+            AND s.refobjid = ANY ($1))";
+    let rows = within.tx.query(sql, &[(&oids, Type::OID_ARRAY)]).await?;
     Ok(rows.iter().map(|row| row.get(0)).collect())
 }
 
