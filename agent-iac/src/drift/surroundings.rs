@@ -146,7 +146,8 @@ async fn ask(
             if let Some(what) = broken(&surroundings, asked.of.len()) {
                 beside.unread = Some(format!("the provider `{provider}` {what}"));
             } else {
-                let Surroundings { sources, of, warnings } = surroundings;
+                let Surroundings { sources, of, warnings, unread } = surroundings;
+                beside.unread = (!unread.is_empty()).then(|| unread.join("; "));
                 beside.sources = sources;
                 beside.warnings = warnings;
                 let of = asked.addresses.into_iter().cloned().zip(of);

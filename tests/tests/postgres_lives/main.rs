@@ -10,6 +10,7 @@ mod bad_input;
 mod canary;
 mod conformance;
 mod drift;
+mod intrusion;
 mod leaving;
 mod rotation;
 
@@ -158,12 +159,6 @@ impl World {
             let place = statement.strip_prefix("-- in the database ");
             let place = place.and_then(|rest| rest.split_once(":\n"));
             let database = place.map_or(self.name.as_str(), |(database, _)| database);
-            if statement.starts_with("CREATE ROLE")
-                && self.value("SELECT count(*) FROM pg_roles WHERE rolname = '@_admins'").await
-                    == "1"
-            {
-                continue;
-            }
             let session = self.cluster.admin_of(database.trim_matches('"')).await;
             session.run(statement).await;
         }

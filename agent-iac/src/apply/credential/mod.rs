@@ -250,7 +250,7 @@ fn is_untried(engine: &Engine, provider: &str, ty: &'static ResourceType) -> boo
     engine.prober(provider, ty.name).is_err_and(|error| error.kind() == ErrorKind::Unsupported)
 }
 
-/// Tries a secret, again only while nobody could be asked.
+/// Tries a secret, again only while it cannot be told.
 async fn try_once(
     engine: &Engine,
     provider: &str,
@@ -258,24 +258,47 @@ async fn try_once(
     identity: &str,
     secret: &Secret,
 ) -> Tried {
+    let attempt = Attempt { identity, secret };
+    try_each(engine, provider, ty, &[attempt]).await.swap_remove(0)
+}
+
+/// Tries secrets of one type, those of which it cannot be told together again:
+/// a suspended identity's mostly are, and each would be waited for.
+async fn try_each(
+    engine: &Engine,
+    provider: &str,
+    ty: &'static ResourceType,
+    attempts: &[Attempt<'_>],
+) -> Vec<Tried> {
     let prober = match engine.prober(provider, ty.name) {
         Ok(prober) => prober,
-        Err(error) => return Tried::Unknown(error.to_string()),
+        Err(error) => return vec![Tried::Unknown(error.to_string()); attempts.len()],
     };
-    let mut answer = Tried::Unknown("it was not asked".into());
-    for attempt in 0..PROBE_BUDGET {
-        if attempt > 0 {
-            engine.clock.sleep(Duration::from_millis(100 << attempt)).await;
+    let mut answers = vec![Tried::Unknown("it was not asked".into()); attempts.len()];
+    let mut open: Vec<usize> = (0..attempts.len()).collect();
+    for round in 0..PROBE_BUDGET {
+        if open.is_empty() {
+            break;
         }
-        let answers = prober.probe(&[Attempt { identity, secret }]).await;
-        match answers.into_iter().next() {
-            Some(Tried::Unknown(why)) => answer = Tried::Unknown(without(why, secret)),
-            Some(Tried::Refused(why)) => return Tried::Refused(without(why, secret)),
-            Some(Tried::Accepted) => return Tried::Accepted,
-            None => answer = Tried::Unknown("the provider did not answer".into()),
+        if round > 0 {
+            engine.clock.sleep(Duration::from_millis(100 << round)).await;
         }
+        let asked = open.iter().map(|at| &attempts[*at]);
+        let asked: Vec<Attempt<'_>> =
+            asked.map(|Attempt { identity, secret }| Attempt { identity, secret }).collect();
+        let mut told = prober.probe(&asked).await.into_iter();
+        for at in &open {
+            let secret = attempts[*at].secret;
+            answers[*at] = match told.next() {
+                Some(Tried::Unknown(why)) => Tried::Unknown(without(why, secret)),
+                Some(Tried::Refused(why)) => Tried::Refused(without(why, secret)),
+                Some(Tried::Accepted) => Tried::Accepted,
+                None => Tried::Unknown("the provider did not answer".into()),
+            };
+        }
+        open.retain(|at| matches!(answers[*at], Tried::Unknown(_)));
     }
-    answer
+    answers
 }
 
 /// A reason, unless it repeats the secret: it is recorded and shown.

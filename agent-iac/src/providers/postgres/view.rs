@@ -63,6 +63,8 @@ pub(super) struct Layout {
     pub(super) administrators: Option<String>,
     /// The logins of the engine itself, which no fleet declares.
     pub(super) principals: BTreeSet<String>,
+    /// The login that planning reads as, which is let into the registry.
+    pub(super) observer: Option<String>,
     /// The names of the roles that are ours to look after, with `*` for any
     /// characters; all of them when there are none.
     pub(super) scope: BTreeSet<String>,

@@ -19,7 +19,6 @@ use crate::{
     provider::{self, Observation, Reference},
     providers::postgres::{DefaultPrivileges, Future, Privilege, name::shown, server::Type},
     resource::{Property as _, Reading, Resource as _},
-    value::Value,
 };
 
 /// What finds default privileges.
@@ -195,9 +194,10 @@ fn defaults(
     people: &People,
 ) -> provider::Object {
     let (_, on, creator, schema) = parties;
-    let grantable = held.values().any(|grantable| *grantable);
+    let (grantable, grantable_only) = acl::grantable(held);
     provider::Object {
         id: id_of(within, parties).to_string(),
+        label: Some(format!("of {}", people.name(*creator))),
         fields: fields([
             ("to", Reading::Known(to.to_string().into())),
             ("for_role", text(people.name(*creator))),
@@ -205,7 +205,8 @@ fn defaults(
             ("in_schema", optional_text(schema.clone())),
             ("database", optional_text(within.database.clone())),
             ("allow", Reading::Known(acl::allow(held))),
-            ("grantable", Reading::Known(Value::Bool(grantable))),
+            ("grantable", Reading::Known(grantable)),
+            ("grantable_only", Reading::Known(grantable_only)),
         ]),
         suspended: false,
         mark: None,

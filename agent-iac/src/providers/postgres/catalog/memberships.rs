@@ -162,6 +162,7 @@ fn membership(within: &Within, row: &Row, to: Oid, people: &People) -> provider:
         if within.version >= people::GRANTORS { people.obstacle(row.grantor, true) } else { None };
     provider::Object {
         id: row.id.to_string(),
+        label: Some(format!("in {}, by {}", row.of, people.name(row.grantor))),
         fields: fields([
             ("to", Reading::Known(to.to_string().into())),
             ("of", text(row.of.clone())),

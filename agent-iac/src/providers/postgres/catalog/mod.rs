@@ -14,7 +14,7 @@
 // What cannot be looked for is answered as an observation, which is large.
 #![allow(clippy::result_large_err, reason = "an `Err` here is an answer, made once a reference")]
 
-mod acl;
+pub(super) mod acl;
 pub(super) mod classes;
 pub(super) mod default_privileges;
 pub(super) mod detail;
@@ -29,6 +29,8 @@ pub(super) mod people;
 mod policies;
 mod publics;
 pub(super) mod roles;
+pub(super) mod traps;
+pub(super) mod verifiers;
 
 use std::{
     collections::{BTreeMap, BTreeSet},

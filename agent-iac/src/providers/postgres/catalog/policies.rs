@@ -246,6 +246,7 @@ fn policy(
     };
     provider::Object {
         id: row.id(within).to_string(),
+        label: Some(format!("{} on {}", row.name, row.on)),
         fields: fields([
             ("to", to),
             ("on", object(&row.on)),

@@ -18,9 +18,9 @@ use crate::{
     provider::{Composition, IssueRequest, Issued, Mark, Object, Observation, Reference, Written},
     providers::postgres::{
         Login, Role,
-        catalog::{self, Within, detail::LoginDetail, ids::Oid, roles},
+        catalog::{self, Within, detail::LoginDetail, ids::Oid, roles, verifiers},
         name::{ident, literal, login_name},
-        outcome::text_of,
+        outcome,
         server::{
             Fault, Slice, Type, copy,
             registry::{self, Owned},
@@ -199,7 +199,7 @@ async fn make(
     for (((at, job), one), read) in fresh.iter().zip(&making).zip(read) {
         let Some(object) = faults.of(*at, as_made(one, read)) else { continue };
         let written = Written { object: Some(object), correlation: Some(correlation.clone()) };
-        outcomes.push((job.claim.clone(), text_of::<Login>(&written)?));
+        outcomes.push(outcome::of::<Login>(&job.claim, &job.mark, &written)?);
         answers[*at] = Some(written);
     }
     faults.none()?;
@@ -293,12 +293,14 @@ impl Roles {
 impl Making<'_> {
     /// What the registry keeps of it: whose it is, whatever that is called.
     fn detail(&self) -> String {
-        let detail = LoginDetail { role: Some(self.job.role.clone()) };
+        let verifier = Some(verifiers::digest(self.verifier));
+        let detail = LoginDetail { role: Some(self.job.role.clone()), verifier };
         serde_json::to_string(&detail).expect("a text has a JSON form")
     }
 
     /// The statement that makes it. It inherits from its role: the server
     /// checks CONNECT for whoever logs in, before the setting `role` holds.
+    /// REPLICATION it checks then as well, and nobody inherits that.
     /// Whoever leaves the role by `SET ROLE NONE` has what the role has.
     fn create(&self) -> String {
         let (login, role) = (ident(&self.name), ident(&self.role.name));
@@ -307,8 +309,9 @@ impl Making<'_> {
         let until = self.job.valid_until.as_ref();
         let until = until.map(|until| format!(" VALID UNTIL {}", literal(until)));
         let until = until.unwrap_or_default();
+        let replication = if self.role.replication { " REPLICATION" } else { "" };
         format!(
-            "CREATE ROLE {login} LOGIN INHERIT CONNECTION LIMIT {limit}{until} \
+            "CREATE ROLE {login} LOGIN INHERIT{replication} CONNECTION LIMIT {limit}{until} \
              PASSWORD {verifier} IN ROLE {role};\n"
         )
     }

@@ -90,11 +90,12 @@ impl Prober {
     }
 }
 
-/// Whether whoever was let in is a member of a role.
+/// Whether whoever was let in is a member of a role. Its session looks first
+/// wherever its settings say, so that nothing here is called by a bare name.
 async fn becomes(connection: &Connection, user: &str, role: u32) -> Tried {
     let sql = format!(
         "SELECT pg_catalog.pg_has_role(session_user, oid, 'MEMBER')
-        FROM pg_catalog.pg_roles WHERE oid = {role}"
+        FROM pg_catalog.pg_roles WHERE oid OPERATOR(pg_catalog.=) {role}::pg_catalog.oid"
     );
     match connection.client().simple_query(&sql).await {
         Ok(answer) => {

@@ -12,6 +12,7 @@
 mod attempt;
 mod batch;
 mod connection;
+mod demand;
 mod error;
 mod pool;
 pub mod registry;
