@@ -352,6 +352,9 @@ async fn phase(
                     continue;
                 };
                 let why = shown(why);
+                if step.action == Action::ReplaceDeleteFirst && is_done(&told[0]) {
+                    side.applied.remove(&step.address);
+                }
                 refused.insert(step.address.to_string());
                 side.refused.extend(graph_of(&step.address));
                 match rightly_refused(&why) {
