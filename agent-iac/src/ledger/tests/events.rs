@@ -166,6 +166,7 @@ fn observation() -> impl Strategy<Value = Observation> {
             suspended,
             mark,
             obstacle: None,
+            label: None,
         },
     );
     prop_oneof![

@@ -8,10 +8,12 @@ use std::collections::{BTreeMap, BTreeSet};
 use super::{
     DefaultPrivileges, Grant, Membership, Object, ObjectKind, Ownership, Parameter, Policy,
     Privilege, Public, Role,
+    catalog::verifiers,
     name::{ident, literal},
     view::Layout,
 };
 use crate::{
+    address::Address,
     blueprint::Blueprint,
     provider::{Principal, Requirement},
     resource::{Node, Property as _, Resource as _},
@@ -34,6 +36,7 @@ pub(super) fn requires(
         .filter(|desired| desired.provider == name)
         .map(|desired| (desired.resource_type.name, &desired.properties))
         .collect();
+    needs.heirs = heirs(blueprint);
     needs.of_the_way_in(observe, apply);
     if apply.is_some() {
         for (type_name, properties) in &ours {
@@ -52,6 +55,17 @@ fn managed(resources: &[(&str, &BTreeMap<String, Node>)]) -> BTreeSet<String> {
         .collect()
 }
 
+/// The heirs of the roles that the fleet makes.
+fn heirs(blueprint: &Blueprint) -> BTreeMap<Address, String> {
+    let roles = blueprint.resources().iter();
+    roles
+        .filter(|(_, desired)| desired.resource_type.name == Role::TYPE)
+        .filter_map(|(address, desired)| {
+            Some((address.clone(), text(&desired.properties, "heir")?))
+        })
+        .collect()
+}
+
 /// Statements, without repetitions, each at its first place.
 struct Needs<'l> {
     layout: &'l Layout,
@@ -65,6 +79,8 @@ struct Needs<'l> {
     passed_on: BTreeMap<(Option<String>, Object), BTreeSet<OnColumns>>,
     /// What has to be owned.
     owned: BTreeSet<(Option<String>, Object)>,
+    /// Who takes over what a role leaves behind.
+    heirs: BTreeMap<Address, String>,
 }
 
 impl<'l> Needs<'l> {
@@ -78,6 +94,7 @@ impl<'l> Needs<'l> {
             granted: BTreeMap::new(),
             passed_on: BTreeMap::new(),
             owned: BTreeSet::new(),
+            heirs: BTreeMap::new(),
         }
     }
 
@@ -157,6 +174,13 @@ END
             "to come in when agents use up all connections; it takes a `reserved_connections` \
              above 0 in the configuration, and has no counterpart before PostgreSQL 16",
         );
+        if let Some(observer) = observe {
+            let own = self.layout.own.clone();
+            let statement = block(&verifiers::ddl(&self.who, observer));
+            let why = "to see that a login's password was changed behind the fleet's back, which \
+                       only a superuser's function can tell; without it, that is not seen";
+            self.say(Principal::Observe, Some(&own), &statement, why);
+        }
         for database in databases {
             let why = "to come in, whatever PUBLIC may";
             self.say(Principal::Apply, None, &connect(database, login), why);
@@ -177,7 +201,8 @@ END
             (Role::TYPE, _) => {
                 self.of_attributes(properties);
                 self.of_settings(properties);
-                self.member_of(text(properties, "heir"), "to give it what a role leaves behind");
+                let heir = text(properties, "heir").filter(|heir| !managed.contains(heir));
+                self.member_of(heir, "to give it what a role leaves behind");
             }
             (Membership::TYPE, _) => {
                 let of = text(properties, "of").filter(|of| !managed.contains(of));
@@ -195,6 +220,9 @@ END
             (Grant::TYPE, Some(on)) => {
                 let allow = privileges(properties, "allow");
                 let (columns, place) = (on.columns.clone(), self.place(on));
+                if place.1.kind == ObjectKind::Schema && allow.contains(&Privilege::Create) {
+                    self.heir_creates(properties, &place, managed);
+                }
                 let is_passed_on =
                     properties.get("grantable").and_then(Node::known) == Some(Value::Bool(true));
                 if let (Some(columns), true) = (columns, is_passed_on) {
@@ -221,6 +249,23 @@ END
                 self.owned.insert(self.place(on));
             }
             _ => {}
+        }
+    }
+
+    /// Whoever may create something in a schema may leave it to an heir.
+    fn heir_creates(
+        &mut self,
+        properties: &BTreeMap<String, Node>,
+        (database, schema): &(Option<String>, Object),
+        managed: &BTreeSet<String>,
+    ) {
+        let Some(Node::Link(role)) = properties.get("to") else { return };
+        let heir = self.heirs.get(role).filter(|heir| !managed.contains(*heir));
+        if let Some(heir) = heir {
+            let statement =
+                format!("GRANT CREATE ON SCHEMA {} TO {}", schema.sql_name(), ident(heir));
+            let why = "to take over what a role makes there: whoever gets it could have made it";
+            self.say(Principal::Apply, database.as_deref(), &statement, why);
         }
     }
 
@@ -432,7 +477,7 @@ fn privileges(properties: &BTreeMap<String, Node>, field: &str) -> BTreeSet<Priv
 #[cfg(test)]
 mod tests {
     use super::{
-        super::{Select, Set, Table},
+        super::{Schema, Select, Set, Table},
         *,
     };
 
@@ -475,13 +520,15 @@ mod tests {
                 r#"GRANT CREATE ON DATABASE "archive" TO "admins";"#,
             ]
         );
-        let [own, archive, reserved] = &blocks[..] else { panic!("{blocks:?}") };
+        let [own, archive, reserved, digest] = &blocks[..] else { panic!("{blocks:?}") };
         for (database, text) in [("app", own), ("archive", archive)] {
             assert!(text.starts_with(&format!("-- in the database \"{database}\":\n")), "{text}");
             assert!(text.contains(r#"IN SCHEMA agent_iac TO "observe";"#), "{text}");
         }
         let grant = r#"EXECUTE 'GRANT pg_use_reserved_connections TO "apply" WITH INHERIT TRUE';"#;
         assert!(reserved.contains(grant), "{reserved}");
+        let grant = r#"agent_iac.verifier_digest(oid) TO "observe", "admins";"#;
+        assert!(digest.contains(grant), "{digest}");
     }
 
     #[test]
@@ -513,6 +560,28 @@ mod tests {
             statements(needs)[0],
             "-- in the database \"app\":\nGRANT CREATE ON SCHEMA \"s\" TO \"dba\";"
         );
+    }
+
+    #[test]
+    fn an_heir_can_create_wherever_a_role_can() {
+        let layout = layout();
+        let mut needs = Needs::new(&layout, Some("apply"));
+        let role: Address = "agent.role".parse().unwrap();
+        let heirs = BTreeMap::from([(role.clone(), "dba".to_owned())]);
+        needs.heirs.clone_from(&heirs);
+        let mut grant = properties(vec![
+            ("on", Schema::new("s").to_value()),
+            ("allow", BTreeSet::from([Privilege::Create]).to_value()),
+        ]);
+        grant.insert("to".into(), Node::Link(role));
+        let statement = "-- in the database \"app\":\nGRANT CREATE ON SCHEMA \"s\" TO \"dba\";";
+        needs.of(Grant::TYPE, &grant, &BTreeSet::new());
+        assert_eq!(statements(needs)[0], statement);
+        // One that the fleet makes is given what it needs by the fleet.
+        let mut needs = Needs::new(&layout, Some("apply"));
+        needs.heirs = heirs;
+        needs.of(Grant::TYPE, &grant, &BTreeSet::from(["dba".to_owned()]));
+        assert!(!statements(needs).contains(&statement.to_owned()));
     }
 
     #[test]

@@ -21,7 +21,6 @@ use crate::{
     provider::{self, Observation, Reference},
     providers::postgres::{Grant, Object, Privilege},
     resource::{Reading, Resource as _},
-    value::Value,
 };
 
 /// What finds a grant.
@@ -276,15 +275,17 @@ pub(super) async fn grantees(
 }
 
 fn grant(id: &GrantId, to: Oid, held: &Held, people: &People, owner: Oid) -> provider::Object {
-    let grantable = held.values().any(|grantable| *grantable);
+    let (grantable, grantable_only) = acl::grantable(held);
     let grantor = id.grantor.role(owner);
     provider::Object {
         id: id.to_string(),
+        label: Some(format!("{}, by {}", id.on, people.name(grantor))),
         fields: fields([
             ("to", Reading::Known(to.to_string().into())),
             ("on", object(&id.on)),
             ("allow", Reading::Known(acl::allow(held))),
-            ("grantable", Reading::Known(Value::Bool(grantable))),
+            ("grantable", Reading::Known(grantable)),
+            ("grantable_only", Reading::Known(grantable_only)),
             ("grantor", text(people.name(grantor))),
         ]),
         suspended: false,

@@ -86,6 +86,9 @@ impl Read for Ownership {
     async fn all(within: &Within, of: Option<&BTreeSet<Oid>>) -> Result<Vec<provider::Object>> {
         let (owners, masters) = grantees(within, of).await?;
         let owned = owned_by(within, &owners).await?;
+        if owned.is_empty() {
+            return Ok(Vec::new());
+        }
         let owners = owned.iter().map(|(owner, _)| *owner).collect();
         let people = people::people(within, &owners).await?;
         let objects: Vec<(String, Oid, Reading)> = owned
@@ -240,6 +243,7 @@ fn ownership(
     let detail: OwnershipDetail = detail::read(owned.and_then(|owned| owned.detail.as_deref()));
     provider::Object {
         id,
+        label: None,
         fields: fields([
             ("to", Reading::Known(to.to_string().into())),
             ("on", on),

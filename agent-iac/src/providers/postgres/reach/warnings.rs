@@ -43,6 +43,14 @@ pub(super) fn of(cluster: &Cluster, rooms: &[Room], asked: &[Asked]) -> Vec<Stri
             warnings.push(format!("{creators} may create roles, and so become superuser"));
         }
     }
+    if !cluster.forgers.is_empty() {
+        let forgers: Vec<String> = cluster.forgers.iter().map(|name| quoted(name)).collect();
+        warnings.push(format!(
+            "{} may write into the registry of whose everything is, by BYPASSRLS with \
+             `pg_write_all_data`; what it says is worth no more than they are",
+            listed(&forgers)
+        ));
+    }
     powers(cluster, asked, &mut warnings);
     let all = |of: fn(&Room) -> &BTreeSet<String>| -> Vec<String> {
         let names: BTreeSet<&String> = rooms.iter().flat_map(of).collect();
@@ -205,6 +213,7 @@ mod tests {
             graph: Graph::default(),
             databases: BTreeMap::new(),
             elsewhere: BTreeMap::new(),
+            forgers: Vec::new(),
         }
     }
 

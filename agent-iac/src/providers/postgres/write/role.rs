@@ -435,6 +435,7 @@ mod tests {
             suspended: false,
             mark: None,
             obstacle: None,
+            label: None,
         }
     }
 
