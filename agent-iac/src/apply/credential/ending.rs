@@ -307,9 +307,10 @@ fn in_an_archive(
             continue;
         }
         let (proved, open) = found.entry((*instance).clone()).or_default();
-        let issued = state.records.iter().filter(|(address, record)| {
-            address.instance() == *instance && record.generations > 0
-        });
+        let issued = state
+            .records
+            .iter()
+            .filter(|(address, record)| address.instance() == *instance && record.generations > 0);
         for (address, _) in issued.filter(|(address, _)| !proved.contains(*address)) {
             open.entry(address.clone()).or_insert_with(|| {
                 format!("its end stands in the archive, up to batch {}", begins.from.sequence)
@@ -363,8 +364,7 @@ mod tests {
                 begins: until.map(|at| Checkpoint { from: from(at), until: at + 2 }),
                 ..state.clone()
             };
-            let mut found =
-                BTreeMap::from([(instance.clone(), (proved.clone(), BTreeMap::new()))]);
+            let mut found = BTreeMap::from([(instance.clone(), (proved.clone(), BTreeMap::new()))]);
             in_an_archive(&state, &ending, &mut found);
             found.remove(&instance).unwrap().1
         };
