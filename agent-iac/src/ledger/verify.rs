@@ -219,7 +219,7 @@ impl Replay {
         let mut reading = Reading::begin(archive, name)?;
         reading.is_of(kept)?;
         while let Some(sealed) = reading.next()? {
-            self.batch(&sealed).map_err(|error| reading.at_this_line(error))?;
+            self.batch(&sealed).map_err(|error| reading.at_this_line(&error))?;
         }
         reading.end()?;
         self.carried()?;

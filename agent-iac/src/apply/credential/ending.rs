@@ -323,3 +323,60 @@ fn in_an_archive(
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{
+        ledger::{AgentRecord, Checkpoint, Head, Leaving, Record},
+        value::Digest,
+    };
+
+    #[test]
+    fn an_end_that_was_archived_is_told_as_not_known_here() {
+        let instance: Instance = "triage".parse().unwrap();
+        let address = |name: &str| instance.resource(name).unwrap();
+        let mut state = State::default();
+        let leaving = Leaving {
+            cause: Cause::Removed,
+            since: jiff::Timestamp::UNIX_EPOCH,
+            batch: 40,
+            ended: false,
+        };
+        state.agents.insert(
+            instance.clone(),
+            AgentRecord {
+                owner: "team:support".into(),
+                purpose: "Sorts tickets.".into(),
+                expires: jiff::civil::date(2030, 1, 1),
+                grace: "7d".parse().unwrap(),
+                source: None,
+                since: jiff::Timestamp::UNIX_EPOCH,
+                leaving: Some(leaving),
+                proved_at: None,
+                hold: None,
+            },
+        );
+        for (name, generations) in [("key", 3), ("token", 1), ("account", 0)] {
+            let record = Record { version: 41, generations, ..Record::default() };
+            state.records.insert(address(name), record);
+        }
+        let ending = BTreeMap::from([(&instance, Cause::Removed)]);
+        let proved = BTreeSet::from([address("token")]);
+        let told = |until: Option<u64>| {
+            let from = |sequence| Head { sequence, hash: Digest::ZERO };
+            let state = State {
+                begins: until.map(|at| Checkpoint { from: from(at), until: at + 2 }),
+                ..state.clone()
+            };
+            let mut found = BTreeMap::from([(instance.clone(), (proved.clone(), BTreeMap::new()))]);
+            in_an_archive(&state, &ending, &mut found);
+            found.remove(&instance).unwrap().1
+        };
+        assert_eq!(told(None), BTreeMap::new());
+        assert_eq!(told(Some(39)), BTreeMap::new(), "it began to leave after that");
+        let open = told(Some(50));
+        assert_eq!(open.keys().collect::<Vec<_>>(), [&address("key")]);
+        assert!(open[&address("key")].contains("the archive, up to batch 50"), "{open:?}");
+    }
+}
