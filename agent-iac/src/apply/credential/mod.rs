@@ -209,6 +209,8 @@ pub(super) async fn install(
     let promote = || deliver.promote(credential.place.path(), claim);
     let promoted = if bug!("not promoted") {
         stored
+    } else if bug!("promoted credential revoked") {
+        promote().await.map_err(fail)?
     } else {
         run.engine.persist(promote).await.map_err(fail)?
     };

@@ -127,11 +127,11 @@ fn deed(random: &mut Random) -> Deed {
     let agent = *random.pick(&AGENTS);
     match random.between(0, 99) {
         0..=38 => Deed::Change(change(random)),
-        39..=43 => Deed::Apply,
-        44..=48 => Deed::ApplyTo(agent),
-        49..=54 => Deed::ApplyLate(Duration::from_secs(random.between(60, 3_000))),
-        55 | 56 => Deed::Emptied,
-        57..=61 => Deed::Revert,
+        39..=41 => Deed::Apply,
+        42..=46 => Deed::ApplyTo(agent),
+        47..=52 => Deed::ApplyLate(Duration::from_secs(random.between(60, 3_000))),
+        53 | 54 => Deed::Emptied,
+        55..=61 => Deed::Revert,
         62..=65 => Deed::Kill(agent),
         66..=68 => Deed::Resume(agent),
         69..=71 => Deed::Hold(agent, u32::try_from(random.between(1, 30)).unwrap_or(1)),
@@ -164,6 +164,7 @@ fn drift(random: &mut Random) -> Drift {
     *random.pick(&[
         Drift::Widen,
         Drift::Widen,
+        Drift::Narrow,
         Drift::Narrow,
         Drift::PlantGrant,
         Drift::PlantKey,

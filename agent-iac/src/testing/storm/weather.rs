@@ -224,7 +224,7 @@ impl Storms {
             fault: *random.pick(&[0, 30, 80, 200, 500]),
             stale: *random.pick(&[0, 3_000, 6_000, 6_000]),
             crash: *random.pick(&[0, 10, 30, 80]),
-            pause: if patient { *random.pick(&[0, 5, 20]) } else { 0 },
+            pause: if patient { *random.pick(&[0, 20, 60]) } else { 0 },
             slow: *random.pick(&[0, 20, 100]),
             outage: *random.pick(&[0, 5, 20]),
             patient,
@@ -266,7 +266,7 @@ impl Storms {
         if !state.random.one_of(rate) {
             return None;
         }
-        let length = Duration::from_secs(state.random.between(10, 200));
+        let length = Duration::from_secs(state.random.between(10, 300));
         state.strikes(Kind::Pause, at).then_some(length)
     }
 
@@ -343,6 +343,8 @@ impl State {
                 (Kind::ErrorBefore, Fault::Error),
                 (Kind::TimeoutBefore, Fault::Timeout),
                 (Kind::Late, Fault::Late),
+                (Kind::Late, Fault::Late),
+                (Kind::Late, Fault::Late),
                 (Kind::Throttled, Fault::Throttled),
                 (Kind::Twice, Fault::Twice),
             ],
@@ -391,10 +393,11 @@ impl Weather for Storms {
         // Reads are many and effects few, and it is effects that matter.
         let often = match side {
             Some(Side::Before) if call.contains(" + ") => 12,
+            Some(_) if call.starts_with("sim/") => 8,
             Some(_) => 4,
             None => 1,
         };
-        let rate = state.climate.fault * often;
+        let rate = (state.climate.fault * often).min(2_500);
         if !state.random.one_of(rate) {
             return None;
         }
