@@ -10,6 +10,7 @@ use crate::{
     address::Instance,
     apply::{self, Authorised, Engine, Report, RunContext},
     blueprint::Blueprint,
+    drift::Greeted,
     error::{Error, ErrorKind, Result},
     ledger::{
         Actor, AgentEvent, AgentRecord, Append, Authority, Cause, Entry, Query, RunEvent, RunId,
@@ -140,7 +141,8 @@ impl Deployment {
             targets: BTreeSet::from([instance.clone()]),
             max_leaving: Some(u32::MAX),
         };
-        let plan = without_widening(self.plan_on(&blueprint, &state, &request).await);
+        let plan =
+            without_widening(self.plan_on(&blueprint, &state, &request, Greeted::default()).await);
         let authorised = Authorised {
             plan: &plan,
             authority: authority.clone(),

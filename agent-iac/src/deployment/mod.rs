@@ -24,7 +24,7 @@ use crate::{
     blueprint::Blueprint,
     clock::{Clock, Entropy, SystemClock},
     diagnostic::Diagnostics,
-    drift::{self, Reader},
+    drift::{self, Greeted, Reader},
     error::{Error, ErrorKind, Result},
     fleet::Fleet,
     import::{self, Survey, SurveyRequest},
@@ -173,8 +173,9 @@ impl Deployment {
     /// one that it should be. What cannot be read of the real systems stands
     /// in the plan.
     pub async fn plan(&self, request: &PlanRequest) -> Result<Plan> {
+        let greeted = self.greet().await;
         let (blueprint, state) = self.desired_and_recorded().await?;
-        Ok(self.plan_on(&blueprint, &state, request).await)
+        Ok(self.plan_on(&blueprint, &state, request, greeted).await)
     }
 
     /// Looks at what stands in a system and is nobody's yet, so that a fleet
@@ -194,6 +195,13 @@ impl Deployment {
         import::survey(system, &self.fleet, &self.environment, mine).await
     }
 
+    /// Begins to ask the systems that the fleet names who they are, while its
+    /// declarations are validated.
+    async fn greet(&self) -> Greeted<'_> {
+        let named = &self.fleet.providers;
+        Greeted::begin(self.providers.iter().filter(|(name, _)| named.contains_key(*name))).await
+    }
+
     /// Validates the fleet while the ledger is being read. A mistake of the
     /// fleet is told first.
     async fn desired_and_recorded(&self) -> Result<(Blueprint, State)> {
@@ -201,27 +209,34 @@ impl Deployment {
         Ok((blueprint?, state?))
     }
 
-    async fn plan_on(&self, blueprint: &Blueprint, state: &State, request: &PlanRequest) -> Plan {
+    async fn plan_on<'a>(
+        &'a self,
+        blueprint: &Blueprint,
+        state: &State,
+        request: &PlanRequest,
+        greeted: Greeted<'a>,
+    ) -> Plan {
         let targets = &request.targets;
         let wanted = |instance: &Instance| targets.is_empty() || targets.contains(instance);
         let closure = blueprint.with_needs(targets);
         let wanted_or_needed = |instance: &Instance| wanted(instance) || closure.contains(instance);
-        let observations = self.refresh(blueprint, state, &wanted_or_needed).await;
+        let observations = self.refresh(blueprint, state, &wanted_or_needed, greeted).await;
         let mut options = Options::new(self.clock.now());
         options.targets.clone_from(targets);
         options.max_leaving = request.max_leaving;
         plan(blueprint, state, &observations, &options)
     }
 
-    async fn refresh(
-        &self,
+    async fn refresh<'a>(
+        &'a self,
         blueprint: &Blueprint,
         state: &State,
         wanted: &(dyn Fn(&Instance) -> bool + Sync),
+        greeted: Greeted<'a>,
     ) -> Observations {
         let reader =
             Reader { providers: &self.providers, stores: &self.stores, clock: &self.clock };
-        drift::refresh(&reader, blueprint, state, wanted).await
+        drift::refresh(&reader, blueprint, state, wanted, greeted).await
     }
 
     /// Settles what runs that died left in doubt.
@@ -337,8 +352,10 @@ impl Deployment {
     ///
     /// As [`Deployment::plan`], and when the run could not begin.
     pub async fn revert_drift(&self, context: &RunContext) -> Result<Report> {
+        let greeted = self.greet().await;
         let (blueprint, state) = self.desired_and_recorded().await?;
-        let whole = self.plan_on(&blueprint, &state, &PlanRequest::default()).await;
+        let request = PlanRequest::default();
+        let whole = self.plan_on(&blueprint, &state, &request, greeted).await;
         let plan = drift::narrowing_only(&whole, &blueprint);
         let authorised = Authorised {
             plan: &plan,

@@ -7,5 +7,5 @@ mod refresh;
 mod revert;
 mod surroundings;
 
-pub(crate) use refresh::{Reader, refresh};
+pub(crate) use refresh::{Greeted, Reader, refresh};
 pub(crate) use revert::narrowing_only;

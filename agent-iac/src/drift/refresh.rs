@@ -3,10 +3,15 @@
 
 use std::{
     collections::{BTreeMap, BTreeSet},
+    pin::Pin,
     sync::Arc,
+    task::Poll,
 };
 
-use futures_util::future::{join, join_all};
+use futures_util::{
+    FutureExt as _,
+    future::{BoxFuture, MaybeDone, join, join_all, maybe_done, poll_fn},
+};
 
 use super::surroundings::surroundings;
 use crate::{
@@ -31,6 +36,46 @@ pub(crate) struct Reader<'a> {
     pub(crate) clock: &'a Arc<dyn Clock>,
 }
 
+/// Systems that were asked already who they are, by the names of their
+/// providers, and what observes them.
+#[derive(Default)]
+pub(crate) struct Greeted<'a> {
+    observers: BTreeMap<&'a str, Result<Observers>>,
+    targets: BTreeMap<&'a str, Target<'a>>,
+}
+
+type Target<'a> = MaybeDone<BoxFuture<'a, Result<String>>>;
+
+impl<'a> Greeted<'a> {
+    /// Asks systems who they are, and waits for none of them: a connection is
+    /// made while something else is computed.
+    pub(crate) async fn begin(
+        providers: impl Iterator<Item = (&'a String, &'a Arc<dyn Provider>)>,
+    ) -> Self {
+        let mut greeted = Self::default();
+        for (name, provider) in providers {
+            // First, so that both use what was connected for one.
+            greeted.observers.insert(name, provider.observers());
+            greeted.targets.insert(name, maybe_done(provider.target()));
+        }
+        poll_fn(|cx| {
+            for target in greeted.targets.values_mut() {
+                let _under_way = target.poll_unpin(cx);
+            }
+            Poll::Ready(())
+        })
+        .await;
+        greeted
+    }
+}
+
+async fn told_by(mut target: Target<'_>) -> Result<String> {
+    (&mut target).await;
+    Pin::new(&mut target).take_output().unwrap_or_else(|| {
+        Err(Error::new(ErrorKind::Bug, "a provider's target was taken by somebody else"))
+    })
+}
+
 /// What is asked of one type in one provider.
 #[derive(Default)]
 struct Questions {
@@ -49,17 +94,19 @@ enum Asked {
 ///
 /// It never fails as a whole: what cannot be read is observed as unread, with
 /// the reason.
-pub(crate) async fn refresh(
-    reader: &Reader<'_>,
+pub(crate) async fn refresh<'a>(
+    reader: &Reader<'a>,
     blueprint: &Blueprint,
     state: &State,
     wanted: &(dyn Fn(&Instance) -> bool + Sync),
+    mut greeted: Greeted<'a>,
 ) -> Observations {
     let at = reader.clock.now();
     let mut observers = BTreeMap::new();
     let mut unavailable = BTreeMap::new();
     for (name, provider) in reader.providers {
-        match provider.observers() {
+        let found = greeted.observers.remove(name.as_str());
+        match found.unwrap_or_else(|| provider.observers()) {
             Ok(found) => {
                 observers.insert(name.as_str(), found);
             }
@@ -98,7 +145,8 @@ pub(crate) async fn refresh(
         .collect();
     let targets = join_all(used.iter().filter_map(|name| {
         let provider = reader.providers.get(*name)?;
-        Some(async move { ((*name).to_owned(), provider.target().await) })
+        let target = greeted.targets.remove(*name).unwrap_or_else(|| maybe_done(provider.target()));
+        Some(async move { ((*name).to_owned(), told_by(target).await) })
     }));
     let questions = questions(blueprint, state, wanted);
     let why = |provider: &str| {

@@ -103,6 +103,11 @@ fn known(
 ) -> Option<BTreeMap<String, Value>> {
     let mut known = BTreeMap::new();
     for (name, node) in &desired.properties {
+        if let Node::Known(value) = node {
+            // What a blueprint knows is in normal form.
+            known.insert(name.clone(), value.clone());
+            continue;
+        }
         match node.resolve(recorded) {
             Ok(value) => {
                 let field = desired.resource_type.field(name);
@@ -141,7 +146,8 @@ async fn ask(
             if let Some(what) = broken(&surroundings, asked.of.len()) {
                 beside.unread = Some(format!("the provider `{provider}` {what}"));
             } else {
-                let Surroundings { sources, of, warnings } = surroundings;
+                let Surroundings { sources, of, warnings, unread } = surroundings;
+                beside.unread = (!unread.is_empty()).then(|| unread.join("; "));
                 beside.sources = sources;
                 beside.warnings = warnings;
                 let of = asked.addresses.into_iter().cloned().zip(of);

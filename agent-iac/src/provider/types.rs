@@ -391,6 +391,9 @@ pub struct Surroundings {
     pub of: Vec<Vec<usize>>,
     /// What a reviewer of any plan on this system must know.
     pub warnings: Vec<String>,
+    /// The parts of the system that could not be read, with the reasons: what
+    /// is said holds for the others.
+    pub unread: Vec<String>,
 }
 
 /// Something that gives access to identities without a permission of theirs.

@@ -6,7 +6,7 @@ use std::{
     time::Duration,
 };
 
-use super::{PROBE_BUDGET, at_generation, identity_of, tell, try_once};
+use super::{PROBE_BUDGET, at_generation, identity_of, tell, try_each, try_once};
 use crate::{
     address::{Address, Instance},
     apply::{
@@ -18,10 +18,13 @@ use crate::{
     error::{Error, ErrorKind, Result},
     ledger::{Cause, Claim, CredentialEvent, Entry, Event, Managed, Proof, State, StepEvent},
     plan::{Action, CredentialTarget, Part, Step},
-    provider::{Observation, Reference, Tried},
+    provider::{Attempt, Observation, Reference, Tried},
     schema::{Kind, ResourceType},
     secret::Secret,
 };
+
+/// How many secrets are open at the same time, at most.
+const OPEN: usize = 100;
 
 /// Why a dead credential has no proof at all.
 const UNTRIED: &str = "its value could not be opened to try it";
@@ -34,20 +37,34 @@ pub(in crate::apply) async fn controls(
     state: &State,
     steps: &[Step],
 ) -> BTreeMap<Address, Tried> {
-    let mut controls = BTreeMap::new();
+    let mut groups: BTreeMap<(&str, &str), Vec<(&Address, &Managed)>> = BTreeMap::new();
     for step in steps {
         if step.kind != Kind::Credential || step.action != Action::Delete {
             continue;
         }
         let Some(object) = state.object(&step.address) else { continue };
-        let Ok(ty) = engine.resource_type(&object.resource_type) else { continue };
-        let tried = match value_of(engine, object).await {
-            Ok(secret) => {
-                try_once(engine, &object.provider, ty, &identity_of(object, ty), &secret).await
+        let group = (object.provider.as_str(), object.resource_type.as_str());
+        groups.entry(group).or_default().push((&step.address, object));
+    }
+    let mut controls = BTreeMap::new();
+    for ((provider, ty), objects) in groups {
+        let Ok(ty) = engine.resource_type(ty) else { continue };
+        for objects in objects.chunks(OPEN) {
+            let mut opened = Vec::with_capacity(objects.len());
+            for (address, object) in objects {
+                match value_of(engine, object).await {
+                    Ok(secret) => opened.push((*address, identity_of(object, ty), secret)),
+                    Err(error) => {
+                        controls.insert((*address).clone(), Tried::Unknown(error.to_string()));
+                    }
+                }
             }
-            Err(error) => Tried::Unknown(error.to_string()),
-        };
-        controls.insert(step.address.clone(), tried);
+            let attempts: Vec<Attempt<'_>> =
+                opened.iter().map(|(_, identity, secret)| Attempt { identity, secret }).collect();
+            let tried = try_each(engine, provider, ty, &attempts).await;
+            let addresses = opened.iter().map(|(address, ..)| (*address).clone());
+            controls.extend(addresses.zip(tried));
+        }
     }
     controls
 }

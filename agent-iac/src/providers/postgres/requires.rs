@@ -8,10 +8,12 @@ use std::collections::{BTreeMap, BTreeSet};
 use super::{
     DefaultPrivileges, Grant, Membership, Object, ObjectKind, Ownership, Parameter, Policy,
     Privilege, Public, Role,
+    catalog::verifiers,
     name::{ident, literal},
     view::Layout,
 };
 use crate::{
+    address::Address,
     blueprint::Blueprint,
     provider::{Principal, Requirement},
     resource::{Node, Property as _, Resource as _},
@@ -32,6 +34,7 @@ pub(super) fn requires(
     let resources = || blueprint.resources().iter().filter(|(_, one)| one.provider == name);
     let ours: Vec<(&str, &BTreeMap<String, Node>)> =
         resources().map(|(_, desired)| (desired.resource_type.name, &desired.properties)).collect();
+    needs.heirs = heirs(blueprint);
     needs.of_the_way_in(observe, apply);
     if apply.is_some() {
         for (_, adopted) in resources().filter(|(at, one)| {
@@ -55,6 +58,17 @@ fn managed(resources: &[(&str, &BTreeMap<String, Node>)]) -> BTreeSet<String> {
         .collect()
 }
 
+/// The heirs of the roles that the fleet makes.
+fn heirs(blueprint: &Blueprint) -> BTreeMap<Address, String> {
+    let roles = blueprint.resources().iter();
+    roles
+        .filter(|(_, desired)| desired.resource_type.name == Role::TYPE)
+        .filter_map(|(address, desired)| {
+            Some((address.clone(), text(&desired.properties, "heir")?))
+        })
+        .collect()
+}
+
 /// Statements, without repetitions, each at its first place.
 struct Needs<'l> {
     layout: &'l Layout,
@@ -66,6 +80,8 @@ struct Needs<'l> {
     granted: BTreeMap<(Option<String>, Object), BTreeSet<Privilege>>,
     /// What has to be owned.
     owned: BTreeSet<(Option<String>, Object)>,
+    /// Who takes over what a role leaves behind.
+    heirs: BTreeMap<Address, String>,
 }
 
 impl<'l> Needs<'l> {
@@ -78,6 +94,7 @@ impl<'l> Needs<'l> {
             requirements: Vec::new(),
             granted: BTreeMap::new(),
             owned: BTreeSet::new(),
+            heirs: BTreeMap::new(),
         }
     }
 
@@ -161,6 +178,13 @@ impl<'l> Needs<'l> {
             "to come in when agents use up all connections; it takes a `reserved_connections` \
              above 0 in the configuration, and has no counterpart before PostgreSQL 16",
         );
+        if let Some(observer) = observe {
+            let own = self.layout.own.clone();
+            let statement = block(&verifiers::ddl(&self.who, observer));
+            let why = "to see that a login's password was changed behind the fleet's back, which \
+                       only a superuser's function can tell; without it, that is not seen";
+            self.say(Principal::Observe, Some(&own), &statement, why);
+        }
         for database in databases {
             let why = "to come in, whatever PUBLIC may";
             self.say(Principal::Apply, None, &connect(database, login), why);
@@ -195,7 +219,8 @@ impl<'l> Needs<'l> {
             (Role::TYPE, _) => {
                 self.of_attributes(properties);
                 self.of_settings(properties);
-                self.member_of(text(properties, "heir"), "to give it what a role leaves behind");
+                let heir = text(properties, "heir").filter(|heir| !managed.contains(heir));
+                self.member_of(heir, "to give it what a role leaves behind");
             }
             (Membership::TYPE, _) => {
                 let of = text(properties, "of").filter(|of| !managed.contains(of));
@@ -212,7 +237,11 @@ impl<'l> Needs<'l> {
             }
             (Grant::TYPE, Some(on)) => {
                 let allow = privileges(properties, "allow");
-                self.granted.entry(self.place(on)).or_default().extend(allow);
+                let place = self.place(on);
+                if place.1.kind == ObjectKind::Schema && allow.contains(&Privilege::Create) {
+                    self.heir_creates(properties, &place, managed);
+                }
+                self.granted.entry(place).or_default().extend(allow);
             }
             (Ownership::TYPE, Some(on)) => {
                 let place = self.place(on);
@@ -232,6 +261,23 @@ impl<'l> Needs<'l> {
                 self.owned.insert(self.place(on));
             }
             _ => {}
+        }
+    }
+
+    /// Whoever may create something in a schema may leave it to an heir.
+    fn heir_creates(
+        &mut self,
+        properties: &BTreeMap<String, Node>,
+        (database, schema): &(Option<String>, Object),
+        managed: &BTreeSet<String>,
+    ) {
+        let Some(Node::Link(role)) = properties.get("to") else { return };
+        let heir = self.heirs.get(role).filter(|heir| !managed.contains(*heir));
+        if let Some(heir) = heir {
+            let statement =
+                format!("GRANT CREATE ON SCHEMA {} TO {}", schema.sql_name(), ident(heir));
+            let why = "to take over what a role makes there: whoever gets it could have made it";
+            self.say(Principal::Apply, database.as_deref(), &statement, why);
         }
     }
 
@@ -440,7 +486,7 @@ fn privileges(properties: &BTreeMap<String, Node>, field: &str) -> BTreeSet<Priv
 #[cfg(test)]
 mod tests {
     use super::{
-        super::{Select, Set, Table},
+        super::{Schema, Select, Set, Table},
         *,
     };
 
@@ -482,7 +528,7 @@ mod tests {
                 r#"GRANT CREATE ON DATABASE "archive" TO "admins";"#,
             ]
         );
-        let [own, archive, made, reserved] = &blocks[..] else { panic!("{blocks:?}") };
+        let [own, archive, made, reserved, digest] = &blocks[..] else { panic!("{blocks:?}") };
         assert!(made.contains(r#"CREATE ROLE "admins" NOLOGIN CREATEROLE;"#), "{made}");
         for (database, text) in [("app", own), ("archive", archive)] {
             assert!(text.starts_with(&format!("-- in the database \"{database}\":\n")), "{text}");
@@ -490,6 +536,8 @@ mod tests {
         }
         let grant = r#"EXECUTE 'GRANT pg_use_reserved_connections TO "apply" WITH INHERIT TRUE';"#;
         assert!(reserved.contains(grant), "{reserved}");
+        let grant = r#"agent_iac.verifier_digest(oid) TO "observe", "admins";"#;
+        assert!(digest.contains(grant), "{digest}");
     }
 
     #[test]
@@ -521,6 +569,28 @@ mod tests {
             statements(needs)[0],
             "-- in the database \"app\":\nGRANT CREATE ON SCHEMA \"s\" TO \"dba\";"
         );
+    }
+
+    #[test]
+    fn an_heir_can_create_wherever_a_role_can() {
+        let layout = layout();
+        let mut needs = Needs::new(&layout, Some("apply"));
+        let role: Address = "agent.role".parse().unwrap();
+        let heirs = BTreeMap::from([(role.clone(), "dba".to_owned())]);
+        needs.heirs.clone_from(&heirs);
+        let mut grant = properties(vec![
+            ("on", Schema::new("s").to_value()),
+            ("allow", BTreeSet::from([Privilege::Create]).to_value()),
+        ]);
+        grant.insert("to".into(), Node::Link(role));
+        let statement = "-- in the database \"app\":\nGRANT CREATE ON SCHEMA \"s\" TO \"dba\";";
+        needs.of(Grant::TYPE, &grant, &BTreeSet::new());
+        assert_eq!(statements(needs)[0], statement);
+        // One that the fleet makes is given what it needs by the fleet.
+        let mut needs = Needs::new(&layout, Some("apply"));
+        needs.heirs = heirs;
+        needs.of(Grant::TYPE, &grant, &BTreeSet::from(["dba".to_owned()]));
+        assert!(!statements(needs).contains(&statement.to_owned()));
     }
 
     #[test]

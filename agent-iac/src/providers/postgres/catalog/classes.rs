@@ -535,6 +535,13 @@ pub(in super::super) struct Dependent {
     pub(in super::super) column: bool,
 }
 
+/// The rows of `pg_shdepend` about the roles of `$1`, in SQL. The server is
+/// made to look each role up: where others have far more than ours, it would
+/// read all of it, and be as slow as they are many.
+pub(in super::super) const ON_ROLES: &str = "unnest($1::oid[]) AS of (role), LATERAL (
+    SELECT d.* FROM pg_shdepend d
+    WHERE d.refclassid = 'pg_authid'::regclass AND d.refobjid = of.role OFFSET 0)";
+
 /// What depends on some roles in this database, and in the cluster where it is
 /// the provider's own. The server keeps this for every role but its own, with
 /// an index, so that it costs nothing what others have.
@@ -547,13 +554,13 @@ pub(in super::super) async fn dependents(
     let (letter, role) = match how {
         // In whose list it is, the list itself will say.
         Dependence::Listed => ("a", "0::oid"),
-        Dependence::Owner => ("o", "refobjid"),
+        Dependence::Owner => ("o", "s.refobjid"),
     };
-    let shared = if within.database.is_none() { "dbid = 0 OR" } else { "" };
+    let shared = if within.database.is_none() { "s.dbid = 0 OR" } else { "" };
     let sql = format!(
-        "SELECT DISTINCT {role}, classid, objid, objsubid <> 0 FROM pg_shdepend
-        WHERE refclassid = 'pg_authid'::regclass AND refobjid = ANY ($1) AND deptype = '{letter}'
-            AND ({shared} dbid = (SELECT oid FROM pg_database WHERE datname = current_database()))"
+        "SELECT DISTINCT {role}, s.classid, s.objid, s.objsubid <> 0 FROM {ON_ROLES} s
+        WHERE s.deptype = '{letter}' AND ({shared}
+            s.dbid = (SELECT oid FROM pg_database WHERE datname = current_database()))"
     );
     let rows = within.tx.query(&sql, &[(&roles, Type::OID_ARRAY)]).await?;
     Ok(rows

@@ -21,7 +21,6 @@ use crate::{
     provider::{self, Observation, Reference},
     providers::postgres::{Grant, Object, Privilege},
     resource::{Reading, Resource as _},
-    value::Value,
 };
 
 /// What finds a grant.
@@ -269,7 +268,7 @@ pub(super) async fn grantees(
 }
 
 fn grant(id: &GrantId, to: Oid, held: &Held, people: &People, owner: Oid) -> provider::Object {
-    let grantable = held.values().any(|grantable| *grantable);
+    let (grantable, grantable_only) = acl::grantable(held);
     provider::Object {
         id: id.to_string(),
         label: Some(format!("{}, by {}", id.on, people.name(id.grantor))),
@@ -277,7 +276,8 @@ fn grant(id: &GrantId, to: Oid, held: &Held, people: &People, owner: Oid) -> pro
             ("to", Reading::Known(to.to_string().into())),
             ("on", object(&id.on)),
             ("allow", Reading::Known(acl::allow(held))),
-            ("grantable", Reading::Known(Value::Bool(grantable))),
+            ("grantable", Reading::Known(grantable)),
+            ("grantable_only", Reading::Known(grantable_only)),
             ("grantor", text(people.name(id.grantor))),
         ]),
         suspended: false,

@@ -97,6 +97,9 @@ impl Read for Ownership {
     async fn all(within: &Within, of: Option<&BTreeSet<Oid>>) -> Result<Vec<provider::Object>> {
         let (owners, masters) = grantees(within, of).await?;
         let owned = owned_by(within, &owners).await?;
+        if owned.is_empty() {
+            return Ok(Vec::new());
+        }
         let owners: BTreeSet<Oid> = owned.iter().map(|(owner, _)| *owner).collect();
         let numbers: Vec<Oid> = owners.iter().copied().collect();
         let people = people::people(within, &owners).await?;

@@ -3,6 +3,8 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use futures_util::future::try_join;
+
 use super::{
     super::{
         Login,
@@ -198,18 +200,36 @@ pub(in super::super) async fn logins(
     within: &Within,
     roles: &BTreeSet<Oid>,
 ) -> Result<BTreeMap<Oid, Oid>> {
-    let mut logins = paired(within, "m.roleid", roles).await?;
-    logins.extend(made(within, "o.detail ->> 'role'", roles).await?);
+    let find = async || {
+        let (mut logins, made) =
+            try_join(paired(within, "m.roleid", roles), made(within, "o.detail ->> 'role'", roles))
+                .await?;
+        logins.extend(made);
+        Ok(logins)
+    };
+    let Some(answered) = &within.logins else { return find().await };
+    // Whoever asks meanwhile waits for the answer. Most of what is read in one
+    // go is of the same roles.
+    let mut last = answered.lock().await;
+    if let Some((_, logins)) = last.as_ref().filter(|(of, _)| of == roles) {
+        return Ok(logins.clone());
+    }
+    let logins = find().await?;
+    *last = Some((roles.clone(), logins.clone()));
     Ok(logins)
 }
+
+/// Some roles, and their logins.
+pub(super) type Answered = (BTreeSet<Oid>, BTreeMap<Oid, Oid>);
 
 /// The roles that some logins are of, by the same rule.
 pub(in super::super) async fn masters(
     within: &Within,
     logins: &BTreeSet<Oid>,
 ) -> Result<BTreeMap<Oid, Oid>> {
-    let mut masters = paired(within, "m.member", logins).await?;
-    masters.extend(made(within, "o.id", logins).await?);
+    let (mut masters, made) =
+        try_join(paired(within, "m.member", logins), made(within, "o.id", logins)).await?;
+    masters.extend(made);
     Ok(masters)
 }
 

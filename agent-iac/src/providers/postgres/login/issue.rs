@@ -16,9 +16,9 @@ use crate::{
     provider::{Composition, IssueRequest, Issued, Mark, Object, Observation, Reference, Written},
     providers::postgres::{
         Login, Role,
-        catalog::{self, Within, detail::LoginDetail, ids::Oid, roles},
+        catalog::{self, Within, detail::LoginDetail, ids::Oid, roles, verifiers},
         name::{ident, literal, login_name},
-        outcome::text_of,
+        outcome,
         server::{
             Fault, Slice, Type, copy,
             registry::{self, Owned},
@@ -157,7 +157,7 @@ async fn make(
     for (((at, job), one), read) in fresh.iter().zip(&making).zip(read) {
         let Some(object) = faults.of(*at, as_made(one, read)) else { continue };
         let written = Written { object: Some(object), correlation: Some(correlation.clone()) };
-        outcomes.push((job.claim.clone(), text_of::<Login>(&written)?));
+        outcomes.push(outcome::of::<Login>(&job.claim, &job.mark, &written)?);
         answers[*at] = Some(written);
     }
     faults.none()?;
@@ -256,7 +256,8 @@ impl Roles {
 impl Making<'_> {
     /// What the registry keeps of it: whose it is, whatever that is called.
     fn detail(&self) -> String {
-        let detail = LoginDetail { role: Some(self.job.role.clone()) };
+        let verifier = Some(verifiers::digest(&self.verifier));
+        let detail = LoginDetail { role: Some(self.job.role.clone()), verifier };
         serde_json::to_string(&detail).expect("a text has a JSON form")
     }
 

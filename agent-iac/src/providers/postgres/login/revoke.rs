@@ -22,7 +22,7 @@ use crate::{
         Login,
         catalog::{self, Within, ids::LoginId, ids::Oid, people},
         name::ident,
-        outcome::text_of,
+        outcome,
         server::{Fault, Slice, Type, copy, registry},
         write::{
             Claims, Faults, Leaver, Writer, answered, correlation, end_open_sessions, end_sessions,
@@ -272,7 +272,7 @@ async fn end(
             continue;
         }
         let written = Written { object: None, correlation: Some(correlation.clone()) };
-        outcomes.push((job.claim.clone(), text_of::<Login>(&written)?));
+        outcomes.push(outcome::of::<Login>(&job.claim, &job.mark, &written)?);
         answers[*at] = Some(written);
     }
     faults.none()?;

@@ -43,6 +43,14 @@ pub(super) fn of(cluster: &Cluster, rooms: &[Room], asked: &[Asked]) -> Vec<Stri
             warnings.push(format!("{creators} may create roles, and so become superuser"));
         }
     }
+    if !cluster.forgers.is_empty() {
+        let forgers: Vec<String> = cluster.forgers.iter().map(|name| quoted(name)).collect();
+        warnings.push(format!(
+            "{} may write into the registry of whose everything is, by BYPASSRLS with \
+             `pg_write_all_data`; what it says is worth no more than they are",
+            listed(&forgers)
+        ));
+    }
     powers(cluster, asked, &mut warnings);
     if !cluster.registries.is_empty() {
         let names: Vec<String> = cluster.registries.iter().map(|name| quoted(name)).collect();
@@ -215,6 +223,7 @@ mod tests {
             databases: BTreeMap::new(),
             elsewhere: BTreeMap::new(),
             registries: BTreeSet::new(),
+            forgers: Vec::new(),
         }
     }
 

@@ -340,9 +340,10 @@ pub(in super::super) fn copy(error: &Error) -> Error {
     if let Some(help) = error.repair() {
         copy = copy.help(help);
     }
-    match error.source().and_then(|cause| cause.downcast_ref::<Said>()) {
+    let Some(cause) = error.source() else { return copy };
+    match cause.downcast_ref::<Said>() {
         Some(said) => copy.caused_by(said.clone()),
-        None => copy,
+        None => copy.caused_by(cause.to_string()),
     }
 }
 

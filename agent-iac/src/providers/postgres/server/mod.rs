@@ -12,6 +12,7 @@
 mod attempt;
 mod batch;
 mod connection;
+mod demand;
 mod error;
 mod pool;
 pub mod registry;
@@ -21,6 +22,7 @@ mod settings;
 mod tests;
 mod thread;
 mod tls;
+mod together;
 mod transaction;
 
 use std::{
@@ -39,6 +41,7 @@ use pool::{Lease, Pool};
 pub use requests::Requests;
 pub use settings::{Endpoint, Host, Password, Principal, TlsMode};
 pub use thread::Thread;
+pub use together::Together;
 pub use tokio_postgres::types::Type;
 use transaction::Begun;
 pub use transaction::{Options, Parameter, Transaction};

@@ -63,6 +63,19 @@ fn a_server_elsewhere_is_verified_in_full_and_one_here_need_not_be() {
 }
 
 #[test]
+fn a_password_is_told_only_to_a_server_that_was_verified_and_where_that_was_said() {
+    for (url, tells) in [
+        ("postgresql://db/app", false),
+        ("postgresql://db/app?require_auth=scram-sha-256", false),
+        ("postgresql://localhost/app?require_auth=scram-sha-256", false),
+        ("postgresql://db/app?require_auth=password", true),
+        ("postgresql://localhost/app?sslmode=verify-full&require_auth=password", true),
+    ] {
+        assert_eq!(parsed(url).tells_passwords(), tells, "{url}");
+    }
+}
+
+#[test]
 fn what_cannot_be_meant_is_refused_with_the_reason() {
     let modes = "postgresql://db/app?sslmode=";
     for (url, reason) in [
@@ -100,6 +113,10 @@ fn what_cannot_be_meant_is_refused_with_the_reason() {
         ("postgresql://localhost/app?sslmode=disable&sslrootcert=x", "needs `sslmode=verify-full`"),
         ("postgresql:///app?host=/run/pg&sslmode=verify-full", "not encrypted"),
         ("postgresql:///app?host=/run/pg&sslrootcert=x", "not encrypted"),
+        ("postgresql://localhost/app?require_auth=password", "whoever listens there"),
+        ("postgresql:///app?host=/run/pg&require_auth=password", "whoever listens there"),
+        ("postgresql://db/app?require_auth=md5", "`md5` is not a `require_auth`"),
+        ("postgresql://db/app?require_auth=password&require_auth=password", "given twice"),
     ] {
         let error = refused(url);
         assert_eq!(error.kind(), ErrorKind::InvalidInput);
@@ -341,6 +358,29 @@ fn a_pooler_that_allows_no_transactions_is_refused_with_the_reason() {
     let error = asked(impostor(Some(message(b'E', body))));
     assert_eq!(error.kind(), ErrorKind::Unsupported, "{error:?}");
     assert!(error.repair().is_some_and(|help| help.contains("pool_mode")));
+}
+
+#[test]
+fn a_password_is_told_to_nobody_who_asks_for_it() {
+    use std::io::{Read as _, Write as _};
+    for (code, salt, how) in [(3, &b""[..], "in clear"), (5, b"salt", "by MD5")] {
+        let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+        let port = listener.local_addr().unwrap().port();
+        let heard = std::thread::spawn(move || {
+            let (mut stream, _) = listener.accept().unwrap();
+            assert!(stream.read(&mut [0; 8192]).unwrap() > 0);
+            let asked = message(b'R', &[&[0, 0, 0, code], salt].concat());
+            stream.write_all(&asked).unwrap();
+            let mut told = Vec::new();
+            let _: std::io::Result<usize> = stream.read_to_end(&mut told);
+            told
+        });
+        let error = asked(parsed(&format!("postgresql://127.0.0.1:{port}/app")));
+        assert_eq!(error.kind(), ErrorKind::Denied, "{error:?}");
+        assert!(error.message().contains(how), "{error}");
+        assert!(error.repair().is_some_and(|help| help.contains("scram-sha-256")), "{error:?}");
+        assert_eq!(heard.join().unwrap(), b"", "{how}");
+    }
 }
 
 /// The answer to the first question, with this version.

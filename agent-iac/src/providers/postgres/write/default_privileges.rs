@@ -63,6 +63,7 @@ impl Kind for DefaultPrivileges {
             ("database", spec.database.to_value()),
             ("allow", spec.allow.to_value()),
             ("grantable", spec.grantable.into()),
+            ("grantable_only", spec.grantable_only.to_value()),
         ])
     }
 
@@ -133,7 +134,10 @@ impl Kind for DefaultPrivileges {
         let parties = (id.grantee, id.on, id.creator, id.schema.clone());
         let before = now.given.get(&parties).cloned().unwrap_or_default();
         let before = as_found(&what, before, found)?;
-        let after = job.spec().map(|spec| desired(&spec.allow, spec.grantable)).unwrap_or_default();
+        let after = job
+            .spec()
+            .map(|spec| desired(&spec.allow, spec.grantable, spec.grantable_only.as_ref()));
+        let after = after.unwrap_or_default();
         let acting = match now.powers.as_owner(id.creator) {
             Some(acting) => acting,
             None if before.is_empty() && after.is_empty() => Acting::Me,

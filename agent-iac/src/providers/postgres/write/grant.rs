@@ -21,7 +21,7 @@ use crate::{
     providers::postgres::{
         Grant, GrantSpec, Object, ObjectKind, Privilege,
         catalog::{
-            Within,
+            Within, acl,
             detail::{self, GrantDetail},
             ids::GrantId,
             marks,
@@ -95,6 +95,7 @@ impl Kind for Grant {
             ("on", spec.on.to_value()),
             ("allow", spec.allow.to_value()),
             ("grantable", spec.grantable.into()),
+            ("grantable_only", spec.grantable_only.to_value()),
         ])
     }
 
@@ -161,7 +162,10 @@ impl Kind for Grant {
             given.clear();
         }
         let before = as_found(&what, given, found)?;
-        let after = job.spec().map(|spec| desired(&spec.allow, spec.grantable)).unwrap_or_default();
+        let after = job
+            .spec()
+            .map(|spec| desired(&spec.allow, spec.grantable, spec.grantable_only.as_ref()));
+        let after = after.unwrap_or_default();
         let columns = if on.columns.is_none() {
             let columns = now.acls.columns(&on, grantee, grantor);
             columns.map(|(column, given)| (column.clone(), given.clone())).collect()
@@ -256,8 +260,9 @@ pub(super) fn as_found(what: &str, given: Given, found: Option<&Found>) -> Resul
     let its_own = held(&found.object);
     let before: Given = given.into_iter().filter(|(one, _)| its_own.contains(one)).collect();
     let is_whole = before.len() == its_own.len();
-    let grantable = found.object.value("grantable").and_then(Value::as_bool) == Some(true);
-    let is_same = is_whole && before.values().any(|option| *option) == grantable;
+    let (all, part) = acl::grantable(&before);
+    let now = |field: &str| found.object.value(field).unwrap_or(&Value::Null);
+    let is_same = is_whole && *now("grantable") == all && *now("grantable_only") == part;
     if is_same { Ok(before) } else { Err(moved()) }
 }
 
@@ -270,8 +275,13 @@ fn held(object: &provider::Object) -> BTreeSet<Privilege> {
 }
 
 /// What a declaration gives.
-pub(super) fn desired(allow: &BTreeSet<Privilege>, grantable: bool) -> Given {
-    allow.iter().map(|privilege| (*privilege, grantable)).collect()
+pub(super) fn desired(
+    allow: &BTreeSet<Privilege>,
+    grantable: bool,
+    only: Option<&BTreeSet<Privilege>>,
+) -> Given {
+    let passes_on = |one: &Privilege| grantable || only.is_some_and(|only| only.contains(one));
+    allow.iter().map(|privilege| (*privilege, passes_on(privilege))).collect()
 }
 
 /// The privileges that go, and those that lose their grant option.

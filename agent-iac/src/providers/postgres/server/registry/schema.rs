@@ -25,13 +25,7 @@ const TABLES: [&str; 3] = ["claims", "objects", "registry"];
 ///
 /// `observer` is the role that planning reads as.
 pub fn ddl(observer: Option<&str>) -> String {
-    let observer = observer.map(ident).map_or_else(String::new, |observer| {
-        format!(
-            "GRANT USAGE ON SCHEMA agent_iac TO {observer};
-GRANT SELECT ON ALL TABLES IN SCHEMA agent_iac TO {observer};
-"
-        )
-    });
+    let observer = observer.map_or_else(String::new, grants);
     let closed: Vec<String> = TABLES
         .iter()
         .map(|table| {
@@ -55,9 +49,14 @@ CREATE TABLE IF NOT EXISTS agent_iac.registry (
 CREATE TABLE IF NOT EXISTS agent_iac.claims (
     claim text PRIMARY KEY,
     run text NOT NULL,
+    fleet text,
+    environment text,
+    address text,
     outcome jsonb,
     at timestamptz NOT NULL DEFAULT now()
 );
+CREATE INDEX IF NOT EXISTS claims_of_address ON agent_iac.claims (address, environment, fleet)
+    WHERE outcome IS NOT NULL;
 CREATE TABLE IF NOT EXISTS agent_iac.objects (
     type text NOT NULL,
     id text NOT NULL,
@@ -74,6 +73,16 @@ REVOKE ALL ON ALL TABLES IN SCHEMA agent_iac FROM PUBLIC;
     WHERE d.datname = current_database() AND NOT EXISTS (SELECT FROM agent_iac.registry);
 ",
         closed.concat()
+    )
+}
+
+/// What lets a role read the schema.
+fn grants(observer: &str) -> String {
+    let observer = ident(observer);
+    format!(
+        "GRANT USAGE ON SCHEMA agent_iac TO {observer};
+GRANT SELECT ON ALL TABLES IN SCHEMA agent_iac TO {observer};
+"
     )
 }
 
@@ -280,6 +289,36 @@ pub async fn install(tx: &Transaction, observer: Option<&str>) -> Result<()> {
         .help("let it belong to the role that writes, by ALTER SCHEMA and ALTER TABLE … OWNER TO")),
         State::Ready { .. } | State::Missing => Ok(()),
     }
+}
+
+/// Lets the role that planning reads as into a schema that was there before: it
+/// was made by a fleet that has another one, or for nobody. A schema of
+/// somebody else's is for him to open. Answers whether there was anything to do.
+///
+/// # Errors
+///
+/// When the server refuses, or somebody else does the same for too long.
+pub async fn admit(tx: &Transaction, observer: Option<&str>) -> Result<bool> {
+    let Some(observer) = observer else { return Ok(false) };
+    let rows = tx
+        .query(
+            "SELECT 1 FROM pg_roles r, pg_namespace n
+            WHERE r.rolname::text = $1 AND n.nspname = 'agent_iac'
+                AND pg_has_role(n.nspowner, 'USAGE')
+                AND (NOT has_schema_privilege(r.oid, n.oid, 'USAGE') OR EXISTS (
+                    SELECT FROM pg_class c
+                    WHERE c.relnamespace = n.oid AND c.relname::text = ANY ($2)
+                        AND NOT has_table_privilege(r.oid, c.oid, 'SELECT')))",
+            &[(&observer, Type::TEXT), (&&TABLES[..], Type::TEXT_ARRAY)],
+        )
+        .await?;
+    if rows.is_empty() {
+        return Ok(false);
+    }
+    // Two that change one list of privileges at once would fail.
+    lock(tx, SERIAL, "registry").await?;
+    tx.batch(&grants(observer)).await?;
+    Ok(true)
 }
 
 fn not_made(tx: &Transaction, error: Error) -> Error {
