@@ -12,6 +12,7 @@
 mod contract;
 mod grants;
 mod leaving;
+mod owners;
 mod races;
 mod roles;
 mod speed;

@@ -299,8 +299,9 @@ impl<'a> Planner<'a> {
                 continue;
             }
             let leaving = self.departures.contains_key(instance);
-            let free = !self.frozen.contains_key(instance);
             let ty = self.resource_type(&found.resource_type);
+            let free = !self.frozen.contains_key(instance)
+                && !ty.is_some_and(|ty| self.is_on_what_is_let_go(ty, found));
             let address =
                 Address::undeclared(instance.clone(), &found.resource_type, &found.object.id);
             match (ty, address) {
@@ -327,6 +328,18 @@ impl<'a> Planner<'a> {
                 _ => self.plan.undeclared.push(found.clone()),
             }
         }
+    }
+
+    /// Whether something is on an identity that is no longer managed: that stays
+    /// as it is, with all that it has.
+    fn is_on_what_is_let_go(&self, ty: &ResourceType, found: &Undeclared) -> bool {
+        let owner = || {
+            let field = ty.owner_field()?;
+            let link = ty.field(field)?.ty.link()?;
+            let id = found.object.value(field)?.as_text()?;
+            self.owners.get(&(id, link, found.provider.as_str()))
+        };
+        owner().is_some_and(|address| self.blueprint.removed().contains(*address))
     }
 
     /// What carries one of our marks may have been made by a run that ended

@@ -78,6 +78,8 @@ struct Needs<'l> {
     requirements: Vec<Requirement>,
     /// What has to be granted on, by database and object.
     granted: BTreeMap<(Option<String>, Object), BTreeSet<Privilege>>,
+    /// What has to be passed on of some columns.
+    passed_on: BTreeMap<(Option<String>, Object), BTreeSet<OnColumns>>,
     /// What has to be owned.
     owned: BTreeSet<(Option<String>, Object)>,
     /// Who takes over what a role leaves behind.
@@ -93,6 +95,7 @@ impl<'l> Needs<'l> {
             said: BTreeSet::new(),
             requirements: Vec::new(),
             granted: BTreeMap::new(),
+            passed_on: BTreeMap::new(),
             owned: BTreeSet::new(),
             heirs: BTreeMap::new(),
         }
@@ -237,9 +240,15 @@ impl<'l> Needs<'l> {
             }
             (Grant::TYPE, Some(on)) => {
                 let allow = privileges(properties, "allow");
-                let place = self.place(on);
+                let (columns, place) = (on.columns.clone(), self.place(on));
                 if place.1.kind == ObjectKind::Schema && allow.contains(&Privilege::Create) {
                     self.heir_creates(properties, &place, managed);
+                }
+                let is_passed_on =
+                    properties.get("grantable").and_then(Node::known) == Some(Value::Bool(true));
+                if let (Some(columns), true) = (columns, is_passed_on) {
+                    let passed_on = self.passed_on.entry(place.clone()).or_default();
+                    passed_on.insert((columns, allow.clone()));
                 }
                 self.granted.entry(place).or_default().extend(allow);
             }
@@ -355,7 +364,8 @@ impl<'l> Needs<'l> {
             }
             let place = (database.map(str::to_owned), object.clone());
             let privileges = granted.get(&place).filter(|_| !owned.contains(&place));
-            let statement = membership_of_owner(&object, privileges, &who);
+            let on_columns = self.passed_on.remove(&place).unwrap_or_default();
+            let statement = membership_of_owner(&object, privileges, &on_columns, &who);
             let why = format!("to act as the owner of {object}");
             self.say(Principal::Apply, database, &statement, &why);
         }
@@ -363,22 +373,37 @@ impl<'l> Needs<'l> {
     }
 }
 
+/// Some columns, and privileges on them.
+type OnColumns = (BTreeSet<String>, BTreeSet<Privilege>);
+
 /// Who acts becomes a member of an object's owner, or gets the grant option
 /// where the owner is a superuser.
 fn membership_of_owner(
     object: &Object,
     privileges: Option<&BTreeSet<Privilege>>,
+    on_columns: &BTreeSet<OnColumns>,
     who: &str,
 ) -> String {
     let with_option = privileges.map(|privileges| {
-        let privileges: Vec<&str> = privileges.iter().map(|one| one.sql()).collect();
-        format!(
-            "GRANT {} ON {} {} TO {} WITH GRANT OPTION",
-            privileges.join(", "),
-            object.kind.sql(),
-            object.sql_name(),
-            ident(who)
-        )
+        let whole = (BTreeSet::new(), privileges.clone());
+        // Who has the option on a whole table gives it on no column.
+        let parts = std::iter::once(&whole).chain(on_columns).map(|(columns, privileges)| {
+            let columns: Vec<String> = columns.iter().map(|column| ident(column)).collect();
+            let columns = match columns.as_slice() {
+                [] => String::new(),
+                columns => format!(" ({})", columns.join(", ")),
+            };
+            let privileges: Vec<String> =
+                privileges.iter().map(|one| format!("{}{columns}", one.sql())).collect();
+            format!(
+                "GRANT {} ON {} {} TO {} WITH GRANT OPTION",
+                privileges.join(", "),
+                object.kind.sql(),
+                object.sql_name(),
+                ident(who)
+            )
+        });
+        parts.collect::<Vec<_>>().join("; ")
     });
     let Some(owner) = owner_of(object) else {
         return with_option.unwrap_or_else(|| format!("ALTER ROLE {} SUPERUSER", ident(who)));
@@ -671,9 +696,31 @@ mod tests {
     }
 
     #[test]
+    fn to_pass_on_what_is_on_columns_takes_the_option_on_them() {
+        let layout = layout();
+        let mut needs = Needs::new(&layout, Some("apply"));
+        let on = super::super::Column::new("s", "t", ["b", "a"]);
+        let mut grant = properties(vec![
+            ("on", on.to_value()),
+            ("allow", BTreeSet::from([Select]).to_value()),
+            ("grantable", true.into()),
+        ]);
+        let nobody = BTreeSet::new();
+        needs.of(Grant::TYPE, &grant, &nobody);
+        let text = statements(needs).pop().unwrap();
+        let whole = r#"GRANT SELECT ON TABLE "s"."t" TO "admins" WITH GRANT OPTION; "#;
+        let columns = r#"GRANT SELECT ("a", "b") ON TABLE "s"."t" TO "admins" WITH GRANT OPTION;"#;
+        assert!(text.contains(&format!("{whole}{columns}")), "{text}");
+        grant.insert("grantable".into(), Node::Known(false.into()));
+        let mut needs = Needs::new(&layout, Some("apply"));
+        needs.of(Grant::TYPE, &grant, &nobody);
+        assert!(!statements(needs).pop().unwrap().contains("(\"a\""));
+    }
+
+    #[test]
     fn a_name_cannot_end_the_block_that_it_stands_in() {
         let object = Table::new("s", "t$iac$");
-        let text = membership_of_owner(&object, None, "admins");
+        let text = membership_of_owner(&object, None, &BTreeSet::new(), "admins");
         assert!(text.starts_with("DO $xiac$") && text.ends_with("$xiac$"), "{text}");
     }
 }

@@ -383,3 +383,28 @@ fn what_was_planted_on_a_leaving_agent_goes_with_it_in_every_reach() {
     "#]],
     );
 }
+
+#[test]
+fn what_is_on_an_identity_that_is_no_longer_managed_stays_with_it() {
+    for reach in [Reach::Declared, Reach::Exclusive] {
+        let mut rig = planted(reach);
+        rig.undeclare("a");
+        for at in ["a.account", "a.grant", "a.key"] {
+            rig.fleet.removed(address(at));
+        }
+        check(
+            &rig,
+            expect![[r#"
+            agent a leaves, removed from the fleet
+            agent a ends, removed from the fleet
+            0 forget a.account: it is said to be no longer managed; none
+            1 forget a.grant: it is said to be no longer managed; none
+            2 forget a.key: it is said to be no longer managed; none
+            undeclared sim.grant id-g of a
+            undeclared sim.key id-k of a
+            undeclared sim.account id-x of nobody
+            unchanged 0
+        "#]],
+        );
+    }
+}

@@ -487,6 +487,52 @@ fn entry_in(row: &tokio_postgres::Row) -> Result<Entry> {
     })
 }
 
+/// What whoever asks may pass on of some objects by the grant option of a role
+/// whose rights he has, and not as the owner, in one request.
+pub(in super::super) async fn passed_on_by_others(
+    within: &Within,
+    places: &BTreeSet<Place>,
+) -> Result<BTreeMap<Place, BTreeSet<Privilege>>> {
+    let by_class = by_class(places);
+    let mut parts = Vec::new();
+    let mut parameters: Vec<super::super::server::Parameter<'_>> = Vec::new();
+    let others = |owner: &str| {
+        format!(
+            "e.is_grantable AND e.grantee NOT IN (0, {owner}) AND pg_has_role(e.grantee, 'USAGE')"
+        )
+    };
+    for (class, oids) in &by_class {
+        parameters.push((oids, Type::OID_ARRAY));
+        let Catalog { oid, from, oid_column, raw_acl, owner, .. } = class.catalog();
+        let (n, others) = (parameters.len(), others(owner));
+        parts.push(format!(
+            "SELECT {oid}::oid, {oid_column}, e.privilege_type
+            FROM {}, aclexplode({raw_acl}) e WHERE {oid_column} = ANY (${n}) AND {others}",
+            from.split(" JOIN ").next().unwrap_or(from),
+        ));
+        if *class == Class::Relation {
+            parts.push(format!(
+                "SELECT {oid}::oid, {oid_column}, e.privilege_type
+                FROM pg_class o JOIN pg_attribute a ON a.attrelid = o.oid, aclexplode(a.attacl) e
+                WHERE {oid_column} = ANY (${n}) AND {others}"
+            ));
+        }
+    }
+    if parts.is_empty() {
+        return Ok(BTreeMap::new());
+    }
+    let rows = within.tx.query(&parts.join(" UNION "), &parameters).await?;
+    let mut found: BTreeMap<Place, BTreeSet<Privilege>> = BTreeMap::new();
+    for row in &rows {
+        let (class, privilege): (Oid, &str) = (row.get(0), row.get(2));
+        let class = Class::numbered(class).ok_or_else(|| unknown("catalog", &class.to_string()))?;
+        let privilege =
+            Privilege::from_sql(privilege).ok_or_else(|| unknown("privilege", privilege))?;
+        found.entry(Place { class, oid: row.get(1) }).or_default().insert(privilege);
+    }
+    Ok(found)
+}
+
 /// Every privilege that was given to some grantees in this database, and in
 /// the cluster where it is the provider's own. Where an object has no list of
 /// its own, only what the server gives to everybody is missing.

@@ -7,7 +7,7 @@ use futures_util::future::try_join;
 
 use super::{
     Asked, Class, Dependence, Dependent, Found, Place, Read, Within, classes,
-    detail::{self, OwnershipDetail},
+    detail::{self, OwnershipDetail, RoleDetail},
     fields,
     grants::grantees,
     ids::{Oid, OwnershipId},
@@ -20,7 +20,7 @@ use crate::{
     error::Result,
     provider::{self, Capabilities, Observation, Reference},
     providers::postgres::{
-        Object, Ownership,
+        Object, Ownership, Role,
         server::{Type, registry::Owned},
     },
     resource::{Reading, Resource as _},
@@ -120,17 +120,26 @@ impl Read for Ownership {
             .collect();
         let ids: Vec<String> = objects.iter().map(|(id, ..)| id.clone()).collect();
         let marks = marks::registered(within, Self::TYPE, Some(&ids)).await?;
+        let heirless = heirless(within, &objects, &masters).await?;
         Ok(objects
             .into_iter()
             .map(|(id, owner, on, trap)| {
                 let to = masters.get(&owner).copied().unwrap_or(owner);
                 let owned = marks.get(&id);
+                let is_heirless = owned.is_none() && heirless.contains(&to);
                 let cannot_be_named = matches!(on, Reading::Unreadable(_));
                 let mut object = ownership(within, id, to, on, owner, owned, &people);
                 object.obstacle = object.obstacle.or(trap);
                 if cannot_be_named && object.obstacle.is_none() {
                     object.obstacle = Some(
                         "its owner is changed by hand, or by REASSIGN OWNED when the role leaves"
+                            .into(),
+                    );
+                }
+                if is_heirless && object.obstacle.is_none() {
+                    object.obstacle = Some(
+                        "nobody is named who would take it over; give the role an `heir`, or the \
+                         object another owner by hand"
                             .into(),
                     );
                 }
@@ -144,6 +153,27 @@ impl Read for Ownership {
 fn trap(traps: &BTreeMap<Oid, Traps>, owner: Oid, place: Place) -> Option<String> {
     let trap = traps.get(&owner)?.get(&(place.class.number(), place.oid))?;
     Some(traps::obstacle(trap))
+}
+
+/// The roles without an heir for what nobody declared. Only the own database
+/// knows what is declared of a role.
+async fn heirless(
+    within: &Within,
+    objects: &[(String, Oid, Reading, Option<String>)],
+    masters: &BTreeMap<Oid, Oid>,
+) -> Result<BTreeSet<Oid>> {
+    if within.database.is_some() {
+        return Ok(BTreeSet::new());
+    }
+    let role = |owner: &Oid| masters.get(owner).copied().unwrap_or(*owner);
+    let roles: BTreeSet<Oid> = objects.iter().map(|(_, owner, ..)| role(owner)).collect();
+    let ids: Vec<String> = roles.iter().map(ToString::to_string).collect();
+    let registered = marks::registered(within, Role::TYPE, Some(&ids)).await?;
+    let has_heir = |oid: &Oid| {
+        let detail = registered.get(&oid.to_string()).and_then(|owned| owned.detail.as_deref());
+        detail::read::<RoleDetail>(detail).heir.is_some()
+    };
+    Ok(roles.into_iter().filter(|oid| !has_heir(oid)).collect())
 }
 
 /// Something that belongs to somebody.

@@ -11,6 +11,7 @@ mod ownership;
 mod policy;
 mod public;
 mod role;
+pub(super) mod settings;
 
 pub use default_privileges::{
     DefaultPrivileges, DefaultPrivilegesBuilder, DefaultPrivilegesOutputs, DefaultPrivilegesSpec,

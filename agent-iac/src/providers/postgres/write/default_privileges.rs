@@ -123,6 +123,13 @@ impl Kind for DefaultPrivileges {
             if !is_same {
                 return Err(key_changed(&what, Self::NOUN));
             }
+            if id.grantee == id.creator {
+                return Err(Error::new(
+                    ErrorKind::InvalidInput,
+                    format!("{what} are the creator's own, who may do everything to what it makes"),
+                )
+                .help("leave them out, or name another role in `for_role`"));
+            }
             if !now.names.contains_key(&id.grantee) {
                 return Err(Error::new(
                     ErrorKind::NotFound,

@@ -20,7 +20,7 @@ use crate::{
         catalog::{
             Within,
             detail::{self, PublicDetail},
-            ids::{GrantId, PublicId},
+            ids::{GrantId, Grantor, PublicId},
             people::{BOOTSTRAP, EVERYBODY},
         },
         name::ident,
@@ -213,9 +213,11 @@ impl Now {
         let mut grantors = self.acls.grantors(&on, EVERYBODY);
         grantors.insert(owner);
         let mut parts = Vec::new();
-        for grantor in grantors {
+        // The owner's comes last, so that it is what is remembered.
+        for grantor in grantors.iter().copied().filter(|one| *one != owner).chain([owner]) {
             let acting = if grantor == owner {
-                self.powers.as_owner(owner)
+                let concerned = revoke.iter().chain(back.keys()).copied().collect();
+                self.acls.as_owner(&self.powers, &on, owner, &concerned)
             } else {
                 self.powers.as_grantor(grantor)
             };
@@ -251,8 +253,16 @@ impl Now {
                 } else {
                     BTreeMap::new()
                 };
-                let id = GrantId { grantee: EVERYBODY, on, grantor };
-                parts.push(grant::Change { id, acting, before: given, after, columns });
+                let by = Grantor::of(grantor, owner);
+                let id = GrantId { grantee: EVERYBODY, on, grantor: by };
+                parts.push(grant::Change {
+                    id,
+                    by: grantor,
+                    acting,
+                    before: given,
+                    after,
+                    columns,
+                });
             }
         }
         let word = |privilege: &Privilege| privilege.word().to_owned();

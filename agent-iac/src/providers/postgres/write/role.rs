@@ -25,21 +25,12 @@ use crate::{
             people,
         },
         name::{check_managed_role, ident, literal},
+        resources::settings,
         server::{Type, registry, sqlstate},
     },
     resource::{Property as _, Reading, Resource as _},
     value::Value,
 };
-
-/// The parameters that are lists of names: one text would be one name.
-const LISTS: [&str; 6] = [
-    "local_preload_libraries",
-    "search_path",
-    "session_preload_libraries",
-    "shared_preload_libraries",
-    "temp_tablespaces",
-    "unix_socket_directories",
-];
 
 /// What is known beside the roles themselves.
 pub(super) struct Now {
@@ -403,8 +394,8 @@ pub(in super::super) fn set(role: &str, parameter: &str, value: Option<&str>) ->
             let _infallible = write!(text, " RESET {name}");
         }
         Some(value) => {
-            let values = if LISTS.contains(&parameter) {
-                let names = names_of(value).unwrap_or_else(|| vec![value.to_owned()]);
+            let values = if settings::LISTS.contains(&parameter) {
+                let names = settings::names(value).unwrap_or_else(|| vec![value.to_owned()]);
                 names.iter().map(|name| literal(name)).collect::<Vec<_>>().join(", ")
             } else {
                 literal(value)
@@ -413,45 +404,6 @@ pub(in super::super) fn set(role: &str, parameter: &str, value: Option<&str>) ->
         }
     }
     text
-}
-
-/// Reads a list of names as the server writes it, `"$user", public`.
-fn names_of(text: &str) -> Option<Vec<String>> {
-    let mut names = Vec::new();
-    let mut rest = text.trim();
-    loop {
-        if let Some(quoted) = rest.strip_prefix('"') {
-            let mut name = String::new();
-            let mut quoted = quoted;
-            loop {
-                let (part, after) = quoted.split_once('"')?;
-                name.push_str(part);
-                match after.strip_prefix('"') {
-                    Some(more) => {
-                        name.push('"');
-                        quoted = more;
-                    }
-                    None => {
-                        rest = after.trim_start();
-                        break;
-                    }
-                }
-            }
-            names.push(name);
-        } else {
-            let end = rest.find(',').unwrap_or(rest.len());
-            let name = rest[..end].trim();
-            if name.is_empty() || name.contains([' ', '"']) {
-                return None;
-            }
-            names.push(name.to_lowercase());
-            rest = &rest[end..];
-        }
-        if rest.is_empty() {
-            return Some(names);
-        }
-        rest = rest.strip_prefix(',')?.trim_start();
-    }
 }
 
 /// Switches a role's right to log in, or another one of its own.
@@ -565,7 +517,7 @@ mod tests {
 
     #[test]
     fn a_list_of_names_is_one_text_for_each() {
-        let names = |text: &str| names_of(text);
+        let names = |text: &str| settings::names(text);
         let some = |names: &[&str]| Some(names.iter().map(|&name| name.to_owned()).collect());
         assert_eq!(names("public"), some(&["public"]));
         assert_eq!(names("\"$user\", Public"), some(&["$user", "public"]));
