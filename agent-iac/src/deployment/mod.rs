@@ -8,6 +8,9 @@
 mod agents;
 #[cfg(all(feature = "sqlite", feature = "age", feature = "authority"))]
 mod embedded;
+mod keeping;
+
+pub use keeping::{Archived, Rewound};
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -28,7 +31,7 @@ use crate::{
     error::{Error, ErrorKind, Result},
     fleet::Fleet,
     import::{self, Survey, SurveyRequest},
-    ledger::{Append, Authority, Entry, Ledger, PlanEvent, Query, RunPurpose, State},
+    ledger::{Append, Authority, Entry, Ledger, PlanEvent, Query, RunPurpose, State, look_up},
     plan::{Observations, Options, Plan, SavedPlan, plan},
     provider::{Provider, Requirement},
     vault::SecretStore,
@@ -403,49 +406,48 @@ impl Deployment {
         )
     }
 
-    /// Refuses a ledger of another fleet or environment, and one that is older
-    /// than its pin.
+    /// Refuses a ledger of another fleet or environment.
+    fn check_fleet(&self, state: &State) -> Result<()> {
+        let nothing = state.ledger.is_empty();
+        if nothing || (state.fleet == self.fleet.name() && state.environment == self.environment) {
+            return Ok(());
+        }
+        Err(Error::new(
+            ErrorKind::Foreign,
+            format!(
+                "{} is of the fleet `{}` in `{}`, and this is `{}` in `{}`",
+                self.ledger.description(),
+                state.fleet,
+                state.environment,
+                self.fleet.name(),
+                self.environment
+            ),
+        )
+        .help("open this fleet's own ledger"))
+    }
+
+    /// Refuses a ledger of another fleet or environment, and one that does not
+    /// hold what was pinned.
     async fn check_ledger(&self, state: &State) -> Result<()> {
         if state.ledger.is_empty() {
             return Ok(());
         }
-        if state.fleet != self.fleet.name() || state.environment != self.environment {
-            return Err(Error::new(
-                ErrorKind::Foreign,
-                format!(
-                    "{} is of the fleet `{}` in `{}`, and this is `{}` in `{}`",
-                    self.ledger.description(),
-                    state.fleet,
-                    state.environment,
-                    self.fleet.name(),
-                    self.environment
-                ),
-            )
-            .help("open this fleet's own ledger"));
-        }
+        self.check_fleet(state)?;
         for (name, store) in &self.stores {
             let Some(pin) = store.labels()?.pin(&state.ledger).await? else { continue };
-            let pinned = pin.head;
-            let here = match pinned.sequence {
-                0 => continue,
-                sequence if sequence > state.head.sequence => None,
-                sequence if sequence == state.head.sequence => Some(state.head.hash),
-                sequence => {
-                    let batch = self.ledger.batches(sequence, 1).await?;
-                    batch.first().map(|batch| batch.header.hash()).transpose()?
-                }
-            };
-            if here != Some(pinned.hash) {
+            let found = look_up(&*self.ledger, state, pin.head).await?;
+            if let Some(problem) = found.problem(state, pin.head) {
                 return Err(Error::new(
                     ErrorKind::Damaged,
                     format!(
-                        "{} ends at batch {} and does not hold batch {} as it was pinned in `{name}`: it is an older copy, or was changed",
+                        "{} does not follow the pin in `{name}`: {problem}",
                         self.ledger.description(),
-                        state.head.sequence,
-                        pinned.sequence
                     ),
                 )
-                .help("restore the ledger that was pinned"));
+                .help(
+                    "restore the newest copy of the ledger; where there is none that is newer, \
+                     `ledger rewind` says who answers for what is lost",
+                ));
             }
         }
         Ok(())

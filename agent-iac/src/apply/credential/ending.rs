@@ -289,5 +289,31 @@ pub(in crate::apply) async fn unproved(
             }
         }
     }
+    in_an_archive(state, ending, &mut found);
     Ok(found)
+}
+
+/// Says of each credential of which the ledger knows no end that it may stand in
+/// an archive: an agent may have begun to leave before the ledger begins.
+fn in_an_archive(
+    state: &State,
+    ending: &BTreeMap<&Instance, Cause>,
+    found: &mut BTreeMap<Instance, (BTreeSet<Address>, BTreeMap<Address, String>)>,
+) {
+    let Some(begins) = state.begins else { return };
+    for instance in ending.keys() {
+        let leaving = state.agents.get(*instance).and_then(|agent| agent.leaving);
+        if leaving.is_none_or(|leaving| leaving.batch > begins.from.sequence) {
+            continue;
+        }
+        let (proved, open) = found.entry((*instance).clone()).or_default();
+        let issued = state.records.iter().filter(|(address, record)| {
+            address.instance() == *instance && record.generations > 0
+        });
+        for (address, _) in issued.filter(|(address, _)| !proved.contains(*address)) {
+            open.entry(address.clone()).or_insert_with(|| {
+                format!("its end stands in the archive, up to batch {}", begins.from.sequence)
+            });
+        }
+    }
 }

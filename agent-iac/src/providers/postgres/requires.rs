@@ -685,17 +685,6 @@ mod tests {
     }
 
     #[test]
-    fn what_was_there_before_is_administered_as_what_one_makes() {
-        let layout = layout();
-        let mut needs = Needs::new(&layout, Some("apply"));
-        needs.of_adopted(Some("o'ld".into()));
-        let all = statements(needs);
-        let grant =
-            r#"EXECUTE 'GRANT "o''ld" TO "admins" WITH ADMIN TRUE, INHERIT FALSE, SET FALSE';"#;
-        assert!(all[0].contains(grant), "{all:?}");
-    }
-
-    #[test]
     fn to_pass_on_what_is_on_columns_takes_the_option_on_them() {
         let layout = layout();
         let mut needs = Needs::new(&layout, Some("apply"));
@@ -715,6 +704,17 @@ mod tests {
         let mut needs = Needs::new(&layout, Some("apply"));
         needs.of(Grant::TYPE, &grant, &nobody);
         assert!(!statements(needs).pop().unwrap().contains("(\"a\""));
+    }
+
+    #[test]
+    fn what_was_there_before_is_administered_as_what_one_makes() {
+        let layout = layout();
+        let mut needs = Needs::new(&layout, Some("apply"));
+        needs.of_adopted(Some("o'ld".into()));
+        let all = statements(needs);
+        let grant =
+            r#"EXECUTE 'GRANT "o''ld" TO "admins" WITH ADMIN TRUE, INHERIT FALSE, SET FALSE';"#;
+        assert!(all[0].contains(grant), "{all:?}");
     }
 
     #[test]

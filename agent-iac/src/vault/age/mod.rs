@@ -160,6 +160,14 @@ impl AgeVault {
         Ok(Self::open(folder, recipients)?.engine_key(engine).reader_key(probe))
     }
 
+    /// Whether a ledger's head was ever pinned in a folder, so that whoever finds
+    /// no ledger knows that there was one.
+    #[cfg(feature = "authority")]
+    pub(crate) fn has_seen_a_ledger(folder: &Path) -> bool {
+        let pins = fs::read_dir(folder.join(layout::PINS));
+        pins.is_ok_and(|mut pins| pins.next().is_some())
+    }
+
     /// Gives the engine's key, which [`SecretStore::deliver`] needs.
     #[must_use]
     pub fn engine_key(mut self, key: Key) -> Self {

@@ -149,12 +149,6 @@ impl Read for Ownership {
     }
 }
 
-/// Why an object stays with an owner who may have made it for the next one.
-fn trap(traps: &BTreeMap<Oid, Traps>, owner: Oid, place: Place) -> Option<String> {
-    let trap = traps.get(&owner)?.get(&(place.class.number(), place.oid))?;
-    Some(traps::obstacle(trap))
-}
-
 /// The roles without an heir for what nobody declared. Only the own database
 /// knows what is declared of a role.
 async fn heirless(
@@ -174,6 +168,12 @@ async fn heirless(
         detail::read::<RoleDetail>(detail).heir.is_some()
     };
     Ok(roles.into_iter().filter(|oid| !has_heir(oid)).collect())
+}
+
+/// Why an object stays with an owner who may have made it for the next one.
+fn trap(traps: &BTreeMap<Oid, Traps>, owner: Oid, place: Place) -> Option<String> {
+    let trap = traps.get(&owner)?.get(&(place.class.number(), place.oid))?;
+    Some(traps::obstacle(trap))
 }
 
 /// Something that belongs to somebody.

@@ -130,7 +130,7 @@ async fn make(
 
     let created: String = making.iter().map(Making::create).collect();
     // An error could quote the statement, and with it the verifier.
-    within.tx.batch_unquoted(&created).await.map_err(explain)?;
+    within.tx.batch_unquoted(&created).await.map_err(|error| explain(&making, error))?;
     let settings: String = making.iter().map(|one| one.settings(&roles)).collect();
     within.tx.batch(&settings).await?;
     let made = numbers(&within, making.iter().map(|one| one.name.as_str())).await?;
@@ -296,11 +296,14 @@ impl Making<'_> {
 /// judges passwords is given the verifier, of which it can tell nothing. Each
 /// of them answers with another code, which the server itself does not give
 /// for such a statement.
-fn explain(error: Error) -> Error {
+fn explain(making: &[Making<'_>], error: Error) -> Error {
     match sqlstate(&error).filter(|_| error.retry() == Retry::Never) {
         Some("22000" | "22023" | "28000" | "28P01" | "0A000" | "P0001" | "XX000") => Error::new(
             ErrorKind::Refused,
-            "the server refused a SCRAM verifier in place of a password",
+            format!(
+                "the server refused a SCRAM verifier in place of the password of the login {}",
+                making.iter().map(|one| quoted(&one.name)).collect::<Vec<_>>().join(", ")
+            ),
         )
         .help(
             "look in `shared_preload_libraries` for an extension that judges passwords, as \

@@ -61,11 +61,11 @@ struct Cluster {
     /// What these roles have in databases that are not looked at: how many
     /// entries, by the database and the role.
     elsewhere: BTreeMap<String, BTreeMap<Oid, u64>>,
+    /// The roles that could write into the registry, though it is not theirs.
+    forgers: Vec<String>,
     /// The databases that are not looked at, and in which the engine's own
     /// roles have a schema: another fleet may keep its registry there.
     registries: BTreeSet<String>,
-    /// The roles that could write into the registry, though it is not theirs.
-    forgers: Vec<String>,
 }
 
 /// What one database says.
@@ -175,7 +175,7 @@ async fn cluster(within: &Within, about: About, oids: &[Oid], names: &[String]) 
         graph(within, &all),
         elsewhere(within, &all, &databases),
         forgers(within),
-        registries(within, &databases),
+        registries(within),
     )
     .await?;
     let sql = "SELECT datname::text, datdba FROM pg_database WHERE datallowconn";
@@ -186,8 +186,8 @@ async fn cluster(within: &Within, about: About, oids: &[Oid], names: &[String]) 
         graph,
         databases: databases.iter().map(|row| (row.get(0), row.get(1))).collect(),
         elsewhere,
-        registries,
         forgers,
+        registries,
     })
 }
 

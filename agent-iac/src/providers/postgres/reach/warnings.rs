@@ -222,8 +222,8 @@ mod tests {
             graph: Graph::default(),
             databases: BTreeMap::new(),
             elsewhere: BTreeMap::new(),
-            registries: BTreeSet::new(),
             forgers: Vec::new(),
+            registries: BTreeSet::new(),
         }
     }
 

@@ -74,7 +74,11 @@ impl Prober {
             let _place = places.acquire_owned().await.expect("the semaphore is never closed");
             Ok(match route.connect(&user, &password, &database).await {
                 Ok(connection) => match role {
-                    Some(role) => becomes(&connection, &user, role).await,
+                    Some(role) => {
+                        let becomes = async { Ok(becomes(&connection, &user, role).await) };
+                        let becomes = route.in_time(becomes).await;
+                        becomes.unwrap_or_else(|error| Tried::Unknown(error.chain()))
+                    }
                     None => Tried::Accepted,
                 },
                 Err(Failure::Said(said)) if said.code().code() == "28P01" => {

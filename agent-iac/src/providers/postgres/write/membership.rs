@@ -160,6 +160,16 @@ impl Kind for Membership {
         Ok(Entry::new(id))
     }
 
+    /// Before PostgreSQL 16 it is the role that says `noinherit`, and it may have
+    /// said something else a moment ago, by the same plan.
+    fn recall(job: &Job<Self>, found: &mut Found) {
+        let is_the_roles = found.object.id.ends_with(" by 0");
+        let seen = job.seen.object().and_then(|seen| seen.fields.get("noinherit"));
+        if let (true, Some(seen)) = (is_the_roles, seen) {
+            found.object.fields.insert("noinherit".into(), seen.clone());
+        }
+    }
+
     /// A session that became the role goes on as it, so that sessions end
     /// with what let them do so.
     async fn write(writer: &Writer, batch: &[Write<Self>]) -> Vec<Result<Written>> {
@@ -177,16 +187,6 @@ impl Kind for Membership {
             }
         }
         written
-    }
-
-    /// Before PostgreSQL 16 it is the role that says `noinherit`, and it may have
-    /// said something else a moment ago, by the same plan.
-    fn recall(job: &Job<Self>, found: &mut Found) {
-        let is_the_roles = found.object.id.ends_with(" by 0");
-        let seen = job.seen.object().and_then(|seen| seen.fields.get("noinherit"));
-        if let (true, Some(seen)) = (is_the_roles, seen) {
-            found.object.fields.insert("noinherit".into(), seen.clone());
-        }
     }
 
     async fn explain(
