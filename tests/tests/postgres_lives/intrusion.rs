@@ -330,6 +330,10 @@ async fn a_registry_of_another_cluster_is_refused(cluster: &'static Cluster) {
         world.run(kept).await;
         deployment = gone.with_fleet(reader(&world));
     }
+    // It had been said that it leaves, and nothing was done about it.
+    let plan = planned(&deployment).await;
+    assert!(plan.steps.is_empty(), "{plan:#?}");
+    apply_plan(&deployment, plan).await;
     clean(&deployment).await;
 }
 

@@ -247,12 +247,12 @@ async fn an_observer_that_comes_later_is_let_in_by_the_owner_and_by_nobody_else(
 async fn a_newer_version_is_refused(cluster: &Cluster) {
     let server = installed(cluster, "registry_newer").await;
     for (set, kind) in [
-        ("version = 3", ErrorKind::NewerVersion),
+        ("UPDATE agent_iac.registry SET version = 3", ErrorKind::NewerVersion),
         // It did not say of which cluster it is.
-        ("version = 1", ErrorKind::Damaged),
-        ("version = 2, system_identifier = '7'", ErrorKind::Refused),
+        ("UPDATE agent_iac.registry SET version = 1", ErrorKind::Damaged),
+        ("UPDATE agent_iac.registry SET version = 2, system_identifier = '7'", ErrorKind::Refused),
     ] {
-        write(&server, &format!("UPDATE agent_iac.registry SET {set}")).await.unwrap();
+        write(&server, set).await.unwrap();
         assert_eq!(state(&server).await.unwrap_err().kind(), kind, "{set}");
     }
     write(&server, "DELETE FROM agent_iac.registry").await.unwrap();

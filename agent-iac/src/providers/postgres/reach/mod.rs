@@ -241,9 +241,8 @@ async fn elsewhere(
 
 /// Where else the engine's own roles keep a schema. What is in it only that
 /// database tells.
-async fn registries(within: &Within) -> Result<BTreeSet<String>> {
+async fn registries(within: &Within, looked_at: &[String]) -> Result<BTreeSet<String>> {
     let layout = &within.layout;
-    let looked_at: Vec<&str> = layout.databases().map(|database| layout.name(database)).collect();
     let own: Vec<&str> =
         layout.principals.iter().chain(&layout.administrators).map(String::as_str).collect();
     let sql = "SELECT DISTINCT d.datname::text FROM pg_shdepend s

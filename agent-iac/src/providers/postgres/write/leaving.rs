@@ -93,7 +93,7 @@ impl Leaver {
     }
 
     /// Whether what it owns goes to somebody who may more than it may.
-    pub(super) fn enriches(&self) -> bool {
+    fn enriches(&self) -> bool {
         self.heir.is_some() && !self.heir_is_ours
     }
 
@@ -107,7 +107,7 @@ impl Leaver {
         self.names.values().map(String::as_str)
     }
 
-    pub(super) fn oids(&self) -> impl Iterator<Item = u32> {
+    fn oids(&self) -> impl Iterator<Item = u32> {
         self.names.keys().copied()
     }
 
@@ -269,9 +269,26 @@ pub(super) async fn in_the_way(
         return Ok(Vec::new());
     }
     let mut found = heirs::unfit(within, powers, leavers).await?;
+    found.extend(trapped(within, leavers).await?);
     found.extend(passing::passed_on(within, leavers).await?);
     found.extend(Given::read(within, leavers).await?.held(within, leavers));
     Ok(found)
+}
+
+/// Leavers that own something here which would run with their heirs' rights.
+async fn trapped(within: &Within, leavers: &[&Leaver]) -> Result<Vec<(u32, Error)>> {
+    let enriching: Vec<&&Leaver> = leavers.iter().filter(|one| one.enriches()).collect();
+    let oids: Vec<u32> = enriching.iter().flat_map(|one| one.oids()).collect();
+    let traps = traps::of(within, &oids).await?;
+    Ok(enriching
+        .into_iter()
+        .filter_map(|leaver| {
+            let of = leaver.oids().filter_map(|oid| traps.get(&oid));
+            let of: Vec<String> = of.flat_map(BTreeMap::values).cloned().collect();
+            let refused = || traps::refused(&leaver.what, within.tx.database(), &of);
+            (!of.is_empty()).then(|| (leaver.role, refused()))
+        })
+        .collect())
 }
 
 pub(in super::super) async fn powers_over(within: &Within, leavers: &[&Leaver]) -> Result<Powers> {

@@ -29,7 +29,6 @@ use crate::{
         catalog::{
             Within,
             detail::{self, RoleDetail},
-            traps,
         },
         outcome::repeated,
         server::{Fault, Slice, copy},
@@ -51,10 +50,8 @@ struct Prepared {
 /// parts.
 pub(super) async fn write(writer: &Writer, batch: &[Write<Role>]) -> Vec<Result<Written>> {
     let mut failed: BTreeMap<usize, Error> = BTreeMap::new();
-    let mut places: Vec<usize> =
+    let places: Vec<usize> =
         batch.iter().enumerate().filter(|(_, one)| switches_off(one)).map(|(at, _)| at).collect();
-    failed.extend(trapped(writer, batch).await);
-    places.retain(|at| !failed.contains_key(at));
     if !places.is_empty() {
         let prepared = prepare(writer, places.iter().map(|at| &batch[*at]).collect()).await;
         for (at, prepared) in places.into_iter().zip(prepared) {
