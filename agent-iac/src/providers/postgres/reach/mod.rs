@@ -175,7 +175,7 @@ async fn cluster(within: &Within, about: About, oids: &[Oid], names: &[String]) 
         graph(within, &all),
         elsewhere(within, &all, &databases),
         forgers(within),
-        registries(within),
+        registries(within, &databases),
     )
     .await?;
     let sql = "SELECT datname::text, datdba FROM pg_database WHERE datallowconn";

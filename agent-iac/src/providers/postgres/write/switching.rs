@@ -80,49 +80,6 @@ fn switches_off(write: &Write<Role>) -> bool {
     }
 }
 
-/// The roles that cannot leave because what they own runs with its owner's
-/// rights, in whatever database that is. It is looked for before anything is
-/// switched off, and again when it is handed on, which is what counts: what
-/// cannot be looked at now is left to that.
-async fn trapped(writer: &Writer, batch: &[Write<Role>]) -> BTreeMap<usize, Error> {
-    let ends: Vec<usize> = (0..batch.len())
-        .filter(|at| matches!(batch[*at].operation, Operation::Delete { .. }))
-        .collect();
-    let mut trapped = BTreeMap::new();
-    let Ok(version) = writer.version().await else { return trapped };
-    let jobs: Vec<Job<Role>> = ends.iter().map(|at| Job::of(&batch[*at])).collect();
-    let Ok(known) = known(writer, version, &jobs).await else { return trapped };
-    let owners: Vec<u32> = known
-        .values()
-        .map(|one| &one.leaver)
-        .filter(|one| one.enriches())
-        .flat_map(Leaver::oids)
-        .collect();
-    if owners.is_empty() {
-        return trapped;
-    }
-    for database in writer.view().layout.databases() {
-        let (working, oids) = (writer.clone(), owners.clone());
-        let name = database.map(str::to_owned);
-        let work =
-            move |tx| async move { traps::of(&working.here(tx, name, version), &oids).await };
-        let Ok(traps) = writer.view().server.read(database, work).await else { continue };
-        for (at, job) in ends.iter().zip(&jobs) {
-            let role = job.id().and_then(|id| id.parse::<u32>().ok());
-            let Some(Known { leaver, .. }) = role.and_then(|role| known.get(&role)) else {
-                continue;
-            };
-            let of = leaver.oids().filter_map(|oid| traps.get(&oid));
-            let of: Vec<String> = of.flat_map(BTreeMap::values).cloned().collect();
-            if !of.is_empty() {
-                let name = writer.view().layout.name(database);
-                trapped.insert(*at, traps::refused(leaver.what(), name, &of));
-            }
-        }
-    }
-    trapped
-}
-
 async fn prepare(writer: &Writer, writes: Vec<&Write<Role>>) -> Vec<Result<()>> {
     let mut answers: Vec<Result<Prepared>> =
         writes.iter().map(|_| Ok(Prepared::default())).collect();
