@@ -21,7 +21,7 @@ use crate::{
     error::{Error, ErrorKind, Result},
     ledger::{Managed, State},
     plan::{Observations, Observed},
-    provider::{DynObserve, Object, Observation, Provider, Reference},
+    provider::{DynObserve, Object, Observation, Observers, Provider, Reference},
     resource::{Lookup, Reading},
     schema::{Kind, ResourceType},
     value::Value,

@@ -148,7 +148,7 @@ impl<R: BufRead> Reading<R> {
     /// The next batch, with its chain checked and folded in.
     pub(in crate::ledger) fn fold(&mut self) -> Result<Option<(Sealed, Head)>> {
         let Some(sealed) = self.next()? else { return Ok(None) };
-        self.follow(&sealed).map_err(|error| self.at_this_line(error))?;
+        self.follow(&sealed).map_err(|error| self.at_this_line(&error))?;
         Ok(Some((sealed, self.head)))
     }
 
@@ -206,7 +206,7 @@ impl<R: BufRead> Reading<R> {
     }
 
     /// An error of the batch in the line that was read last, with its place.
-    pub(in crate::ledger) fn at_this_line(&self, error: Error) -> Error {
+    pub(in crate::ledger) fn at_this_line(&self, error: &Error) -> Error {
         let kind = error.kind();
         let located =
             Error::new(kind, format!("line {} of `{}`: {}", self.line, self.name, error.message()));
@@ -215,7 +215,7 @@ impl<R: BufRead> Reading<R> {
         } else {
             located.help(REPAIR)
         };
-        match std::error::Error::source(&error) {
+        match std::error::Error::source(error) {
             Some(cause) => located.caused_by(cause.to_string()),
             None => located,
         }

@@ -51,7 +51,7 @@ fn a_backup_is_canonical_lines_that_other_tools_can_check() {
     let hash = |value: &serde_json::Value| {
         let bytes = serde_json_canonicalizer::to_vec(value).unwrap();
         let sum: [u8; 32] = Sha256::digest(bytes).into();
-        sum.iter().map(|byte| format!("{byte:02x}")).collect::<String>()
+        sum.iter().fold(String::new(), |text, byte| text + &format!("{byte:02x}"))
     };
     let parse = |line: &str| serde_json::from_str::<serde_json::Value>(line).unwrap();
     let first = parse(lines.next().unwrap());

@@ -10,7 +10,8 @@ use super::{
 };
 use crate::{
     address::{Address, Instance, quoted},
-    ledger::{AgentRecord, Cause, Managed, Record},
+    bugs::bug,
+    ledger::{AgentRecord, Cause, Hold, Managed, Record},
     plan::{Action, AgentChange, Drift, Part, Reason},
     provider::{Object, Observation},
     schema::Kind,
@@ -129,7 +130,8 @@ impl<'a> Planner<'a> {
             let recorded = self.state.agents.get(instance);
             let killed = recorded
                 .and_then(|agent| agent.leaving)
-                .is_some_and(|leaving| leaving.cause == Cause::Killed);
+                .is_some_and(|leaving| leaving.cause == Cause::Killed)
+                && !bug!("kill forgotten");
             let cause = match self.blueprint.agent(instance) {
                 None => Some(if killed { Cause::Killed } else { Cause::Removed }),
                 Some(_) if killed => Some(Cause::Killed),
@@ -147,7 +149,8 @@ impl<'a> Planner<'a> {
     /// A hold freezes the engine's hand, whatever the code says.
     fn find_holds(&mut self) {
         for (instance, agent) in &self.state.agents {
-            if let Some(hold) = agent.hold.as_ref().filter(|hold| hold.until > self.options.now) {
+            let held = |hold: &&Hold| hold.until > self.options.now && !bug!("hold ignored");
+            if let Some(hold) = agent.hold.as_ref().filter(held) {
                 self.frozen.insert(
                     instance,
                     (
@@ -199,7 +202,7 @@ impl<'a> Planner<'a> {
             .or(self.blueprint.rules().max_leaving)
             .unwrap_or_else(|| (recorded / 4).max(3));
         let count = u32::try_from(beginning.len()).unwrap_or(u32::MAX);
-        if count > cap {
+        if count > cap && !bug!("cap ignored") {
             for instance in beginning {
                 self.frozen.insert(
                     instance,
@@ -226,6 +229,9 @@ impl<'a> Planner<'a> {
     }
 
     fn grace_is_over(&self, instance: &Instance) -> bool {
+        if bug!("grace ignored") {
+            return true;
+        }
         let Some(agent) = self.state.agents.get(instance) else { return true };
         let since = agent.leaving.map_or(self.options.now, |leaving| leaving.since);
         grace_end(agent, since).is_some_and(|end| self.options.now >= end)
@@ -324,7 +330,8 @@ impl<'a> Planner<'a> {
         // which may be an accident, it keeps everything as it is.
         let stops = matches!(reason, Reason::Leaving { cause: Cause::Killed | Cause::Expired })
             && object.kind == Kind::Identity;
-        if object.protect && !stops {
+        let protected = object.protect && !bug!("protection ignored");
+        if protected && !stops {
             self.block_protected(address);
             return;
         }
@@ -375,7 +382,7 @@ impl<'a> Planner<'a> {
                 return;
             }
         }
-        if object.protect {
+        if protected {
             self.block_protected(address);
             return;
         }

@@ -22,6 +22,7 @@ use crate::{
     address::{Address, Instance},
     agent::Source,
     blueprint::{Blueprint, Desired},
+    bugs::bug,
     diff::readings_as_nodes,
     ledger::{Cause, Managed, Record, State},
     provider::{Capabilities, Mark, Object},
@@ -182,6 +183,7 @@ impl<'a> Planner<'a> {
     /// Whether an agent is one that the plan is for.
     fn is_target(&self, instance: &Instance) -> bool {
         self.targets.as_ref().is_none_or(|targets| targets.contains(instance))
+            || bug!("scope ignored")
     }
 
     /// Where the record of a desired address stands: at it, or where it was

@@ -33,8 +33,7 @@ use self::{
 use super::{
     Database, Object, ObjectKind, Privilege, Schema,
     catalog::{
-        Within,
-        classes::{self, ON_ROLES},
+        Within, classes,
         ids::Oid,
         people::{DATABASE_OWNER, EVERYBODY, inherit_option, set_option},
         roles::{self, Row},
@@ -225,14 +224,13 @@ async fn elsewhere(
     roles: &[Oid],
     looked_at: &[String],
 ) -> Result<BTreeMap<String, BTreeMap<Oid, u64>>> {
-    let sql = format!(
-        "SELECT d.datname::text, s.refobjid, count(*)
-        FROM {ON_ROLES} s JOIN pg_database d ON d.oid = s.dbid
-        WHERE d.datname::text <> ALL ($2)
-        GROUP BY d.datname, s.refobjid"
-    );
+    let sql = "SELECT d.datname::text, s.refobjid, count(*)
+        FROM pg_shdepend s JOIN pg_database d ON d.oid = s.dbid
+        WHERE s.refclassid = 'pg_authid'::regclass AND s.refobjid = ANY ($1)
+            AND d.datname::text <> ALL ($2)
+        GROUP BY d.datname, s.refobjid";
     let rows =
-        within.tx.query(&sql, &[(&roles, Type::OID_ARRAY), (&looked_at, Type::TEXT_ARRAY)]).await?;
+        within.tx.query(sql, &[(&roles, Type::OID_ARRAY), (&looked_at, Type::TEXT_ARRAY)]).await?;
     let mut elsewhere: BTreeMap<String, BTreeMap<Oid, u64>> = BTreeMap::new();
     for row in &rows {
         let count = u64::try_from(row.get::<_, i64>(2)).unwrap_or_default();
