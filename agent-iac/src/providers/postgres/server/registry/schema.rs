@@ -187,8 +187,27 @@ pub async fn state(tx: &Transaction) -> Result<State> {
         )
         .help("drop it, and compare what the tables say with the server"));
     }
+    match version(tx, &schema, row.get(8)).await? {
+        VERSION => Ok(State::Ready { owner, trusted }),
+        version if version > VERSION => Err(Error::new(
+            ErrorKind::NewerVersion,
+            format!("{schema} is of version {version}, and this program knows up to {VERSION}"),
+        )
+        .help("use a newer version of agent-iac")),
+        version if version > 0 => Err(Error::new(
+            ErrorKind::Damaged,
+            format!("{schema} is of version {version}, which says not of which cluster it is"),
+        )
+        .help("DROP SCHEMA agent_iac CASCADE, and `import` what is there")),
+        _ => Err(damaged(&schema).help("restore the table `agent_iac.registry` from a backup")),
+    }
+}
+
+/// The version of the registry; 0 where it names none. Whoever may not ask which
+/// cluster this is (`tells`) believes what stands there.
+async fn version(tx: &Transaction, schema: &str, tells: bool) -> Result<i32> {
     // A column that an older version had not is nothing in this form.
-    let system = if row.get(8) {
+    let system = if tells {
         "(SELECT system_identifier::text FROM pg_control_system())"
     } else {
         "to_jsonb(r) ->> 'system_identifier'"
@@ -205,23 +224,11 @@ pub async fn state(tx: &Transaction) -> Result<State> {
             &[],
         )
         .await?;
-    let made = made.first();
-    match made.map(|row| row.get(0)) {
-        Some(VERSION) => match made.and_then(elsewhere) {
-            None => Ok(State::Ready { owner, trusted }),
-            Some(numbers) => Err(of_another(&schema, &numbers)),
-        },
-        Some(version) if version > VERSION => Err(Error::new(
-            ErrorKind::NewerVersion,
-            format!("{schema} is of version {version}, and this program knows up to {VERSION}"),
-        )
-        .help("use a newer version of agent-iac")),
-        Some(version) if version > 0 => Err(Error::new(
-            ErrorKind::Damaged,
-            format!("{schema} is of version {version}, which says not of which cluster it is"),
-        )
-        .help("DROP SCHEMA agent_iac CASCADE, and `import` what is there")),
-        _ => Err(damaged(&schema).help("restore the table `agent_iac.registry` from a backup")),
+    let Some(made) = made.first() else { return Ok(0) };
+    let version = made.get(0);
+    match elsewhere(made) {
+        Some(numbers) if version == VERSION => Err(of_another(schema, &numbers)),
+        _ => Ok(version),
     }
 }
 
