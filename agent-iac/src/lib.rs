@@ -96,6 +96,9 @@ pub mod address;
 pub mod agent;
 pub mod apply;
 pub mod blueprint;
+#[cfg_attr(not(agent_iac_bugs), allow(unreachable_pub, reason = "empty without the cfg"))]
+#[doc(hidden)]
+pub mod bugs;
 #[cfg(feature = "config")]
 pub mod build;
 #[cfg(feature = "cli")]

@@ -18,7 +18,7 @@ use agent_iac::{
     fleet::Fleet,
     ledger::{Ledger, Query},
     plan::{Action, SavedPlan},
-    provider::Reach,
+    provider::{Reach, Recovery},
     testing::world::{self as sim, Fault, SimOptions, World},
     vault::SecretStore,
 };
@@ -469,4 +469,103 @@ fn who_killed_an_agent_and_why_stands_there_though_nothing_follows() {
         .flat_map(|batch| &batch.entries)
         .filter(|entry| format!("{:?}", entry.event).contains("it misbehaves"));
     assert_eq!(emergencies.count(), 1);
+}
+
+/// As a storm found it: a stale read showed an object with our mark that was
+/// gone, and adopting wrote nothing that could have told.
+#[test]
+fn what_a_plan_adopts_is_read_again() {
+    let office = Office::new(SimOptions::default());
+    let hand = office.world.provider("sim").hand();
+    let id = hand.account("mailer", None).unwrap();
+    let mut declared = fleet(Reach::Declared);
+    declared.add(MailerInputs {});
+    declared.import("mailer.account".parse().unwrap(), id.as_str());
+    let deployment = office.with(declared);
+    let plan = office.run(deployment.plan(&PlanRequest::default()));
+    assert_eq!(plan.steps[0].action, Action::Adopt);
+    hand.delete::<sim::Account>(&id).unwrap();
+    let saved = SavedPlan::new(plan).unwrap();
+    let context = operator().acknowledging(saved.digest());
+    let refused = office.world.run(deployment.apply(&saved, &context)).finished();
+    assert_eq!(refused.unwrap_err().kind(), ErrorKind::StalePlan);
+    assert!(office.world.state().records.is_empty());
+}
+
+/// As a storm found it: one run read the ledger, another appended and pinned,
+/// and the first then called the ledger an older copy; and one whose agent had
+/// left meanwhile was told to report a mistake.
+#[test]
+fn whoever_comes_in_between_is_told_to_plan_again_and_nothing_else() {
+    for offset in 0..60 {
+        let office = Office::new(SimOptions::default());
+        office.run(converge(&office.with(readers(&["a"]))));
+        let (leaves, stays) = (office.with(fleet(Reach::Declared)), office.with(readers(&["a"])));
+        let clock = office.world.clock();
+        let second = async {
+            clock.sleep(Duration::from_millis(offset * 20)).await;
+            apply(&stays).await
+        };
+        let (first, second) = office.world.run(both(apply(&leaves), second)).finished();
+        for error in [first.err(), second.err()].into_iter().flatten() {
+            let expected = [ErrorKind::StalePlan, ErrorKind::LeaseHeld, ErrorKind::Conflict];
+            assert!(expected.contains(&error.kind()), "after {offset}: {error:?}");
+        }
+        office.is_sound();
+    }
+}
+
+/// As a storm found it: the old secret was tried as the new account's, which
+/// never knew it.
+#[test]
+fn a_replaced_credential_is_tried_as_the_identity_that_had_it() {
+    let window = Duration::from_mins(2);
+    let office = Office::new(SimOptions::default().propagation(window));
+    office.run(converge(&office.with(readers(&["a"]))));
+    let before = office.world.clock().now();
+    office.run(converge(&office.with(called(Reach::Declared, &["a"], "renamed", &["read"]))));
+    // Its proof has to wait until the system forgets it.
+    assert!(office.world.clock().now() >= before + window);
+    office.is_sound();
+}
+
+/// As a storm found it: the first request landed after the object of its
+/// repetition was revoked, and made a second one that nobody knew of.
+#[test]
+fn a_request_that_may_still_land_is_not_repeated_where_only_the_object_bears_its_claim() {
+    let options = SimOptions::default()
+        .recovery("sim.key", Recovery::Tagged)
+        .settles_within(Duration::from_secs(5));
+    let office = Office::new(options);
+    let deployment = office.with(readers(&["a"]));
+    office.world.fault_on("sim/key create reader[\"a\"].key before", Fault::Late);
+    office.world.fault_on("sim/key create reader[\"a\"].key after", Fault::Error);
+    let (_, report) = office.run(apply(&deployment));
+    assert_eq!(report.summary.failed, 1, "{report:?}");
+    office.world.heal();
+    office.world.advance(Duration::from_secs(10));
+    office.is_sound();
+    office.run(converge(&deployment));
+    assert_eq!(office.count("sim.key"), 1);
+    office.is_sound();
+}
+
+/// As a storm found it: of two objects of one address the removal of the first
+/// was in doubt, and that of the second was begun all the same.
+#[test]
+fn nothing_more_of_an_address_is_begun_while_a_step_of_it_is_in_doubt() {
+    let options = SimOptions::default().recovery("sim.account", Recovery::NaturalKey);
+    let office = Office::new(options);
+    office.run(converge(&office.with(readers(&["a"]))));
+    office.world.crash_on("sim/key delete");
+    let renamed = office.with(called(Reach::Declared, &["a"], "renamed", &["read"]));
+    assert!(office.world.run(converge(&renamed)).is_crashed());
+    let leaves = office.with(fleet(Reach::Declared));
+    office.run(leaves.recover(&operator()));
+    office.world.fault_on("sim/account delete reader[\"a\"].account after", Fault::Timeout);
+    let (_, report) = office.run(apply(&leaves));
+    assert_eq!((report.summary.in_doubt, report.summary.failed), (1, 0), "{report:?}");
+    office.run(converge(&leaves));
+    assert_eq!(office.world.shape(), Vec::<String>::new());
+    office.is_sound();
 }

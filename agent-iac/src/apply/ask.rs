@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use super::{Progress, batch::Begun, run::Run, values::mark};
 use crate::{
+    bugs::bug,
     error::{Error, ErrorKind, Result},
     ledger::Claim,
     provider::{Capabilities, DynWrite, Issued, Recovery, Settled, UNANSWERED, WriteRequest},
@@ -32,7 +33,11 @@ pub(super) async fn ask(
     while !open.is_empty() {
         run.engine.pace(provider, open.len()).await;
         // The begin was appended just before the first attempt.
-        let holds = if attempt == 0 { run.still_holds().await } else { run.renew().await };
+        let renewed = if attempt == 0 { Ok(()) } else { run.renew().await };
+        let holds = match renewed {
+            Ok(()) => run.still_holds().await,
+            lost => lost,
+        };
         if let Err(error) = holds {
             // What was asked before may have been carried out all the same.
             let error = Arc::new(error);
@@ -41,8 +46,15 @@ pub(super) async fn ask(
             }
             break;
         }
-        let batch = open.iter().map(|at| request(run, &begun[*at])).collect();
-        let results = writer.write(batch).await;
+        let mut batch: Vec<WriteRequest> =
+            open.iter().map(|at| request(run, &begun[*at])).collect();
+        if attempt > 0 && bug!("new token on retry") {
+            batch.iter_mut().for_each(|request| request.claim = run.next_claim());
+        }
+        let mut results = writer.write(batch).await;
+        if bug!("batch answers misordered") {
+            results.reverse();
+        }
         attempt += 1;
         let mut again = Vec::new();
         let mut longest = None;
@@ -58,8 +70,16 @@ pub(super) async fn ask(
                 Err(error) => withheld(error, begun[at].secret.as_ref(), provider),
             };
             let lost = matches!(error.kind(), ErrorKind::InDoubt | ErrorKind::Timeout);
-            let repeatable =
-                !lost || matches!(capabilities.recovery, Recovery::Registry | Recovery::Tagged);
+            // Where the claim stands on the object alone, an earlier request
+            // that lands after the object went makes another one.
+            let repeatable = !lost
+                || match capabilities.recovery {
+                    Recovery::Registry => true,
+                    Recovery::Tagged => {
+                        begun[at].job.step.id.is_some() || bug!("repeated while it may land")
+                    }
+                    Recovery::NaturalKey | Recovery::None => false,
+                };
             match run.engine.pause(&error, attempt).filter(|_| repeatable) {
                 Some(pause) => {
                     run.tell(&Progress::StepRetried {

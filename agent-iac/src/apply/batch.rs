@@ -13,6 +13,7 @@ use super::{
 };
 use crate::{
     address::Address,
+    bugs::bug,
     error::{Error, ErrorKind},
     ledger::{Claim, Entry, Managed, Query, StepEvent},
     plan::{Action, Part, Reason, Step},
@@ -32,6 +33,8 @@ pub(super) struct Job<'p> {
     pub(super) target: Option<Arc<Managed>>,
     /// What is recorded now.
     pub(super) recorded: Option<Arc<Managed>>,
+    /// The record of the object that the step removes, whatever took its place.
+    pub(super) removed: Option<Arc<Managed>>,
     pub(super) version: u64,
     pub(super) seen: Observation,
     /// How the credentials that this run removes answered before it began.
@@ -157,15 +160,26 @@ pub(super) async fn run_batch(run: &Run<'_>, jobs: Vec<Job<'_>>) -> Vec<Ended> {
     let capabilities = writer.capabilities();
     // A creation says nothing of the object that it takes the place of: read
     // of the past, that may stand after all and would live on unknown.
-    let (unchecked, mut jobs): (Vec<Job<'_>>, Vec<Job<'_>>) =
-        jobs.into_iter().partition(|job| !capabilities.checks_seen || job.follows_a_loss());
+    let (unchecked, mut jobs): (Vec<Job<'_>>, Vec<Job<'_>>) = jobs.into_iter().partition(|job| {
+        !capabilities.checks_seen || job.follows_a_loss() && !bug!("stale absence believed")
+    });
     jobs.extend(recheck(run, &*writer, unchecked, &mut ended).await);
-    let begun = begin(run, jobs, &mut ended).await;
+    let unrecorded = bug!("claim not recorded") || bug!("entry after call");
+    let begun = if unrecorded {
+        jobs.into_iter().map(|job| not_begun(run, job)).collect()
+    } else {
+        begin(run, jobs, &mut ended).await
+    };
     let begun = stage_own_secrets(run, &*writer, &capabilities, begun, &mut ended).await;
     if begun.is_empty() {
         return ended;
     }
     let answers = ask(run, &*writer, &capabilities, &provider, &begun).await;
+    let begun = if bug!("entry after call") {
+        begin(run, begun.into_iter().map(|one| one.job).collect(), &mut ended).await
+    } else {
+        begun
+    };
     ended.extend(conclude(run, begun, answers).await);
     ended
 }
@@ -222,7 +236,7 @@ async fn recheck<'p>(
     let asked: Vec<(usize, Reference)> =
         jobs.iter().enumerate().filter_map(|(at, job)| Some((at, job.reference()?))).collect();
     let references: Vec<Reference> = asked.iter().map(|(_, reference)| reference.clone()).collect();
-    if references.is_empty() {
+    if references.is_empty() || bug!("missing re-read") {
         return jobs;
     }
     let read = match run.engine.persist(|| writer.read(&references)).await {
@@ -312,6 +326,12 @@ async fn begin<'p>(
             return Vec::new();
         }
     }
+}
+
+/// What only a bug does: a step of which no entry says that it begins.
+fn not_begun<'p>(run: &Run<'_>, job: Job<'p>) -> Begun<'p> {
+    let (claim, version) = (run.next_claim(), job.version);
+    begun(run, job, claim, version)
 }
 
 fn begun<'p>(run: &Run<'_>, job: Job<'p>, claim: Claim, version: u64) -> Begun<'p> {

@@ -9,18 +9,20 @@ use jiff::Timestamp;
 
 use super::{
     Engine, RunContext,
+    batch::same,
     run::{LEASE, Run},
     values::as_adopted,
 };
 use crate::{
     address::Instance,
+    bugs::bug,
     error::{Error, ErrorKind, Result},
     ledger::{
-        Actor, AgentEvent, Append, Authority, Cause, Entry, FORMAT, LedgerEvent, PlanEvent,
+        Actor, AgentEvent, Append, Authority, Cause, Entry, FORMAT, LedgerEvent, PlanEvent, Query,
         RecordEvent, RunEvent, RunId, RunPurpose, State, Take,
     },
     plan::{Action, AgentChange, Part, Plan, Step},
-    provider::Object,
+    provider::{Object, Reference},
 };
 
 /// A plan that somebody, or the fleet itself, answers for.
@@ -73,13 +75,14 @@ pub(super) fn is_let(
         let Some(agent) = state.agents.get(instance) else { continue };
         if let Some(hold) = agent.hold.as_ref().filter(|hold| hold.until > now)
             && purpose != RunPurpose::Kill
+            && !bug!("hold ignored")
         {
             let message = format!("`{instance}` is held until {}: {}", hold.until, hold.reason);
             return Err(stale(message));
         }
         let killed = agent.leaving.is_some_and(|leaving| leaving.cause == Cause::Killed);
         // Few were, so that only for them is all of the plan looked at.
-        if killed && gives(plan, instance) {
+        if killed && !bug!("kill forgotten") && gives(plan, instance) {
             return Err(stale(format!("`{instance}` was killed since the plan was made")));
         }
     }
@@ -117,7 +120,7 @@ pub(super) fn fits(plan: &Plan, state: &State) -> Result<()> {
             format!("{address} from version {version} to {}", state.version(address))
         })
         .collect();
-    if moved.is_empty() {
+    if moved.is_empty() || bug!("versions not compared") {
         return Ok(());
     }
     Err(stale(format!("these records moved since the plan was made: {}", moved.join(", "))))
@@ -125,6 +128,30 @@ pub(super) fn fits(plan: &Plan, state: &State) -> Result<()> {
 
 pub(crate) fn stale(message: String) -> Error {
     Error::new(ErrorKind::StalePlan, message).help("plan again, and apply the new plan")
+}
+
+/// Reads again what the plan adopts: adopting writes nothing, so nothing else
+/// would show that what was seen is of the past.
+pub(super) async fn adopts_what_stands(engine: &Engine, plan: &Plan) -> Result<()> {
+    let mut adopted: BTreeMap<(&str, &str), Vec<&Step>> = BTreeMap::new();
+    for step in plan.steps.iter().filter(|step| step.action == Action::Adopt) {
+        adopted.entry((&step.provider, &step.resource_type)).or_default().push(step);
+    }
+    for ((provider, type_name), steps) in adopted {
+        // Whoever may only observe a system adopts what they saw.
+        let Ok(writer) = engine.writer(provider, type_name) else { continue };
+        let ty = engine.resource_type(type_name)?;
+        let ids = steps.iter().map(|step| seen_object(step).map(|seen| seen.id.clone()));
+        let references: Vec<Reference> =
+            ids.map(|id| id.map(Reference::Id)).collect::<Result<_>>()?;
+        let now = engine.persist(|| writer.read(&references)).await?;
+        for (step, now) in steps.iter().zip(&now) {
+            if !same(now, &step.seen, ty) {
+                return Err(stale("what it adopts is not as it was seen".into()).at(&step.address));
+            }
+        }
+    }
+    Ok(())
 }
 
 /// Takes the leases and records the run, what is said of agents, and whatever
@@ -179,12 +206,36 @@ pub(super) async fn begin<'a>(
         ttl: LEASE,
         force: authorised.force,
     };
-    let appended =
-        engine.ledger.append(Append { expected, entries, fence: None, take: Some(take) }).await?;
+    let append = Append { expected, entries, fence: None, take: Some(take) };
+    let appended = match engine.ledger.append(append).await {
+        // What is said of agents moves no record's version.
+        Err(error) if error.kind() == ErrorKind::InvalidInput => {
+            return Err(overtaken(engine, plan, state).await.unwrap_or(error));
+        }
+        other => other?,
+    };
     let fence = appended.fence.ok_or_else(|| {
         Error::new(ErrorKind::Ledger, "the ledger took no lease that it was asked for")
     })?;
     Ok(Run::new(engine, context, id, fence))
+}
+
+/// The refusal of a plan of whose agents another run said something meanwhile;
+/// `None` when none did.
+async fn overtaken(engine: &Engine, plan: &Plan, before: &State) -> Option<Error> {
+    let instances = plan.agents.iter().map(|agent| agent.instance.clone()).collect();
+    let query = Query::Agents(instances);
+    let now = engine.persist(|| engine.ledger.state(&query)).await.ok()?;
+    let moved = plan
+        .agents
+        .iter()
+        .map(|agent| &agent.instance)
+        // One that left before this run looked is as gone as one since then.
+        .find(|instance| {
+            let now = now.agents.get(*instance);
+            now.is_none() || now != before.agents.get(*instance)
+        })?;
+    Some(stale(format!("`{moved}` came or left since the plan was made")))
 }
 
 pub(super) fn genesis(engine: &Engine) -> Entry {

@@ -9,6 +9,7 @@ use std::{
 use jiff::{SignedDuration, Timestamp};
 
 use crate::{
+    bugs::bug,
     clock::{Clock, Entropy},
     error::{Error, ErrorKind, Result, Retry},
     ledger::Ledger,
@@ -210,6 +211,11 @@ impl Engine {
             Retry::Backoff | Retry::Never => {
                 let mut byte = [0];
                 self.entropy.fill(&mut byte);
+                if bug!("chance of the machine's own") {
+                    use std::hash::{BuildHasher as _, Hasher as _};
+                    let hasher = std::hash::RandomState::new().build_hasher();
+                    byte[0] = hasher.finish().to_le_bytes()[0];
+                }
                 let base = Duration::from_millis(100 << attempt.min(8));
                 // Up to half as long again, so that several runs spread.
                 Some(base + base.mul_f64(f64::from(byte[0]) / 512.0))
@@ -230,6 +236,7 @@ impl Engine {
             };
             attempt += 1;
             match self.pause(&error, attempt) {
+                Some(_) if bug!("lost wake-up") => std::future::pending().await,
                 Some(pause) => self.clock.sleep(pause).await,
                 None => return Err(error),
             }

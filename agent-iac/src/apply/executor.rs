@@ -10,7 +10,7 @@ use futures_util::{FutureExt as _, StreamExt as _, future::BoxFuture, stream::Fu
 use super::{
     Engine, Outcome, Progress, Report, RunContext, StepReport,
     batch::{Ended, Job, Left, run_batch},
-    begin::{Authorised, begin, fits, is_let, is_sound},
+    begin::{Authorised, adopts_what_stands, begin, fits, is_let, is_sound},
     credential,
     end::{end, leave},
     run::Run,
@@ -20,6 +20,7 @@ use super::{
 };
 use crate::{
     address::{Address, Instance},
+    bugs::bug,
     error::Result,
     ledger::{Managed, Query, State},
     plan::{Action, Part, Plan, Step},
@@ -45,6 +46,9 @@ pub(crate) async fn run(
     let state = engine.persist(|| engine.ledger.state(&query)).await?;
     fits(plan, &state)?;
     is_let(plan, &state, authorised.purpose, engine.clock.now())?;
+    if !bug!("adopted without a second look") {
+        adopts_what_stands(engine, plan).await?;
+    }
     let controls = credential::controls(engine, &state, &plan.steps).await;
     let run = begin(engine, context, &authorised, &state).await?;
     run.tell(&Progress::RunBegun { run: run.id.clone(), steps: plan.steps.len() });
@@ -92,6 +96,9 @@ struct Execution<'r, 'a> {
     latest: BTreeMap<Address, Observation>,
     /// The records as they are, for steps that keep most of one.
     objects: BTreeMap<Address, Arc<Managed>>,
+    /// The records as the run found them, by address and id; also those of
+    /// objects that were replaced.
+    found: BTreeMap<(Address, String), Arc<Managed>>,
     controls: Arc<BTreeMap<Address, Tried>>,
     ended: BTreeSet<usize>,
     report: Report,
@@ -112,6 +119,13 @@ impl<'r, 'a> Execution<'r, 'a> {
                 Some((step.address.clone(), object))
             })
             .collect();
+        let mut found = BTreeMap::new();
+        for step in &plan.steps {
+            let Some(record) = state.records.get(&step.address) else { continue };
+            for object in record.object.iter().chain(&record.deposed) {
+                found.insert((step.address.clone(), object.id.clone()), Arc::clone(object));
+            }
+        }
         Self {
             run,
             plan,
@@ -120,6 +134,7 @@ impl<'r, 'a> Execution<'r, 'a> {
             versions: plan.versions.clone(),
             latest: BTreeMap::new(),
             objects,
+            found,
             controls: Arc::new(controls),
             ended: BTreeSet::new(),
             report: Report::default(),
@@ -246,6 +261,10 @@ impl<'r, 'a> Execution<'r, 'a> {
             properties,
             target,
             recorded: self.objects.get(&step.address).cloned(),
+            removed: step
+                .id
+                .as_ref()
+                .and_then(|id| self.found.get(&(step.address.clone(), id.clone())).cloned()),
             version: self.versions[&step.address],
             seen: self.seen(step).clone(),
             controls: Arc::clone(&self.controls),
@@ -292,12 +311,18 @@ impl<'r, 'a> Execution<'r, 'a> {
         }
         let step = &self.plan.steps[index];
         let done = outcome.is_done();
+        let doubted = matches!(outcome, Outcome::InDoubt(_));
         let report = StepReport { address: step.address.clone(), action: step.action, outcome };
         self.run.tell(&Progress::StepEnded { step: report.clone() });
         self.report.push(report);
         if done {
             self.schedule.done(index, &self.plan.steps);
             return;
+        }
+        let others = if doubted { self.schedule.doubted(index, &self.ended) } else { Vec::new() };
+        for other in others {
+            let because = format!("another step of `{}` is in doubt", step.address);
+            self.finish(other, Outcome::Skipped { because });
         }
         for skipped in self.schedule.failed(index) {
             let because = format!("it needs `{}`, which was not done", step.address);

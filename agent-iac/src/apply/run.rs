@@ -15,15 +15,19 @@ use jiff::Timestamp;
 use super::{Engine, Progress, RunContext, trace, values::mark};
 use crate::{
     address::{Address, Instance},
+    bugs::bug,
     clock::Clock,
-    error::{ErrorKind, Result},
-    ledger::{Append, Claim, Entry, Fence, RunId},
+    error::{Error, ErrorKind, Result},
+    ledger::{Append, Claim, Entry, Fence, Query, RunId},
     provider::Mark,
 };
 
 /// How long a lease lasts without being renewed, where the ledger cannot see
 /// its holder die.
 pub(super) const LEASE: Duration = Duration::from_mins(1);
+
+/// How often a lease is renewed until the answer is soon enough.
+const RENEWALS: usize = 3;
 
 /// A run that was begun: its names, its leases and its systems.
 pub(super) struct Run<'a> {
@@ -90,6 +94,10 @@ impl<'a> Run<'a> {
                 Err(error) => error,
             };
             let lost = matches!(error.kind(), ErrorKind::InDoubt | ErrorKind::Timeout);
+            if lost && bug!("unknown commit believed") {
+                let state = self.engine.ledger.state(&Query::Agents(Vec::new())).await?;
+                return Ok(state.head.sequence);
+            }
             if lost && let Some(sequence) = self.appended(&entries).await? {
                 return Ok(sequence);
             }
@@ -143,10 +151,20 @@ impl<'a> Run<'a> {
     ///
     /// When they are lost, or it cannot be told.
     pub(super) async fn still_holds(&self) -> Result<()> {
-        if self.keeps.is_fresh(&*self.engine.clock) {
+        if bug!("lease not checked before the call") {
             return Ok(());
         }
-        self.renew().await
+        for _ in 0..RENEWALS {
+            if self.keeps.is_fresh(&*self.engine.clock) {
+                return Ok(());
+            }
+            // Its answer may be so late that it says nothing any more.
+            self.renew().await?;
+            if bug!("late renewal believed") {
+                return Ok(());
+            }
+        }
+        Err(Error::new(ErrorKind::Timeout, "the ledger answers too slowly to hold a lease"))
     }
 
     /// Prolongs the leases.

@@ -110,6 +110,23 @@ impl Schedule {
         }
     }
 
+    /// The steps of the same address that were neither taken nor skipped: with
+    /// one in doubt, nothing is known that they could act on. They are skipped.
+    pub(super) fn doubted(&mut self, index: usize, ended: &BTreeSet<usize>) -> Vec<usize> {
+        let same = |other: &usize| self.addresses[*other] == self.addresses[index];
+        let others: Vec<usize> = (0..self.addresses.len())
+            .filter(same)
+            .filter(|other| *other != index && !ended.contains(other))
+            .filter(|other| !self.skipped.contains(other))
+            .collect();
+        for other in &others {
+            self.skipped.insert(*other);
+            self.ready.values_mut().for_each(|steps| drop(steps.remove(other)));
+        }
+        self.ready.retain(|_, steps| !steps.is_empty());
+        others
+    }
+
     /// A step was not done: what depends on it, by whatever way, is skipped,
     /// and given back in order.
     pub(super) fn failed(&mut self, index: usize) -> Vec<usize> {

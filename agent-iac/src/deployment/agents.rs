@@ -10,6 +10,7 @@ use crate::{
     address::Instance,
     apply::{self, Authorised, Engine, Report, RunContext},
     blueprint::Blueprint,
+    bugs::bug,
     drift::Greeted,
     error::{Error, ErrorKind, Result},
     ledger::{
@@ -141,8 +142,13 @@ impl Deployment {
             targets: BTreeSet::from([instance.clone()]),
             max_leaving: Some(u32::MAX),
         };
-        let plan =
+        let mut plan =
             without_widening(self.plan_on(&blueprint, &state, &request, Greeted::default()).await);
+        if bug!("kill leaves credentials") {
+            plan.steps.retain(|step| step.kind == Kind::Identity);
+            plan.agents.retain(|agent| !matches!(agent.change, AgentChange::Ends { .. }));
+            plan.steps.iter_mut().for_each(|step| step.after.clear());
+        }
         let authorised = Authorised {
             plan: &plan,
             authority: authority.clone(),

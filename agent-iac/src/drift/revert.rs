@@ -7,6 +7,7 @@ use crate::{
     address::{Address, Instance},
     agent::OnDrift,
     blueprint::Blueprint,
+    bugs::bug,
     plan::{Action, Drift, Plan, Reason, Step},
     resource::Node,
     schema::Kind,
@@ -20,7 +21,7 @@ pub(crate) fn narrowing_only(plan: &Plan, blueprint: &Blueprint) -> Plan {
     let widened: BTreeMap<&Address, &Drift> = plan
         .drift
         .iter()
-        .filter(|drift| drift.access.verdict() == Verdict::Widens)
+        .filter(|drift| drift.access.verdict() == Verdict::Widens || bug!("widened unattended"))
         .map(|drift| (&drift.address, drift))
         .collect();
     // Back to what was recorded, and not on to what the code says since: that
@@ -52,7 +53,7 @@ pub(crate) fn narrowing_only(plan: &Plan, blueprint: &Blueprint) -> Plan {
         let narrows = step.access.verdict() == Verdict::Narrows || step.kind == Kind::Credential;
         let taken_back =
             step.action == Action::Update && only_back(step) && declared(&step.address);
-        narrows && (taken_back || planted(step))
+        (narrows || bug!("widened unattended")) && (taken_back || planted(step))
     };
     let mut position = BTreeMap::new();
     let mut steps = Vec::new();

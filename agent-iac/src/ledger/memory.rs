@@ -12,7 +12,7 @@ use super::{
     Actor, Append, Appended, Batch, Entry, FORMAT, Fence, Group, Head, Held, Lease, Ledger,
     LedgerEvent, Prepared, Query, Sealed, State,
 };
-use crate::{address::Instance, clock::Clock, error::Result, value::Digest};
+use crate::{address::Instance, bugs::bug, clock::Clock, error::Result, value::Digest};
 
 /// A ledger that lasts as long as its value.
 ///
@@ -73,6 +73,13 @@ impl MemoryLedger {
         }
     }
 
+    /// The same of one process, by the name under which it holds its leases.
+    pub fn crash_of(&self, holder: &str) {
+        for held in self.stored().leases.values_mut() {
+            held.dead |= held.lease.holder == holder;
+        }
+    }
+
     fn stored(&self) -> MutexGuard<'_, Stored> {
         // Nothing panics between two changes that belong together.
         self.stored.lock().unwrap_or_else(PoisonError::into_inner)
@@ -112,7 +119,11 @@ impl Ledger for MemoryLedger {
     }
 
     async fn state(&self, query: &Query) -> Result<State> {
-        Ok(self.stored().state.restrict(query))
+        let mut state = self.stored().state.restrict(query);
+        if bug!("replaced objects left out of the state") {
+            state.records.values_mut().for_each(|record| record.deposed.clear());
+        }
+        Ok(state)
     }
 
     async fn batches(&self, from: u64, limit: usize) -> Result<Vec<Batch>> {

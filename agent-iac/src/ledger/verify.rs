@@ -357,7 +357,9 @@ pub(crate) async fn look_up(ledger: &dyn Ledger, state: &State, pinned: Head) ->
     if state.begins.is_some_and(|begins| begins.from == pinned) {
         return Ok(Pinned::Held);
     }
-    if pinned.sequence < state.head.sequence {
+    // Also one beyond what was read: another run may have pinned what it
+    // appended since.
+    if pinned.sequence != state.head.sequence {
         let batches = ledger.batches(pinned.sequence, 1).await?;
         if let Some(batch) = batches.first().filter(|b| b.header.sequence == pinned.sequence)
             && batch.header.hash()? == pinned.hash

@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use super::{Action, Part, Reason, Step};
-use crate::{address::Address, schema::Kind};
+use crate::{address::Address, bugs::bug, schema::Kind};
 
 /// The steps of one address, by what they do to the object.
 #[derive(Default)]
@@ -68,7 +68,9 @@ fn connect(steps: &[Step], needs: &Needs<'_>, edges: &mut [BTreeSet<usize>]) {
             if let Some(make) = of.make {
                 if steps[make].action == Action::ReplaceDeleteFirst {
                     wait(Some(make), Some(remove));
-                } else {
+                } else if !(bug!("revoked before delivered")
+                    && steps[make].kind == Kind::Credential)
+                {
                     wait(Some(remove), Some(make));
                 }
             }

@@ -28,6 +28,9 @@ pub struct Capabilities {
     pub batch: usize,
     /// Whether an identity can be suspended, with its sessions ended.
     pub suspends: bool,
+    /// Whether somebody else gets what an object gave when it ends, so that
+    /// its end is no narrowing: an ownership goes to an heir.
+    pub hands_over: bool,
     /// What holds for credentials; `None` for other kinds.
     pub credential: Option<CredentialCapabilities>,
 }
@@ -42,6 +45,7 @@ impl Default for Capabilities {
             settles_within: Duration::ZERO,
             batch: 1,
             suspends: false,
+            hands_over: false,
             credential: None,
         }
     }

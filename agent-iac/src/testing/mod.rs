@@ -6,5 +6,6 @@
 
 pub mod ledger;
 pub mod provider;
+pub mod storm;
 pub mod vault;
 pub mod world;

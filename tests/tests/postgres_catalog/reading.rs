@@ -245,7 +245,7 @@ async fn what_is_in_another_database_is_read_there_or_is_unread(cluster: &'stati
     let asked = ["many_other", "many_closed", "many_gone", "many_foreign", "many"].map(on);
     let found = world.read("postgres.grant", &asked).await;
     assert!(
-        matches!(&found[0], Observation::Present(o) if o.id.ends_with("in many_other by 10")),
+        matches!(&found[0], Observation::Present(o) if o.id.ends_with("in many_other by owner")),
         "{found:?}"
     );
     for (place, says) in [
@@ -386,7 +386,7 @@ async fn what_is_registered_is_marked_and_explains_itself(cluster: &'static Clus
     assert_eq!(all.len(), 1);
     let owned = present("postgres.ownership", &format!("{to} owns table s.own")).await;
     assert_eq!(owned.value("heir"), Some(&"dba".into()));
-    let on = [("on", Value::from(&pg::Table::new("s", "t")))];
+    let on = [("on", Value::from(&pg::Table::new("s", "own")))];
     let by_key = world.read_key("postgres.ownership", &on).await;
     assert_eq!(by_key, Observation::Present(owned));
 

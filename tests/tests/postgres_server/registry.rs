@@ -246,8 +246,15 @@ async fn an_observer_that_comes_later_is_let_in_by_the_owner_and_by_nobody_else(
 
 async fn a_newer_version_is_refused(cluster: &Cluster) {
     let server = installed(cluster, "registry_newer").await;
-    write(&server, "INSERT INTO agent_iac.registry VALUES (2)").await.unwrap();
-    assert_eq!(state(&server).await.unwrap_err().kind(), ErrorKind::NewerVersion);
+    for (set, kind) in [
+        ("UPDATE agent_iac.registry SET version = 3", ErrorKind::NewerVersion),
+        // It did not say of which cluster it is.
+        ("UPDATE agent_iac.registry SET version = 1", ErrorKind::Damaged),
+        ("UPDATE agent_iac.registry SET version = 2, system_identifier = '7'", ErrorKind::Refused),
+    ] {
+        write(&server, set).await.unwrap();
+        assert_eq!(state(&server).await.unwrap_err().kind(), kind, "{set}");
+    }
     write(&server, "DELETE FROM agent_iac.registry").await.unwrap();
     assert_eq!(state(&server).await.unwrap_err().kind(), ErrorKind::Damaged);
 }

@@ -42,10 +42,7 @@ async fn another_grantors_grant_is_taken_back_as_him_or_refused_by_his_name(
     world.run("GRANT USAGE ON SCHEMA app TO @_x; SET ROLE @_x; GRANT SELECT ON app.t0 TO @_y; RESET ROLE").await;
     let by = |grantor: &str| format!("{} on table app.t0 by {grantor}", y.id);
     let passed = world.read::<pg::Grant>(&by(&x.id)).await.object().unwrap().clone();
-    // Before 16 nobody knows of a role that the administrators can become it.
-    if world.version >= 16 {
-        assert_eq!(passed.obstacle, None);
-    }
+    assert_eq!(passed.obstacle, None);
     world.gone::<pg::Grant>(world.delete(&passed)).await;
     // A stranger's, whom the administrators cannot become.
     world

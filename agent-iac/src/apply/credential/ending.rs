@@ -15,6 +15,7 @@ use crate::{
         batch::{Begun, Ended, Left, give_up},
         run::Run,
     },
+    bugs::bug,
     error::{Error, ErrorKind, Result},
     ledger::{Cause, Claim, CredentialEvent, Entry, Event, Managed, Proof, State, StepEvent},
     plan::{Action, CredentialTarget, Part, Step},
@@ -86,7 +87,6 @@ pub(super) async fn conclude_revocation(run: &Run<'_>, begun: Begun<'_>, answer:
         Answer::InDoubt(error) => return Ended::in_doubt(begun.job.index, error),
     }
     tell(run, &begun.job.step.address, "revoked");
-    let old = if begun.job.is_deposed() { None } else { begun.job.recorded.clone() };
     let control = begun.job.controls.get(&begun.job.step.address).cloned();
     let ending = Ending {
         address: &begun.job.step.address,
@@ -95,7 +95,7 @@ pub(super) async fn conclude_revocation(run: &Run<'_>, begun: Begun<'_>, answer:
         claim: &begun.claim,
         id: begun.job.step.id.clone().unwrap_or_default(),
         retires: begun.job.step.retires.clone(),
-        old,
+        old: begun.job.removed.clone(),
         replaced_by: begun.job.recorded.clone().filter(|_| begun.job.step.part == Part::Remove),
         control,
         version: begun.version,
@@ -148,7 +148,7 @@ pub(in crate::apply) struct Ending<'j> {
     pub(in crate::apply) claim: &'j Claim,
     pub(in crate::apply) id: String,
     pub(in crate::apply) retires: Option<CredentialTarget>,
-    /// The record of the revoked one, when it is the present one.
+    /// The record of the revoked one.
     pub(in crate::apply) old: Option<Arc<Managed>>,
     /// The record of the one that replaced it.
     pub(in crate::apply) replaced_by: Option<Arc<Managed>>,
@@ -199,17 +199,18 @@ async fn prove(run: &Run<'_>, ending: &Ending<'_>) -> Option<Proof> {
         .filter(|credential| credential.generation == retires.generation)
         .and_then(|credential| credential.stored);
     let secret = open.open(retires.place.path(), Some(retires.generation), expect).await.ok()?;
-    let identity = ending
-        .old
-        .as_ref()
-        .or(ending.replaced_by.as_ref())
-        .map(|object| identity_of(object, ending.ty))
-        .unwrap_or_default();
+    let whose = if bug!("tried as another identity") {
+        ending.replaced_by.as_ref().or(ending.old.as_ref())
+    } else {
+        ending.old.as_ref().or(ending.replaced_by.as_ref())
+    };
+    let identity = whose.map(|object| identity_of(object, ending.ty)).unwrap_or_default();
     let prober = engine.prober(ending.provider, ending.ty.name).ok()?;
     let decoy = prober.decoy(&secret, &*engine.entropy);
     let attempt = |secret| try_once(engine, ending.provider, ending.ty, &identity, secret);
     let random = attempt(&decoy).await;
-    let mut revoked = attempt(&secret).await;
+    let tried = !bug!("proof without trying");
+    let mut revoked = if tried { attempt(&secret).await } else { random.clone() };
     // A system may go on accepting it for a stated while.
     let window = engine
         .capabilities(ending.provider, ending.ty.name)
@@ -224,7 +225,11 @@ async fn prove(run: &Run<'_>, ending: &Ending<'_>) -> Option<Proof> {
     }
     let accepted = match &ending.replaced_by {
         Some(next) if ending.old.as_ref() != Some(next) => match value_of(engine, next).await {
-            Ok(next) => attempt(&next).await,
+            // It may be of another identity than the one that it replaced.
+            Ok(value) => {
+                let whose = identity_of(next, ending.ty);
+                try_once(engine, ending.provider, ending.ty, &whose, &value).await
+            }
             Err(error) => Tried::Unknown(error.to_string()),
         },
         _ => ending

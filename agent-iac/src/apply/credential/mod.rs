@@ -17,6 +17,7 @@ use super::{
 };
 use crate::{
     address::Address,
+    bugs::bug,
     error::{Error, ErrorKind, Result},
     ledger::{Claim, CredentialEvent, CredentialRecord, Entry, Managed, StepEvent},
     plan::Action,
@@ -154,7 +155,11 @@ pub(super) async fn install(
             },
         ),
     ];
-    let entries = at_generation(entries, credential.generation);
+    let mut entries = at_generation(entries, credential.generation);
+    if bug!("secret in the ledger") {
+        entries[0].correlation =
+            secret.expose(|secret| Some(String::from_utf8_lossy(secret).into_owned()));
+    }
     let expected = BTreeMap::from([(address.clone(), version)]);
     let version = run.append(expected, entries).await.map_err(fail)?;
     let fail = |error: Error| (error, version);
@@ -192,17 +197,23 @@ pub(super) async fn install(
     // From here on consumers may read it, so whatever fails leaves it alive,
     // and the step open for the next run.
     let fail = |error: Error| {
+        if bug!("promoted credential revoked") {
+            return (Error::new(ErrorKind::Vault, error.to_string()), version);
+        }
         let doubt = Error::new(ErrorKind::InDoubt, "the new credential may be promoted already")
             .at(address)
             .help("the next run goes on with it")
             .caused_by(error.chain());
         fail(doubt)
     };
-    let promoted = run
-        .engine
-        .persist(|| deliver.promote(credential.place.path(), claim))
-        .await
-        .map_err(fail)?;
+    let promote = || deliver.promote(credential.place.path(), claim);
+    let promoted = if bug!("not promoted") {
+        stored
+    } else if bug!("promoted credential revoked") {
+        promote().await.map_err(fail)?
+    } else {
+        run.engine.persist(promote).await.map_err(fail)?
+    };
     tell(run, address, "promoted");
 
     let now = run.engine.clock.now();
@@ -350,6 +361,10 @@ pub(super) async fn conclude(run: &Run<'_>, begun: Begun<'_>, answer: Answer) ->
     };
     let Some(secret) = secret else {
         // Its answer was lost, and with it the value: nobody can use it.
+        if bug!("lost secret left alive") {
+            let error = Error::new(ErrorKind::Provider, "the value was lost with the answer");
+            return give_up(run, &begun, error).await;
+        }
         let error = Error::new(ErrorKind::InDoubt, "the value was lost with the answer")
             .at(&begun.job.step.address)
             .help("it is revoked; apply again to issue another");

@@ -6,7 +6,7 @@ use std::{
 };
 
 use super::{
-    Fresh, IN_ITS_SYSTEM, Planner, Resolved, Wanted,
+    Fresh, IN_ITS_SYSTEM, Planner, Resolved, WHICH_IS_IT, Wanted,
     leaving::gone,
     resolve, shown,
     steps::{self, key_changes, replacing},
@@ -15,6 +15,7 @@ use crate::{
     access::AccessChange,
     address::Address,
     blueprint::Desired,
+    bugs::bug,
     diff::{Compared, compare},
     ledger::Managed,
     plan::{Action, Drift, FieldDrift, Observed, PropertyChange, Reason, Risk},
@@ -124,7 +125,8 @@ impl<'a> Planner<'a> {
                 self.block(address, reason, "give the id that it has in its system");
             }
             (Some(Observation::Present(object)), None) => {
-                let ours = object.mark.as_ref().is_some_and(|mark| *mark == self.mark(address));
+                let ours = object.mark.as_ref().is_some_and(|mark| *mark == self.mark(address))
+                    || bug!("foreign object adopted");
                 // The value of a credential that exists is nobody's to know.
                 if ours && desired.resource_type.kind != Kind::Credential {
                     self.adopt(address, desired, object, Reason::Marked);
@@ -227,6 +229,9 @@ impl<'a> Planner<'a> {
     ) {
         let resolved = resolve(desired, self);
         let mut changes = self.changes(address, desired, &resolved, object, real);
+        if bug!("changes of permissions ignored") && object.kind == Kind::Permission {
+            changes.clear();
+        }
         let wanted = Wanted { address, desired, recorded: Some(object), seen: Some(real) };
         let another = desired.resource_type.name != object.resource_type
             || desired.provider != object.provider;
@@ -265,6 +270,10 @@ impl<'a> Planner<'a> {
         if let Some(obstacle) = real.obstacle.as_ref().filter(|_| writes) {
             let reason = format!("it is not as declared, and cannot be changed: {obstacle}");
             self.block(address, reason, IN_ITS_SYSTEM);
+        } else if key_changes(desired.resource_type, &changes)
+            && let Some(why) = self.is_called_otherwise(object, real)
+        {
+            self.block(address, why, WHICH_IS_IT);
         } else if let Some(reason) = reason {
             self.replace(&wanted, object, changes, reason, another);
         } else if !changes.is_empty() {

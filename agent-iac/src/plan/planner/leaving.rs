@@ -5,11 +5,13 @@ use std::collections::{BTreeMap, BTreeSet};
 use jiff::{SignedDuration, Timestamp};
 
 use super::{
-    IN_ITS_SYSTEM, Planner, agent_step, cannot_remove, end_of, occupied, source_of, steps,
+    IN_ITS_SYSTEM, Planner, WHICH_IS_IT, agent_step, cannot_remove, end_of, occupied, source_of,
+    steps,
 };
 use crate::{
-    address::{Address, Instance},
-    ledger::{AgentRecord, Cause, Managed, Record},
+    address::{Address, Instance, quoted},
+    bugs::bug,
+    ledger::{AgentRecord, Cause, Hold, Managed, Record},
     plan::{Action, AgentChange, Drift, Part, Reason},
     provider::{Object, Observation},
     schema::Kind,
@@ -128,7 +130,8 @@ impl<'a> Planner<'a> {
             let recorded = self.state.agents.get(instance);
             let killed = recorded
                 .and_then(|agent| agent.leaving)
-                .is_some_and(|leaving| leaving.cause == Cause::Killed);
+                .is_some_and(|leaving| leaving.cause == Cause::Killed)
+                && !bug!("kill forgotten");
             let cause = match self.blueprint.agent(instance) {
                 None => Some(if killed { Cause::Killed } else { Cause::Removed }),
                 Some(_) if killed => Some(Cause::Killed),
@@ -146,7 +149,8 @@ impl<'a> Planner<'a> {
     /// A hold freezes the engine's hand, whatever the code says.
     fn find_holds(&mut self) {
         for (instance, agent) in &self.state.agents {
-            if let Some(hold) = agent.hold.as_ref().filter(|hold| hold.until > self.options.now) {
+            let held = |hold: &&Hold| hold.until > self.options.now && !bug!("hold ignored");
+            if let Some(hold) = agent.hold.as_ref().filter(held) {
                 self.frozen.insert(
                     instance,
                     (
@@ -198,7 +202,7 @@ impl<'a> Planner<'a> {
             .or(self.blueprint.rules().max_leaving)
             .unwrap_or_else(|| (recorded / 4).max(3));
         let count = u32::try_from(beginning.len()).unwrap_or(u32::MAX);
-        if count > cap {
+        if count > cap && !bug!("cap ignored") {
             for instance in beginning {
                 self.frozen.insert(
                     instance,
@@ -225,6 +229,9 @@ impl<'a> Planner<'a> {
     }
 
     fn grace_is_over(&self, instance: &Instance) -> bool {
+        if bug!("grace ignored") {
+            return true;
+        }
         let Some(agent) = self.state.agents.get(instance) else { return true };
         let since = agent.leaving.map_or(self.options.now, |leaving| leaving.since);
         grace_end(agent, since).is_some_and(|end| self.options.now >= end)
@@ -296,6 +303,11 @@ impl<'a> Planner<'a> {
                 self.block(address, cannot_remove(&why), IN_ITS_SYSTEM);
             }
             seen => {
+                let otherwise = seen.object().and_then(|real| self.is_called_otherwise(old, real));
+                if let Some(why) = otherwise {
+                    self.block(address, why, WHICH_IS_IT);
+                    return;
+                }
                 let mut step = steps::removal(address, old, Reason::Deposed, seen, &old.access);
                 step.part = Part::Remove;
                 step.action = Action::ReplaceCreateFirst;
@@ -318,7 +330,8 @@ impl<'a> Planner<'a> {
         // which may be an accident, it keeps everything as it is.
         let stops = matches!(reason, Reason::Leaving { cause: Cause::Killed | Cause::Expired })
             && object.kind == Kind::Identity;
-        if object.protect && !stops {
+        let protected = object.protect && !bug!("protection ignored");
+        if protected && !stops {
             self.block_protected(address);
             return;
         }
@@ -345,6 +358,10 @@ impl<'a> Planner<'a> {
             self.block(address, cannot_remove(why), IN_ITS_SYSTEM);
             return;
         }
+        if let Some(why) = seen.object().and_then(|real| self.is_called_otherwise(object, real)) {
+            self.block(address, why, WHICH_IS_IT);
+            return;
+        }
         let access = match (seen.object(), self.resource_type(&object.resource_type)) {
             (Some(real), Some(ty)) => self.access_of(address, &object.provider, ty, real),
             _ => object.access.clone(),
@@ -365,7 +382,7 @@ impl<'a> Planner<'a> {
                 return;
             }
         }
-        if object.protect {
+        if protected {
             self.block_protected(address);
             return;
         }
@@ -380,6 +397,28 @@ impl<'a> Planner<'a> {
         }
         let step = steps::removal(address, object, reason, seen, &access);
         self.push(step);
+    }
+
+    /// Why an identity may be another one than was recorded: it has its id, and
+    /// another name. Ids are of one system, and where that was restored from a
+    /// dump, they are given anew. Nobody is ended by a number alone.
+    pub(super) fn is_called_otherwise(&self, recorded: &Managed, real: &Object) -> Option<String> {
+        if recorded.kind != Kind::Identity {
+            return None;
+        }
+        let ty = self.resource_type(&recorded.resource_type)?;
+        ty.key_fields().find_map(|field| {
+            let (was, is) = (recorded.properties.get(field.name)?, real.value(field.name)?);
+            let (was, is) = (field.ty.normalise(was.clone()), field.ty.normalise(is.clone()));
+            (was != is).then(|| {
+                format!(
+                    "{} has its id and the {} {is}, and was recorded with {was}: it may be \
+                     another one",
+                    quoted(&recorded.id),
+                    field.name,
+                )
+            })
+        })
     }
 
     /// What was found on an identity, never declared, and cannot be removed: a

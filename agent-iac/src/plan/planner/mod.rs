@@ -22,6 +22,7 @@ use crate::{
     address::{Address, Instance},
     agent::Source,
     blueprint::{Blueprint, Desired},
+    bugs::bug,
     diff::readings_as_nodes,
     ledger::{Cause, Managed, Record, State},
     provider::{Capabilities, Mark, Object},
@@ -103,6 +104,10 @@ struct Planner<'a> {
 /// Where an obstacle is mended: not by us.
 const IN_ITS_SYSTEM: &str = "see to it in its system, and plan again";
 
+/// The repair of an identity that may be another one than was recorded.
+const WHICH_IS_IT: &str = "when it is the same, give it its name back; when it is not, declare the \
+    recorded one as `removed`, and import what is there";
+
 fn cannot_remove(obstacle: &str) -> String {
     format!("it cannot be removed: {obstacle}")
 }
@@ -178,6 +183,7 @@ impl<'a> Planner<'a> {
     /// Whether an agent is one that the plan is for.
     fn is_target(&self, instance: &Instance) -> bool {
         self.targets.as_ref().is_none_or(|targets| targets.contains(instance))
+            || bug!("scope ignored")
     }
 
     /// Where the record of a desired address stands: at it, or where it was
@@ -317,7 +323,9 @@ impl<'a> Planner<'a> {
                 }
                 (Some(ty), Ok(address)) if free && (leaving || reach == Reach::Exclusive) => {
                     self.rest_on_its_mark(found);
-                    self.push(steps::removal_of_undeclared(address, ty, found));
+                    let hands_over =
+                        self.capabilities(&found.provider, &found.resource_type).hands_over;
+                    self.push(steps::removal_of_undeclared(address, ty, found, hands_over));
                 }
                 _ => self.plan.undeclared.push(found.clone()),
             }

@@ -31,14 +31,17 @@ pub(super) fn requires(
     blueprint: &Blueprint,
 ) -> Vec<Requirement> {
     let mut needs = Needs::new(layout, apply);
-    let resources = blueprint.resources().values();
-    let ours: Vec<(&str, &BTreeMap<String, Node>)> = resources
-        .filter(|desired| desired.provider == name)
-        .map(|desired| (desired.resource_type.name, &desired.properties))
-        .collect();
+    let resources = || blueprint.resources().iter().filter(|(_, one)| one.provider == name);
+    let ours: Vec<(&str, &BTreeMap<String, Node>)> =
+        resources().map(|(_, desired)| (desired.resource_type.name, &desired.properties)).collect();
     needs.heirs = heirs(blueprint);
     needs.of_the_way_in(observe, apply);
     if apply.is_some() {
+        for (_, adopted) in resources().filter(|(at, one)| {
+            one.resource_type.name == Role::TYPE && blueprint.imports().contains_key(at)
+        }) {
+            needs.of_adopted(text(&adopted.properties, "name"));
+        }
         for (type_name, properties) in &ours {
             needs.of(type_name, properties, &managed(&ours));
         }
@@ -124,13 +127,10 @@ impl<'l> Needs<'l> {
                 // observes then; a login that comes later finds it made.
                 let login = ident(login);
                 let statement = block(&format!(
-                    "
-BEGIN
-    IF EXISTS (SELECT FROM pg_namespace WHERE nspname = 'agent_iac') THEN
+                    "    IF EXISTS (SELECT FROM pg_namespace WHERE nspname = 'agent_iac') THEN
         GRANT USAGE ON SCHEMA agent_iac TO {login};
         GRANT SELECT ON ALL TABLES IN SCHEMA agent_iac TO {login};
     END IF;
-END
 "
                 ));
                 let why = "to read the registry where it was made before";
@@ -140,11 +140,18 @@ END
         let Some(login) = apply else { return };
         let who = ident(&self.who);
         if let Some(administrators) = self.layout.administrators.clone() {
+            let name = literal(&administrators);
             let administrators = ident(&administrators);
+            // What is printed may be pasted again, as after the next change.
             self.say(
                 Principal::Apply,
                 None,
-                &format!("CREATE ROLE {administrators} NOLOGIN CREATEROLE"),
+                &block(&format!(
+                    "    IF NOT EXISTS (SELECT FROM pg_roles WHERE rolname = {name}) THEN
+        CREATE ROLE {administrators} NOLOGIN CREATEROLE;
+    END IF;
+"
+                )),
                 "to make the agents' roles; what is made belongs to it, whoever applies",
             );
             self.say(
@@ -188,6 +195,20 @@ END
             let why = "to keep the registry of claims, in a schema of its own";
             self.say(Principal::Apply, None, &create, why);
         }
+    }
+
+    /// Who makes a role administers it; of one that was there before, somebody
+    /// has to say so. It is what the server gives whoever makes one.
+    fn of_adopted(&mut self, role: Option<String>) {
+        let Some(role) = role else { return };
+        let grant = format!(
+            "GRANT {} TO {} WITH ADMIN TRUE, INHERIT FALSE, SET FALSE",
+            ident(&role),
+            ident(&self.who)
+        );
+        let statement = from_16(&format!("EXECUTE {}", literal(&grant)), "NULL");
+        let why = "to administer a role that was there before";
+        self.say(Principal::Apply, None, &statement, why);
     }
 
     fn of(
@@ -392,24 +413,40 @@ fn membership_of_owner(
         format!("RAISE EXCEPTION '%', {}", literal(&text))
     });
     let who = literal(who);
-    let body = format!(
-        "
-DECLARE
-    owner oid := ({owner});
-BEGIN
+    declaring(
+        "    owner pg_catalog.oid;\n",
+        &format!(
+            "    owner := ({owner});
     IF (SELECT rolsuper FROM pg_roles WHERE oid = owner) THEN
         {of_superuser};
     ELSIF NOT pg_has_role({who}, owner, 'USAGE') THEN
         EXECUTE format('GRANT %I TO %I', pg_get_userbyid(owner), {who});
     END IF;
-END
 "
-    );
-    block(&body)
+        ),
+    )
 }
 
 /// Statements that depend on what is found at the server.
-fn block(body: &str) -> String {
+fn block(statements: &str) -> String {
+    declaring("", statements)
+}
+
+/// The same, with variables. Whoever pastes it may be superuser, in a database
+/// where others make functions and operators: before anything else, the server's
+/// own are all that can be called by a bare name.
+fn declaring(variables: &str, statements: &str) -> String {
+    let variables = match variables {
+        "" => String::new(),
+        some => format!("DECLARE\n{some}"),
+    };
+    let body = format!(
+        "
+{variables}BEGIN
+    PERFORM pg_catalog.set_config('search_path', 'pg_catalog, pg_temp', true);
+{statements}END
+"
+    );
     let mut tag = "$iac$".to_owned();
     while body.contains(&tag) {
         tag.insert(1, 'x');
@@ -420,14 +457,11 @@ fn block(body: &str) -> String {
 /// One statement from PostgreSQL 16 on, and another one before.
 fn from_16(statement: &str, before: &str) -> String {
     block(&format!(
-        "
-BEGIN
-    IF current_setting('server_version_num')::int >= 160000 THEN
+        "    IF current_setting('server_version_num')::int >= 160000 THEN
         {statement};
     ELSE
         {before};
     END IF;
-END
 "
     ))
 }
@@ -511,7 +545,6 @@ mod tests {
             [
                 r#"GRANT CONNECT ON DATABASE "app" TO "observe";"#,
                 r#"GRANT CONNECT ON DATABASE "archive" TO "observe";"#,
-                r#"CREATE ROLE "admins" NOLOGIN CREATEROLE;"#,
                 r#"GRANT "admins" TO "apply";"#,
                 r#"GRANT pg_signal_backend TO "admins";"#,
                 r#"GRANT CONNECT ON DATABASE "app" TO "apply";"#,
@@ -520,7 +553,8 @@ mod tests {
                 r#"GRANT CREATE ON DATABASE "archive" TO "admins";"#,
             ]
         );
-        let [own, archive, reserved, digest] = &blocks[..] else { panic!("{blocks:?}") };
+        let [own, archive, made, reserved, digest] = &blocks[..] else { panic!("{blocks:?}") };
+        assert!(made.contains(r#"CREATE ROLE "admins" NOLOGIN CREATEROLE;"#), "{made}");
         for (database, text) in [("app", own), ("archive", archive)] {
             assert!(text.starts_with(&format!("-- in the database \"{database}\":\n")), "{text}");
             assert!(text.contains(r#"IN SCHEMA agent_iac TO "observe";"#), "{text}");
@@ -640,6 +674,7 @@ mod tests {
         let text = &all[2];
         for part in [
             "-- in the database \"archive\":\nDO $iac$",
+            "    PERFORM pg_catalog.set_config('search_path', 'pg_catalog, pg_temp', true);\n    owner :=",
             r#"WHERE oid = '"s"."t"'::regclass"#,
             r#"GRANT SELECT ON TABLE "s"."t" TO "admins" WITH GRANT OPTION;"#,
             "EXECUTE format('GRANT %I TO %I', pg_get_userbyid(owner), 'admins')",
@@ -669,6 +704,17 @@ mod tests {
         let mut needs = Needs::new(&layout, Some("apply"));
         needs.of(Grant::TYPE, &grant, &nobody);
         assert!(!statements(needs).pop().unwrap().contains("(\"a\""));
+    }
+
+    #[test]
+    fn what_was_there_before_is_administered_as_what_one_makes() {
+        let layout = layout();
+        let mut needs = Needs::new(&layout, Some("apply"));
+        needs.of_adopted(Some("o'ld".into()));
+        let all = statements(needs);
+        let grant =
+            r#"EXECUTE 'GRANT "o''ld" TO "admins" WITH ADMIN TRUE, INHERIT FALSE, SET FALSE';"#;
+        assert!(all[0].contains(grant), "{all:?}");
     }
 
     #[test]

@@ -38,7 +38,7 @@ pub struct Violation {
 }
 
 impl Violation {
-    fn new(invariant: &'static str, what: impl Into<String>) -> Self {
+    pub(in crate::testing) fn new(invariant: &'static str, what: impl Into<String>) -> Self {
         Self { invariant, what: what.into() }
     }
 }

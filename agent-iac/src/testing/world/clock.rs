@@ -96,7 +96,12 @@ impl SimClock {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    pub(super) fn elapsed(&self) -> Duration {
+    /// Moves to the next sleeper; false when nobody sleeps.
+    pub(in crate::testing) fn step(&self) -> bool {
+        self.time().advance()
+    }
+
+    pub(in crate::testing) fn elapsed(&self) -> Duration {
         self.time().elapsed
     }
 
@@ -112,7 +117,10 @@ impl SimClock {
     }
 
     /// Waits without the boxing of the trait's method.
-    pub(super) fn wait(&self, duration: Duration) -> impl Future<Output = ()> + Send {
+    pub(in crate::testing) fn wait(
+        &self,
+        duration: Duration,
+    ) -> impl Future<Output = ()> + Send + use<> {
         let until = self.elapsed().saturating_add(duration);
         Sleep { clock: self.clone(), until, slot: None }
     }

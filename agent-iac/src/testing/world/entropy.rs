@@ -8,12 +8,12 @@ use crate::clock::Entropy;
 /// Steele, Lea and Flood, "Fast splittable pseudorandom number generators",
 /// 2014).
 #[derive(Clone, Debug)]
-pub(super) struct Random(u64);
+pub(in crate::testing) struct Random(u64);
 
 impl Random {
     /// The stream of a seed and a name, so that draws for one purpose never
     /// move those for another.
-    pub(super) fn new(seed: u64, purpose: &str) -> Self {
+    pub(in crate::testing) fn new(seed: u64, purpose: &str) -> Self {
         let mut stream = Self(seed);
         for byte in purpose.bytes() {
             stream.0 = stream.next() ^ u64::from(byte);
@@ -21,7 +21,7 @@ impl Random {
         stream
     }
 
-    pub(super) fn next(&mut self) -> u64 {
+    pub(in crate::testing) fn next(&mut self) -> u64 {
         self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
         let mut mixed = self.0;
         mixed = (mixed ^ (mixed >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
@@ -31,11 +31,22 @@ impl Random {
 
     /// A number from `low` to `high`, both included. The slight preference of
     /// small numbers that a remainder has is of no matter here.
-    pub(super) fn between(&mut self, low: u64, high: u64) -> u64 {
+    pub(in crate::testing) fn between(&mut self, low: u64, high: u64) -> u64 {
         match (high - low).checked_add(1) {
             Some(span) => low + self.next() % span,
             None => self.next(),
         }
+    }
+
+    /// Whether something happens that happens so often in ten thousand times.
+    pub(in crate::testing) fn one_of(&mut self, in_ten_thousand: u64) -> bool {
+        self.next() % 10_000 < in_ten_thousand
+    }
+
+    /// One of several.
+    pub(in crate::testing) fn pick<'a, T>(&mut self, of: &'a [T]) -> &'a T {
+        let at = usize::try_from(self.next() % of.len() as u64).unwrap_or(0);
+        &of[at]
     }
 }
 

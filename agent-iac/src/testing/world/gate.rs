@@ -25,11 +25,26 @@ pub enum Fault {
     /// The time given is used up, and the work lands later, within what the
     /// system states (P3). Where nothing can land late, as [`Fault::Timeout`].
     Late,
+    /// The system says that it was asked too often, and when to come again
+    /// (P8).
+    Throttled,
+    /// Nothing answers at this address.
+    Unreachable,
+    /// The disk is full, and nothing was written (C4).
+    Full,
+    /// The writer dies in the middle: nothing is durable, and nobody can tell
+    /// (C3).
+    Torn,
+    /// The first part of a batch is carried out, and the rest fails. A single
+    /// write fails, as with [`Fault::Error`].
+    Partial,
+    /// The request arrives twice (P4).
+    Twice,
 }
 
 /// The two sides of an effect.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Side {
+pub(in crate::testing) enum Side {
     Before,
     After,
 }
@@ -47,11 +62,24 @@ impl Fault {
     /// The error that the caller sees; `kind` is that of a plain failure.
     pub(super) fn error(self, kind: ErrorKind, call: &str, side: Side) -> Error {
         match (self, side) {
-            (Self::Error, Side::Before) => {
+            (Self::Throttled, _) => {
+                Error::new(kind, format!("{call}: the simulated system is asked too often"))
+                    .retry_as(Retry::After(Duration::from_secs(2)))
+            }
+            (Self::Unreachable, _) => {
+                Error::new(kind, format!("{call}: nothing answers")).retry_as(Retry::Backoff)
+            }
+            (Self::Full, _) => {
+                Error::new(kind, format!("{call}: no space is left on the simulated disk"))
+            }
+            (Self::Torn, _) => {
+                Error::new(ErrorKind::InDoubt, format!("{call}: the simulated write was torn"))
+            }
+            (Self::Error | Self::Partial | Self::Twice, Side::Before) => {
                 Error::new(kind, format!("{call}: the simulated call failed"))
                     .retry_as(Retry::Backoff)
             }
-            (Self::Error, Side::After) => {
+            (Self::Error | Self::Partial | Self::Twice, Side::After) => {
                 Error::new(ErrorKind::InDoubt, format!("{call}: the simulated answer was lost"))
             }
             (Self::Timeout | Self::Late, _) => {
@@ -85,12 +113,29 @@ struct State {
 
 type Watch = Arc<dyn Fn(&str) + Send + Sync>;
 
+/// Decides what goes wrong, where no test says it beforehand.
+pub(in crate::testing) trait Weather: Send + Sync {
+    /// How long a call is held up before it arrives.
+    fn delay(&self, call: &str) -> Duration;
+
+    /// What goes wrong at one side of a call; without a side it has no effect.
+    fn fault(&self, call: &str, side: Option<Side>) -> Option<Fault>;
+
+    /// From how many changes ago an observer is answered, of so many that are
+    /// young enough.
+    fn stale(&self, call: &str, young: usize) -> usize;
+
+    /// Something landed whose sender is gone.
+    fn landed(&self, call: &str);
+}
+
 /// What every call of the world passes, before its effect and after it.
 #[derive(Clone)]
 pub(super) struct Gate {
     clock: SimClock,
     state: Arc<Mutex<State>>,
     watch: Arc<Mutex<Option<Watch>>>,
+    weather: Arc<Mutex<Option<Arc<dyn Weather>>>>,
 }
 
 impl Gate {
@@ -103,7 +148,12 @@ impl Gate {
             random: Random::new(seed, "gate"),
             latency: (200, 20_000),
         };
-        Self { clock, state: Arc::new(Mutex::new(state)), watch: Arc::default() }
+        Self {
+            clock,
+            state: Arc::new(Mutex::new(state)),
+            watch: Arc::default(),
+            weather: Arc::default(),
+        }
     }
 
     fn state(&self) -> MutexGuard<'_, State> {
@@ -113,22 +163,61 @@ impl Gate {
     /// A call that has no effect: one boundary, since both sides of it are
     /// the same to whoever recovers.
     pub(super) async fn pass(&self, kind: ErrorKind, call: &str) -> Result<(), Error> {
-        self.travel().await;
+        self.arrive(call).await;
         let side = Side::Before;
         self.boundary(call.to_owned()).await.map_err(|fault| fault.error(kind, call, side))?;
+        if let Some(fault) = self.weather().and_then(|weather| weather.fault(call, None)) {
+            return Err(fault.error(kind, call, side));
+        }
         self.travel().await;
         Ok(())
     }
 
     pub(super) async fn before(&self, call: &str) -> Result<(), Fault> {
-        self.travel().await;
-        self.boundary(format!("{call} {}", Side::Before)).await
+        self.arrive(call).await;
+        self.boundary(format!("{call} {}", Side::Before)).await?;
+        self.weathered(call, Side::Before)
     }
 
     pub(super) async fn after(&self, call: &str) -> Result<(), Fault> {
-        let passed = self.boundary(format!("{call} {}", Side::After)).await;
+        let mut passed = self.boundary(format!("{call} {}", Side::After)).await;
+        if passed.is_ok() {
+            passed = self.weathered(call, Side::After);
+        }
         self.travel().await;
         passed
+    }
+
+    fn weather(&self) -> Option<Arc<dyn Weather>> {
+        self.weather.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    fn weathered(&self, call: &str, side: Side) -> Result<(), Fault> {
+        let fault = self.weather().and_then(|weather| weather.fault(call, Some(side)));
+        fault.map_or(Ok(()), Err)
+    }
+
+    /// From how many changes ago an observer is answered.
+    pub(super) fn stale(&self, call: &str, young: usize) -> usize {
+        if young == 0 {
+            return 0;
+        }
+        self.weather().map_or(0, |weather| weather.stale(call, young).min(young))
+    }
+
+    /// Something landed whose sender is gone.
+    pub(super) fn landed(&self, call: &str) {
+        if let Some(weather) = self.weather() {
+            weather.landed(call);
+        }
+    }
+
+    async fn arrive(&self, call: &str) {
+        let held_up = self.weather().map_or(Duration::ZERO, |weather| weather.delay(call));
+        if !held_up.is_zero() {
+            self.clock.wait(held_up).await;
+        }
+        self.travel().await;
     }
 
     async fn travel(&self) {
@@ -201,6 +290,15 @@ impl Gate {
         let micros = |length: Duration| u64::try_from(length.as_micros()).unwrap_or(u64::MAX);
         let (low, high) = (micros(shortest), micros(longest));
         self.state().latency = (low.min(high), high);
+    }
+
+    pub(super) fn set_weather(&self, weather: Option<Arc<dyn Weather>>) {
+        *self.weather.lock().unwrap_or_else(PoisonError::into_inner) = weather;
+    }
+
+    /// The boundary that was reached last.
+    pub(super) fn last(&self) -> String {
+        self.state().names.last().cloned().unwrap_or_default()
     }
 
     pub(super) fn set_watch(&self, watch: Watch) {

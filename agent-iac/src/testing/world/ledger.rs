@@ -72,10 +72,12 @@ impl Ledger for GatedLedger {
 
     async fn append(&self, append: Append) -> Result<Appended> {
         let call = format!("ledger/append {}", summary(&append.entries));
-        let entries = append.entries.clone();
+        let given = append.clone();
         self.before(&call).await?;
+        self.witness.observe(|observer| observer.appending(&given));
         let appended = self.inner.append(append).await?;
-        self.witness.appended(&entries);
+        self.witness.appended(&given.entries);
+        self.witness.observe(|observer| observer.appended(&given, &appended));
         self.after(&call).await?;
         Ok(appended)
     }

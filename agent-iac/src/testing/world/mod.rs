@@ -46,9 +46,12 @@ mod witness;
 
 pub use check::Violation;
 pub use clock::{Outcome, START, SimClock};
+pub(in crate::testing) use entropy::Random;
 pub use entropy::SimEntropy;
 pub use gate::Fault;
+pub(in crate::testing) use gate::{Side, Weather};
 pub use ledger::GatedLedger;
+pub(in crate::testing) use sweep::difference;
 pub use sweep::{Depth, Disturbance, Failure, Report, Scenario, sweep, sweep_faults};
 pub use system::{
     Account, AccountBuilder, AccountOutputs, AccountSpec, Effect, Existing, Grant, GrantBuilder,
@@ -57,6 +60,7 @@ pub use system::{
     SimProvider, Token, TokenBuilder, TokenOutputs, TokenSpec,
 };
 pub use vault::GatedStore;
+pub(in crate::testing) use witness::{Asked, Deed, Observer};
 
 use std::{
     collections::BTreeMap,
@@ -290,6 +294,38 @@ impl World {
         }));
     }
 
+    /// Lets weather decide what goes wrong from now on; none is calm.
+    pub(in crate::testing) fn set_weather(&self, weather: Option<Arc<dyn Weather>>) {
+        self.0.gate.set_weather(weather);
+    }
+
+    /// Lets somebody watch beside the world's own witness.
+    pub(in crate::testing) fn set_observer(&self, observer: Option<Arc<dyn Observer>>) {
+        self.0.witness.set_observer(observer);
+    }
+
+    /// The boundary that was reached last.
+    pub(in crate::testing) fn last_boundary(&self) -> String {
+        self.0.gate.last()
+    }
+
+    /// Whether a text holds a secret of this world.
+    pub(in crate::testing) fn tells_a_secret(&self, text: &str) -> bool {
+        self.0.witness.finds_secret(text.as_bytes())
+    }
+
+    /// Notes something that an invariant forbids.
+    pub(in crate::testing) fn accuse(&self, found: Vec<Violation>, at: &str) {
+        self.0.witness.violated(found, at);
+    }
+
+    /// Checks the world as it is now; only what is new since the last time is
+    /// replayed.
+    pub(in crate::testing) fn look_around(&self, at: &str) {
+        let state = self.state();
+        self.note(&state, at);
+    }
+
     /// What was found to be violated so far, without looking anew.
     pub fn violations(&self) -> Vec<Violation> {
         self.0.witness.violations()
@@ -325,7 +361,7 @@ impl World {
         &self.0.witness
     }
 
-    fn providers(&self) -> Vec<SimProvider> {
+    pub(in crate::testing) fn providers(&self) -> Vec<SimProvider> {
         self.stands().providers.values().cloned().collect()
     }
 
@@ -342,7 +378,10 @@ impl World {
     }
 
     /// Runs what passes no gate, also in the middle of a run.
-    fn drive_aside<T>(&self, future: impl Future<Output = T> + Send) -> Outcome<T> {
+    pub(in crate::testing) fn drive_aside<T>(
+        &self,
+        future: impl Future<Output = T> + Send,
+    ) -> Outcome<T> {
         clock::drive(&self.0.clock, &|| false, future)
     }
 }

@@ -253,7 +253,7 @@ fn wrong(world: &World, shape: &[String]) -> Vec<String> {
 }
 
 /// I13: what there is more or less of than without a disturbance.
-fn difference(now: &[String], calm: &[String]) -> Vec<String> {
+pub(in crate::testing) fn difference(now: &[String], calm: &[String]) -> Vec<String> {
     let count =
         |lines: &[String], line: &String| lines.iter().filter(|other| *other == line).count();
     let mut lines: Vec<&String> = now.iter().chain(calm).collect();

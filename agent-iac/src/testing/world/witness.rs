@@ -3,18 +3,61 @@
 use std::{
     collections::{BTreeMap, BTreeSet},
     fmt,
-    sync::{Mutex, MutexGuard, PoisonError},
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
 };
 
 use super::{Violation, system::Effect};
 use crate::{
-    ledger::{Claim, Entry, Event, RecordEvent, StepEvent},
+    address::Address,
+    ledger::{Append, Appended, Claim, Entry, Event, RecordEvent, StepEvent},
+    provider::Observation,
     secret::Secret,
+    value::{Digest, Value},
 };
+
+/// What a system carried out, as an observer is told of it.
+pub(in crate::testing) struct Deed<'a> {
+    pub(in crate::testing) effect: &'a Effect,
+    /// Whose the object is, as the request said.
+    pub(in crate::testing) address: Option<&'a Address>,
+    /// The properties before and after; `None` where there is no object.
+    pub(in crate::testing) before: Option<&'a BTreeMap<String, Value>>,
+    pub(in crate::testing) after: Option<&'a BTreeMap<String, Value>>,
+    /// The digest of the secret, of a credential.
+    pub(in crate::testing) secret: Option<Digest>,
+}
+
+/// What a system is about to be asked, before the request leaves.
+pub(in crate::testing) struct Asked<'a> {
+    pub(in crate::testing) claim: &'a Claim,
+    pub(in crate::testing) address: &'a Address,
+    pub(in crate::testing) resource_type: &'static str,
+    /// The object's id, where the request names one.
+    pub(in crate::testing) id: Option<&'a str>,
+    /// What the request says was seen, and what stands there now.
+    pub(in crate::testing) seen: Option<&'a Observation>,
+    pub(in crate::testing) now: Observation,
+}
+
+/// Watches a world while it goes on, with invariants of its own. It must not
+/// call into the system that tells it something.
+pub(in crate::testing) trait Observer: Send + Sync {
+    /// An append is about to be decided.
+    fn appending(&self, append: &Append) -> Vec<Violation>;
+    /// It is durable.
+    fn appended(&self, append: &Append, appended: &Appended) -> Vec<Violation>;
+    /// A system is about to be asked.
+    fn asked(&self, asked: &Asked<'_>) -> Vec<Violation>;
+    /// A system has done something.
+    fn done(&self, deed: &Deed<'_>) -> Vec<Violation>;
+}
 
 /// Sees every durable append, every effect and every secret of a world.
 #[derive(Default)]
-pub(super) struct Witness(Mutex<Seen>);
+pub(in crate::testing) struct Witness {
+    seen: Mutex<Seen>,
+    observer: Mutex<Option<Arc<dyn Observer>>>,
+}
 
 #[derive(Default)]
 struct Seen {
@@ -30,7 +73,20 @@ struct Seen {
 
 impl Witness {
     fn seen(&self) -> MutexGuard<'_, Seen> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+        self.seen.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    pub(super) fn set_observer(&self, observer: Option<Arc<dyn Observer>>) {
+        *self.observer.lock().unwrap_or_else(PoisonError::into_inner) = observer;
+    }
+
+    /// Lets the observer look, where there is one, and keeps what it found.
+    pub(super) fn observe(&self, look: impl FnOnce(&dyn Observer) -> Vec<Violation>) {
+        let observer = self.observer.lock().unwrap_or_else(PoisonError::into_inner).clone();
+        if let Some(observer) = observer {
+            let found = look(&*observer);
+            self.seen().violations.extend(found);
+        }
     }
 
     /// These entries are durable.
@@ -95,7 +151,7 @@ impl Witness {
     }
 
     /// Whether a secret stands in these bytes.
-    pub(super) fn finds_secret(&self, bytes: &[u8]) -> bool {
+    pub(in crate::testing) fn finds_secret(&self, bytes: &[u8]) -> bool {
         self.seen().secrets.iter().any(|secret| {
             secret.expose(|secret| {
                 !secret.is_empty() && bytes.windows(secret.len()).any(|window| window == secret)

@@ -235,6 +235,11 @@ impl What {
         }
     }
 
+    /// Whether its key names no role: there is one for all agents.
+    pub(super) const fn is_of_no_role(&self) -> bool {
+        matches!(self, Self::Ownership { .. } | Self::Public { .. } | Self::Policy { .. })
+    }
+
     fn toml(&self) -> String {
         let words = |allow: &Allow| format!("{:?}", allow.iter().collect::<Vec<_>>());
         match self {

@@ -196,9 +196,15 @@ impl Draw<'_> {
             for _ in 0..self.chance.below(3) {
                 self.more(&agents, &mut agent);
             }
-            agent
-                .declared
-                .retain(|one| had.get(&one.what.key()).is_none_or(|field| *field == one.field));
+            agent.declared.retain(|one| {
+                let is_same = |had: &Declared| had.what.key() == one.what.key();
+                let mut others = before
+                    .iter()
+                    .filter(|other| other.name != agent.name)
+                    .flat_map(|other| &other.declared);
+                let is_elsewhere = one.what.is_of_no_role() && others.any(is_same);
+                !is_elsewhere && had.get(&one.what.key()).is_none_or(|field| *field == one.field)
+            });
             agents[at] = agent;
         }
         agents

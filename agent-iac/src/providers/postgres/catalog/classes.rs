@@ -121,6 +121,11 @@ impl Class {
         Self::ALL.into_iter().find(|class| class.catalog().oid == oid)
     }
 
+    /// The number of the catalog, as dependencies name it.
+    pub(in super::super) const fn number(self) -> Oid {
+        self.catalog().oid
+    }
+
     /// Whether its objects belong to the whole cluster.
     pub(in super::super) const fn is_shared(self) -> bool {
         matches!(self, Self::Database | Self::Tablespace | Self::Parameter)
@@ -576,13 +581,6 @@ pub(in super::super) struct Dependent {
     pub(in super::super) column: bool,
 }
 
-/// The rows of `pg_shdepend` about the roles of `$1`, in SQL. The server is
-/// made to look each role up: where others have far more than ours, it would
-/// read all of it, and be as slow as they are many.
-pub(in super::super) const ON_ROLES: &str = "unnest($1::oid[]) AS of (role), LATERAL (
-    SELECT d.* FROM pg_shdepend d
-    WHERE d.refclassid = 'pg_authid'::regclass AND d.refobjid = of.role OFFSET 0)";
-
 /// What depends on some roles in this database, and in the cluster where it is
 /// the provider's own. The server keeps this for every role but its own, with
 /// an index, so that it costs nothing what others have.
@@ -599,8 +597,9 @@ pub(in super::super) async fn dependents(
     };
     let shared = if within.database.is_none() { "s.dbid = 0 OR" } else { "" };
     let sql = format!(
-        "SELECT DISTINCT {role}, s.classid, s.objid, s.objsubid <> 0 FROM {ON_ROLES} s
-        WHERE s.deptype = '{letter}' AND ({shared}
+        "SELECT DISTINCT {role}, s.classid, s.objid, s.objsubid <> 0 FROM pg_shdepend s
+        WHERE s.refclassid = 'pg_authid'::regclass AND s.refobjid = ANY ($1)
+            AND s.deptype = '{letter}' AND ({shared}
             s.dbid = (SELECT oid FROM pg_database WHERE datname = current_database()))"
     );
     let rows = within.tx.query(&sql, &[(&roles, Type::OID_ARRAY)]).await?;

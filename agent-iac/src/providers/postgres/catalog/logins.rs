@@ -142,6 +142,9 @@ fn is_itself(
     if let Some(attribute) = own.difference(&granted).next() {
         return Some(format!("it is {attribute} by itself"));
     }
+    if role.row.replication && !login.row.replication {
+        return Some("it may not replicate as its role may".into());
+    }
     if let Some((name, value)) =
         login.settings().find(|(name, value)| role.settings.get(*name) != Some(value))
     {

@@ -7,7 +7,7 @@
 //!
 //! A call costs the same number of requests whatever the number of objects:
 //! they are asked for by arrays, in one request for a step, on one snapshot of
-//! each database. What belongs to a role is found by the server's own account
+//! each database, which calls share that are made together. What belongs to a role is found by the server's own account
 //! of it (`pg_shdepend`), so that a cluster with a hundred thousand roles of
 //! somebody else's is no slower.
 
@@ -29,6 +29,7 @@ pub(super) mod people;
 mod policies;
 mod publics;
 pub(super) mod roles;
+pub(super) mod traps;
 pub(super) mod verifiers;
 
 use std::{
@@ -301,11 +302,10 @@ pub(super) async fn list<R: Read>(view: &View, listing: &Listing) -> Result<Vec<
 async fn databases_with(within: &Within, roles: &BTreeSet<Oid>) -> Result<BTreeSet<String>> {
     let logins = people::logins(within, roles).await?;
     let oids: Vec<Oid> = roles.iter().chain(logins.keys()).copied().collect();
-    let sql = format!(
-        "SELECT DISTINCT d.datname::text FROM {} s JOIN pg_database d ON d.oid = s.dbid",
-        classes::ON_ROLES
-    );
-    let rows = within.tx.query(&sql, &[(&oids, Type::OID_ARRAY)]).await?;
+    let sql = "SELECT d.datname::text FROM pg_database d WHERE EXISTS (
+        SELECT FROM pg_shdepend s WHERE s.dbid = d.oid AND s.refclassid = 'pg_authid'::regclass
+            AND s.refobjid = ANY ($1))";
+    let rows = within.tx.query(sql, &[(&oids, Type::OID_ARRAY)]).await?;
     Ok(rows.iter().map(|row| row.get(0)).collect())
 }
 

@@ -14,10 +14,11 @@ use super::{
     marks, object, object_of,
     people::{self, People},
     text,
+    traps::{self, Traps},
 };
 use crate::{
     error::Result,
-    provider::{self, Observation, Reference},
+    provider::{self, Capabilities, Observation, Reference},
     providers::postgres::{
         Object, Ownership, Role,
         server::{Type, registry::Owned},
@@ -40,6 +41,11 @@ impl Read for Ownership {
 
     const IN_EACH_DATABASE: bool = true;
 
+    fn capabilities() -> Capabilities {
+        // The heir gets what the owner had.
+        Capabilities { hands_over: true, ..super::capabilities() }
+    }
+
     fn asked(reference: &Reference) -> Result<Asked<OwnershipKey>, Observation> {
         let key = match reference {
             Reference::Id(id) => {
@@ -55,8 +61,10 @@ impl Read for Ownership {
         let objects = keys.iter().map(|key| key.on.clone()).collect();
         let found = classes::named(within, &objects).await?;
         let owners: BTreeSet<Oid> = found.values().map(|found| found.owner).collect();
+        let numbers: Vec<Oid> = owners.iter().copied().collect();
         let (people, masters) =
             try_join(people::people(within, &owners), people::masters(within, &owners)).await?;
+        let traps = traps::of(within, &numbers).await?;
         let id_of = |key: &OwnershipKey, found: &Found| {
             OwnershipId { owner: found.owner, on: key.on.clone() }.to_string()
         };
@@ -78,7 +86,10 @@ impl Read for Ownership {
                 }
                 let to = masters.get(&found.owner).copied().unwrap_or(found.owner);
                 let on = object(&key.on);
-                Observation::Present(ownership(within, id, to, on, found.owner, owned, &people))
+                let trap = trap(&traps, found.owner, found.place);
+                let mut object = ownership(within, id, to, on, found.owner, owned, &people);
+                object.obstacle = object.obstacle.or(trap);
+                Observation::Present(object)
             })
             .collect())
     }
@@ -89,18 +100,21 @@ impl Read for Ownership {
         if owned.is_empty() {
             return Ok(Vec::new());
         }
-        let owners = owned.iter().map(|(owner, _)| *owner).collect();
+        let owners: BTreeSet<Oid> = owned.iter().map(|(owner, _)| *owner).collect();
+        let numbers: Vec<Oid> = owners.iter().copied().collect();
         let people = people::people(within, &owners).await?;
-        let objects: Vec<(String, Oid, Reading)> = owned
+        let traps = traps::of(within, &numbers).await?;
+        let objects: Vec<(String, Oid, Reading, Option<String>)> = owned
             .into_iter()
             .map(|(owner, what)| match what {
                 Belonging::Object(found) => {
                     let id = OwnershipId { owner, on: found.object.clone() };
-                    (id.to_string(), owner, object(&found.object))
+                    let trap = trap(&traps, owner, found.place);
+                    (id.to_string(), owner, object(&found.object), trap)
                 }
                 Belonging::Other { what, .. } => {
                     let why = format!("it is the {what}, which cannot be declared");
-                    (format!("{owner} owns {what}"), owner, Reading::Unreadable(why))
+                    (format!("{owner} owns {what}"), owner, Reading::Unreadable(why), None)
                 }
             })
             .collect();
@@ -109,12 +123,13 @@ impl Read for Ownership {
         let heirless = heirless(within, &objects, &masters).await?;
         Ok(objects
             .into_iter()
-            .map(|(id, owner, on)| {
+            .map(|(id, owner, on, trap)| {
                 let to = masters.get(&owner).copied().unwrap_or(owner);
                 let owned = marks.get(&id);
                 let is_heirless = owned.is_none() && heirless.contains(&to);
                 let cannot_be_named = matches!(on, Reading::Unreadable(_));
                 let mut object = ownership(within, id, to, on, owner, owned, &people);
+                object.obstacle = object.obstacle.or(trap);
                 if cannot_be_named && object.obstacle.is_none() {
                     object.obstacle = Some(
                         "its owner is changed by hand, or by REASSIGN OWNED when the role leaves"
@@ -138,14 +153,14 @@ impl Read for Ownership {
 /// knows what is declared of a role.
 async fn heirless(
     within: &Within,
-    objects: &[(String, Oid, Reading)],
+    objects: &[(String, Oid, Reading, Option<String>)],
     masters: &BTreeMap<Oid, Oid>,
 ) -> Result<BTreeSet<Oid>> {
     if within.database.is_some() {
         return Ok(BTreeSet::new());
     }
     let role = |owner: &Oid| masters.get(owner).copied().unwrap_or(*owner);
-    let roles: BTreeSet<Oid> = objects.iter().map(|(_, owner, _)| role(owner)).collect();
+    let roles: BTreeSet<Oid> = objects.iter().map(|(_, owner, ..)| role(owner)).collect();
     let ids: Vec<String> = roles.iter().map(ToString::to_string).collect();
     let registered = marks::registered(within, Role::TYPE, Some(&ids)).await?;
     let has_heir = |oid: &Oid| {
@@ -153,6 +168,12 @@ async fn heirless(
         detail::read::<RoleDetail>(detail).heir.is_some()
     };
     Ok(roles.into_iter().filter(|oid| !has_heir(oid)).collect())
+}
+
+/// Why an object stays with an owner who may have made it for the next one.
+fn trap(traps: &BTreeMap<Oid, Traps>, owner: Oid, place: Place) -> Option<String> {
+    let trap = traps.get(&owner)?.get(&(place.class.number(), place.oid))?;
+    Some(traps::obstacle(trap))
 }
 
 /// Something that belongs to somebody.

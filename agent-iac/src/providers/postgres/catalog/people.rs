@@ -157,14 +157,21 @@ pub(in super::super) async fn people(within: &Within, oids: &BTreeSet<Oid>) -> R
     };
     // From 16, who made a role holds the admin option on it, and can lend
     // himself the rest for as long as a write takes.
+    // Before that whoever may create roles can, and does it to those that are
+    // ours.
     let lent = if within.version >= GRANTORS {
         "OR EXISTS (SELECT FROM pg_auth_members m WHERE m.roleid = r.oid AND m.admin_option
             AND m.member = a.oid)"
+    } else if !oids.is_empty() && marks::is_ready(within).await? {
+        "OR a.rolcreaterole AND NOT r.rolsuper AND EXISTS (SELECT FROM agent_iac.objects o
+            WHERE o.type = 'postgres.role' AND o.id = r.oid::text)"
     } else {
         ""
     };
     let sql = format!(
-        "WITH RECURSIVE admin AS (SELECT oid, rolsuper FROM pg_roles WHERE rolname = $2),
+        "WITH RECURSIVE admin AS (
+            SELECT oid, rolsuper, rolcreaterole FROM pg_roles WHERE rolname = $2
+        ),
         {}, {}
         SELECT r.oid, r.rolname::text, coalesce(a.rolsuper OR s.target IS NOT NULL {lent}, true),
             coalesce(a.rolsuper OR i.target IS NOT NULL {lent}, true), a.oid,

@@ -27,15 +27,13 @@ pub(in super::super) fn digest(verifier: &str) -> String {
     })
 }
 
-/// The body of a block that makes the function, for a superuser: for anybody
+/// The statements that make the function, for a superuser: for anybody
 /// else it does nothing. Everything in it is the server's own, for it runs as
 /// whoever made it.
 pub(in super::super) fn ddl(administrators: &str, observer: &str) -> String {
     let (administrators, observer) = (ident(administrators), ident(observer));
     format!(
-        "
-BEGIN
-    IF (SELECT rolsuper FROM pg_roles WHERE rolname = current_user) THEN
+        "    IF (SELECT rolsuper FROM pg_roles WHERE rolname = current_user) THEN
         CREATE SCHEMA IF NOT EXISTS agent_iac AUTHORIZATION {administrators};
         CREATE OR REPLACE FUNCTION agent_iac.verifier_digest(login oid) RETURNS text
             LANGUAGE sql STABLE SECURITY DEFINER SET search_path = pg_catalog, pg_temp
@@ -48,7 +46,6 @@ BEGIN
         GRANT USAGE ON SCHEMA agent_iac TO {observer};
         GRANT EXECUTE ON FUNCTION agent_iac.verifier_digest(oid) TO {observer}, {administrators};
     END IF;
-END
 "
     )
 }

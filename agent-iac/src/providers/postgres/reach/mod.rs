@@ -22,7 +22,7 @@ use std::{
     sync::Arc,
 };
 
-use futures_util::future::{join_all, try_join3};
+use futures_util::future::{join_all, try_join4};
 
 use self::{
     asked::{Asked, Wish},
@@ -33,8 +33,7 @@ use self::{
 use super::{
     Database, Object, ObjectKind, Privilege, Schema,
     catalog::{
-        Within,
-        classes::{self, ON_ROLES},
+        Within, classes,
         ids::Oid,
         people::{DATABASE_OWNER, EVERYBODY, inherit_option, set_option},
         roles::{self, Row},
@@ -63,6 +62,9 @@ struct Cluster {
     elsewhere: BTreeMap<String, BTreeMap<Oid, u64>>,
     /// The roles that could write into the registry, though it is not theirs.
     forgers: Vec<String>,
+    /// The databases that are not looked at, and in which the engine's own
+    /// roles have a schema: another fleet may keep its registry there.
+    registries: BTreeSet<String>,
 }
 
 /// What one database says.
@@ -168,9 +170,13 @@ async fn cluster(within: &Within, about: About, oids: &[Oid], names: &[String]) 
     let all: Vec<Oid> = rows.iter().map(|row| row.oid).collect();
     let databases = within.layout.databases().map(|one| within.layout.name(one).to_owned());
     let databases: Vec<String> = databases.collect();
-    let (graph, elsewhere, forgers) =
-        try_join3(graph(within, &all), elsewhere(within, &all, &databases), forgers(within))
-            .await?;
+    let (graph, elsewhere, forgers, registries) = try_join4(
+        graph(within, &all),
+        elsewhere(within, &all, &databases),
+        forgers(within),
+        registries(within, &databases),
+    )
+    .await?;
     let sql = "SELECT datname::text, datdba FROM pg_database WHERE datallowconn";
     let databases = within.tx.query(sql, &[]).await?;
     Ok(Cluster {
@@ -180,6 +186,7 @@ async fn cluster(within: &Within, about: About, oids: &[Oid], names: &[String]) 
         databases: databases.iter().map(|row| (row.get(0), row.get(1))).collect(),
         elsewhere,
         forgers,
+        registries,
     })
 }
 
@@ -217,20 +224,34 @@ async fn elsewhere(
     roles: &[Oid],
     looked_at: &[String],
 ) -> Result<BTreeMap<String, BTreeMap<Oid, u64>>> {
-    let sql = format!(
-        "SELECT d.datname::text, s.refobjid, count(*)
-        FROM {ON_ROLES} s JOIN pg_database d ON d.oid = s.dbid
-        WHERE d.datname::text <> ALL ($2)
-        GROUP BY d.datname, s.refobjid"
-    );
+    let sql = "SELECT d.datname::text, s.refobjid, count(*)
+        FROM pg_shdepend s JOIN pg_database d ON d.oid = s.dbid
+        WHERE s.refclassid = 'pg_authid'::regclass AND s.refobjid = ANY ($1)
+            AND d.datname::text <> ALL ($2)
+        GROUP BY d.datname, s.refobjid";
     let rows =
-        within.tx.query(&sql, &[(&roles, Type::OID_ARRAY), (&looked_at, Type::TEXT_ARRAY)]).await?;
+        within.tx.query(sql, &[(&roles, Type::OID_ARRAY), (&looked_at, Type::TEXT_ARRAY)]).await?;
     let mut elsewhere: BTreeMap<String, BTreeMap<Oid, u64>> = BTreeMap::new();
     for row in &rows {
         let count = u64::try_from(row.get::<_, i64>(2)).unwrap_or_default();
         elsewhere.entry(row.get(0)).or_default().insert(row.get(1), count);
     }
     Ok(elsewhere)
+}
+
+/// Where else the engine's own roles keep a schema. What is in it only that
+/// database tells.
+async fn registries(within: &Within, looked_at: &[String]) -> Result<BTreeSet<String>> {
+    let layout = &within.layout;
+    let own: Vec<&str> =
+        layout.principals.iter().chain(&layout.administrators).map(String::as_str).collect();
+    let sql = "SELECT DISTINCT d.datname::text FROM pg_shdepend s
+        JOIN pg_database d ON d.oid = s.dbid JOIN pg_roles r ON r.oid = s.refobjid
+        WHERE s.refclassid = 'pg_authid'::regclass AND s.classid = 'pg_namespace'::regclass
+            AND s.deptype = 'o' AND r.rolname = ANY ($1::name[]) AND d.datname::text <> ALL ($2)";
+    let parameters = [(&own as _, Type::TEXT_ARRAY), (&looked_at as _, Type::TEXT_ARRAY)];
+    let rows = within.tx.query(sql, &parameters).await?;
+    Ok(rows.iter().map(|row| row.get(0)).collect())
 }
 
 /// The schemas of a database without which wished privileges are good for

@@ -52,6 +52,15 @@ pub(super) fn of(cluster: &Cluster, rooms: &[Room], asked: &[Asked]) -> Vec<Stri
         ));
     }
     powers(cluster, asked, &mut warnings);
+    if !cluster.registries.is_empty() {
+        let names: Vec<String> = cluster.registries.iter().map(|name| quoted(name)).collect();
+        warnings.push(format!(
+            "whoever applies here has a schema in {}, which this provider does not name: a fleet \
+             that keeps its registry there sees nothing of whose the roles of this one are, nor \
+             waits for it; give all fleets of a cluster the same database in their endpoints",
+            listed(&names)
+        ));
+    }
     let all = |of: fn(&Room) -> &BTreeSet<String>| -> Vec<String> {
         let names: BTreeSet<&String> = rooms.iter().flat_map(of).collect();
         names.into_iter().cloned().collect()
@@ -214,6 +223,7 @@ mod tests {
             databases: BTreeMap::new(),
             elsewhere: BTreeMap::new(),
             forgers: Vec::new(),
+            registries: BTreeSet::new(),
         }
     }
 

@@ -74,7 +74,11 @@ impl Prober {
             let _place = places.acquire_owned().await.expect("the semaphore is never closed");
             Ok(match route.connect(&user, &password, &database).await {
                 Ok(connection) => match role {
-                    Some(role) => becomes(&connection, &user, role).await,
+                    Some(role) => {
+                        let becomes = async { Ok(becomes(&connection, &user, role).await) };
+                        let becomes = route.in_time(becomes).await;
+                        becomes.unwrap_or_else(|error| Tried::Unknown(error.chain()))
+                    }
                     None => Tried::Accepted,
                 },
                 Err(Failure::Said(said)) if said.code().code() == "28P01" => {
@@ -90,11 +94,12 @@ impl Prober {
     }
 }
 
-/// Whether whoever was let in is a member of a role.
+/// Whether whoever was let in is a member of a role. Its session looks first
+/// wherever its settings say, so that nothing here is called by a bare name.
 async fn becomes(connection: &Connection, user: &str, role: u32) -> Tried {
     let sql = format!(
         "SELECT pg_catalog.pg_has_role(session_user, oid, 'MEMBER')
-        FROM pg_catalog.pg_roles WHERE oid = {role}"
+        FROM pg_catalog.pg_roles WHERE oid OPERATOR(pg_catalog.=) {role}::pg_catalog.oid"
     );
     match connection.client().simple_query(&sql).await {
         Ok(answer) => {

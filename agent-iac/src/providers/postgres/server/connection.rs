@@ -252,6 +252,15 @@ impl Route {
         .help("write `sslmode=verify-full`, or `127.0.0.1`")
     }
 
+    /// Waits for a first answer, for as long as a login may take. A pooler lets
+    /// people in before it has a server for them, and then makes them wait.
+    pub(super) async fn in_time<T>(&self, answer: impl Future<Output = Result<T>>) -> Result<T> {
+        match timeout(self.endpoint.connect_timeout(), answer).await {
+            Ok(answer) => answer,
+            Err(_) => Err(self.unreachable("let a login in, and then did not answer in time")),
+        }
+    }
+
     fn unreachable(&self, how: &str) -> Error {
         Error::new(ErrorKind::Provider, format!("PostgreSQL at {} {how}", self.server))
             .help("look whether the server runs and this machine may reach it")
@@ -362,8 +371,10 @@ impl Route {
         let place = connection.place();
         let failed = |error: tokio_postgres::Error| place.failed(&error);
         // Within a transaction, so that a pooler answers from one session, and
-        // with names that no schema of the database can take over.
+        // with names that no schema of the database can take over. The login may
+        // be one that is cut off as soon as it is silent in a transaction.
         let text = "BEGIN READ ONLY; SET LOCAL search_path = pg_catalog, pg_temp;
+            SET LOCAL idle_in_transaction_session_timeout = '60s';
             SELECT current_setting('server_version_num'), pg_is_in_recovery()::int,
                 current_database(),
                 (SELECT oid FROM pg_database WHERE datname = current_database()),

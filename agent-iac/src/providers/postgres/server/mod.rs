@@ -14,6 +14,7 @@ mod batch;
 mod connection;
 mod demand;
 mod error;
+mod lookout;
 mod pool;
 pub mod registry;
 mod requests;
@@ -329,7 +330,7 @@ impl Server {
             .connect(principal.user(), &password, database)
             .await
             .map_err(|failure| route.failed(failure, principal.user(), database))?;
-        let about = route.greet(&connection).await?;
+        let about = route.in_time(route.greet(&connection)).await?;
         self.compare(about)?;
         Ok(connection)
     }

@@ -361,6 +361,25 @@ fn a_pooler_that_allows_no_transactions_is_refused_with_the_reason() {
 }
 
 #[test]
+fn what_a_pooler_says_of_its_own_is_told_from_what_a_server_says() {
+    for (said, kind, what) in [
+        ("SASL authentication failed", ErrorKind::Denied, "refused the login"),
+        ("no such user", ErrorKind::Denied, "refused the login"),
+        ("server login failed: FATAL x", ErrorKind::Denied, "refused the login"),
+        ("no such database: app", ErrorKind::NotFound, "knows no such database"),
+        ("no more connections allowed", ErrorKind::Provider, "has no connection left"),
+        ("query_wait_timeout", ErrorKind::Provider, "has no connection left"),
+        ("client_login_timeout", ErrorKind::Timeout, "gave up waiting"),
+    ] {
+        let body = format!("SFATAL\0VFATAL\0C08P01\0M{said}\0\0");
+        let error = asked(impostor(Some(message(b'E', body.as_bytes()))));
+        assert_eq!(error.kind(), kind, "{said}: {error:?}");
+        assert!(error.message().contains(&format!("a pooler in between {what}")), "{error:?}");
+        assert!(error.repair().is_some(), "{said}");
+    }
+}
+
+#[test]
 fn a_password_is_told_to_nobody_who_asks_for_it() {
     use std::io::{Read as _, Write as _};
     for (code, salt, how) in [(3, &b""[..], "in clear"), (5, b"salt", "by MD5")] {
@@ -403,6 +422,23 @@ fn greeting(version: &str) -> Vec<u8> {
         message(b'Z', b"T"),
     ];
     parts.concat()
+}
+
+#[test]
+fn a_pooler_that_lets_in_and_has_no_server_is_given_up_in_time() {
+    use std::io::{Read as _, Write as _};
+    let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let port = listener.local_addr().unwrap().port();
+    std::thread::spawn(move || {
+        let (mut stream, mut heard) = (listener.accept().unwrap().0, [0; 8192]);
+        assert!(stream.read(&mut heard).unwrap() > 0);
+        let let_in = [message(b'R', &[0, 0, 0, 0]), message(b'Z', b"I")].concat();
+        stream.write_all(&let_in).unwrap();
+        while stream.read(&mut heard).is_ok_and(|read| read > 0) {}
+    });
+    let error = asked(parsed(&format!("postgresql://127.0.0.1:{port}/app?connect_timeout=1")));
+    assert!(error.message().ends_with("and then did not answer in time"), "{error:?}");
+    assert_eq!(error.retry(), Retry::Backoff);
 }
 
 #[test]

@@ -29,9 +29,14 @@ use crate::error::{Error, ErrorKind, Result};
 pub struct Together<C>(Arc<Mutex<BTreeMap<Arc<str>, Joint<C>>>>);
 
 /// A transaction that is about to begin.
+#[derive(Clone)]
 struct Joint<C> {
     begun: Begun<C>,
+    /// How many share it, and how many of them are not done.
     readers: Arc<AtomicUsize>,
+    left: Arc<AtomicUsize>,
+    /// That it has ended, and its connection is free.
+    over: Shared<BoxFuture<'static, ()>>,
 }
 
 type Begun<C> = Shared<BoxFuture<'static, Result<Held<C>, Arc<Error>>>>;
@@ -90,16 +95,20 @@ impl<C: Clone + Send + Sync + 'static> Together<C> {
         F: Fn(C) -> W + Send + Sync + 'static,
         W: Future<Output = Result<T>> + Send + 'static,
     {
-        let (begun, readers) = self.join(server, &server.named(database), make.clone());
+        let joint = self.join(server, &server.named(database), make.clone());
         let (one, name) = (server.clone(), database.map(str::to_owned));
         server
             .run(Box::pin(async move {
-                let answer = match begun.await {
+                let answer = match joint.begun.await {
                     Ok(held) => work(held.shared.clone()).await,
                     Err(error) => return Err(copy(&error)),
                 };
+                // Whoever reads next finds the connection, and needs no other.
+                if joint.left.fetch_sub(1, Ordering::Relaxed) == 1 {
+                    joint.over.await;
+                }
                 match answer {
-                    Err(_) if readers.load(Ordering::Relaxed) > 1 => {
+                    Err(_) if joint.readers.load(Ordering::Relaxed) > 1 => {
                         let known = one.clone();
                         let alone = |tx| async move {
                             let about = known.about().await?;
@@ -113,23 +122,29 @@ impl<C: Clone + Send + Sync + 'static> Together<C> {
             .await
     }
 
-    fn join<M>(&self, server: &Server, database: &Arc<str>, make: M) -> (Begun<C>, Arc<AtomicUsize>)
+    fn join<M>(&self, server: &Server, database: &Arc<str>, make: M) -> Joint<C>
     where
         M: Fn(Transaction, &About) -> C + Send + Sync + 'static,
     {
         let mut open = self.open();
         if let Some(joint) = open.get(database) {
             joint.readers.fetch_add(1, Ordering::Relaxed);
-            return (joint.begun.clone(), Arc::clone(&joint.readers));
+            joint.left.fetch_add(1, Ordering::Relaxed);
+            return joint.clone();
         }
         let (told, hears) = oneshot::channel();
+        let (ending, ends) = oneshot::channel::<()>();
         let hears = async move { hears.await.unwrap_or_else(|_| Err(Arc::new(nobody()))) };
-        let joint = Joint { begun: hears.boxed().shared(), readers: Arc::new(AtomicUsize::new(1)) };
-        let answer = (joint.begun.clone(), Arc::clone(&joint.readers));
-        open.insert(Arc::clone(database), joint);
+        let joint = Joint {
+            begun: hears.boxed().shared(),
+            readers: Arc::new(AtomicUsize::new(1)),
+            left: Arc::new(AtomicUsize::new(1)),
+            over: ends.map(drop).boxed().shared(),
+        };
+        open.insert(Arc::clone(database), joint.clone());
         drop(open);
-        self.begin(server, database, make, told);
-        answer
+        self.begin(server, database, make, told, ending);
+        joint
     }
 
     /// Begins the transaction, and keeps it for as long as somebody reads.
@@ -139,6 +154,7 @@ impl<C: Clone + Send + Sync + 'static> Together<C> {
         database: &Arc<str>,
         make: M,
         told: oneshot::Sender<Result<Held<C>, Arc<Error>>>,
+        ending: oneshot::Sender<()>,
     ) where
         M: Fn(Transaction, &About) -> C + Send + Sync + 'static,
     {
@@ -165,6 +181,7 @@ impl<C: Clone + Send + Sync + 'static> Together<C> {
                 this.open().remove(&name);
                 last(Err(Arc::new(error)));
             }
+            drop(ending);
         }));
     }
 }

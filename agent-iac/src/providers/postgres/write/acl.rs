@@ -126,7 +126,7 @@ impl Acls {
         let on = whole(on);
         let mut given: BTreeMap<u32, BTreeSet<Privilege>> = BTreeMap::new();
         for ((object, grantee, _, by), privileges) in &self.entries {
-            if *object == on && *by == grantor && *grantee != grantor {
+            if *object == on && *by == grantor {
                 given.entry(*grantee).or_default().extend(privileges.keys());
             }
         }

@@ -511,18 +511,20 @@ async fn explain(within: &Within, now: &Now, what: &str, change: &Change, error:
         Some("42501" | "01007" | "01006" | "0LP01") => {
             let (me, powers) = (now.powers.my_name(), &now.powers);
             let Some(owner) = owner else { return error };
-            let owner_name = powers.name(owner);
-            let message = if powers.as_owner(owner).is_some() {
-                format!("{what} cannot be written, although {me} can act as its owner {owner_name}")
+            // Either it was done in somebody's name, or nobody's would do.
+            let in_name = change.by != powers.me && powers.as_grantor(change.by).is_some()
+                || powers.as_owner(owner).is_some();
+            let name = powers.name(if in_name { change.by } else { owner });
+            let message = if in_name {
+                format!("{what} cannot be written, although {me} can act as {name}, who gives it")
             } else {
                 format!(
-                    "{what} cannot be written by {me}, which is no member of the owner \
-                     {owner_name} and has no grant option"
+                    "{what} cannot be written by {me}, which is no member of the owner {name} and \
+                     has no grant option"
                 )
             };
-            let help = match (powers.role(owner), &on.schema) {
-                // Where another role could give it too, it is done as the owner.
-                (Some(power), Some(schema)) if powers.as_owner(owner).is_some() => format!(
+            let help = match (powers.role(if in_name { change.by } else { owner }), &on.schema) {
+                (Some(power), Some(schema)) if in_name => format!(
                     "GRANT USAGE ON SCHEMA {} TO {}, in whose name it is given",
                     ident(schema),
                     ident(&power.name)

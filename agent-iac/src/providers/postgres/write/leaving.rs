@@ -23,6 +23,7 @@ use crate::{
             Within,
             classes::OWNS,
             detail::{self, RoleDetail},
+            traps,
         },
         name::ident,
         server::{Type, sqlstate},
@@ -89,6 +90,11 @@ impl Leaver {
             heir: role,
             heir_is_ours: true,
         }
+    }
+
+    /// Whether what it owns goes to somebody who may more than it may.
+    fn enriches(&self) -> bool {
+        self.heir.is_some() && !self.heir_is_ours
     }
 
     /// What a person calls it.
@@ -263,9 +269,26 @@ pub(super) async fn in_the_way(
         return Ok(Vec::new());
     }
     let mut found = heirs::unfit(within, powers, leavers).await?;
+    found.extend(trapped(within, leavers).await?);
     found.extend(passing::passed_on(within, leavers).await?);
     found.extend(Given::read(within, leavers).await?.held(within, leavers));
     Ok(found)
+}
+
+/// Leavers that own something here which would run with their heirs' rights.
+async fn trapped(within: &Within, leavers: &[&Leaver]) -> Result<Vec<(u32, Error)>> {
+    let enriching: Vec<&&Leaver> = leavers.iter().filter(|one| one.enriches()).collect();
+    let oids: Vec<u32> = enriching.iter().flat_map(|one| one.oids()).collect();
+    let traps = traps::of(within, &oids).await?;
+    Ok(enriching
+        .into_iter()
+        .filter_map(|leaver| {
+            let of = leaver.oids().filter_map(|oid| traps.get(&oid));
+            let of: Vec<String> = of.flat_map(BTreeMap::values).cloned().collect();
+            let refused = || traps::refused(&leaver.what, within.tx.database(), &of);
+            (!of.is_empty()).then(|| (leaver.role, refused()))
+        })
+        .collect())
 }
 
 pub(in super::super) async fn powers_over(within: &Within, leavers: &[&Leaver]) -> Result<Powers> {
@@ -319,7 +342,21 @@ pub(in super::super) async fn release(
         .into_iter()
         .map(|(heir, names)| format!("REASSIGN OWNED BY {} TO {}", names.join(", "), ident(heir)))
         .collect();
+    let enriched = leavers.iter().filter(|one| one.enriches());
+    let enriched: Vec<u32> = enriched.filter_map(|one| powers.oid(one.heir.as_deref()?)).collect();
+    // What they had before is theirs; whatever more runs as one of them now,
+    // somebody who leaves has made.
+    let before = traps::of(within, &enriched).await?;
     within.tx.batch(&reassign.join(";\n")).await?;
+    let mut after = traps::of(within, &enriched).await?;
+    for (heir, had) in &before {
+        after.entry(*heir).or_default().retain(|trap, _| !had.contains_key(trap));
+    }
+    let new: Vec<String> = after.into_values().flat_map(BTreeMap::into_values).collect();
+    if !new.is_empty() {
+        let what: Vec<&str> = leavers.iter().map(|one| one.what()).collect();
+        return Err(traps::refused(&what.join(", "), within.tx.database(), &new));
+    }
     // `DROP OWNED` would drop what somebody created in their name just now.
     let left = dependents_here(within, &oids).await?;
     if left > 0 {

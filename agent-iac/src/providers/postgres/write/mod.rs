@@ -58,9 +58,10 @@ use crate::{
 
 pub(super) use self::{
     leaving::Leaver,
+    membership::goes_on,
     pipeline::{Faults, answered, correlation},
     role::{set, switch},
-    sessions::{end_sessions, insist},
+    sessions::{end_open_sessions, end_sessions, insist},
 };
 pub(super) use handles::writers;
 

@@ -344,6 +344,11 @@ fn alter(spec: &RoleSpec, before: &provider::Object, logins: &[&str]) -> Result<
     if !text.is_empty() {
         statements.push(format!("ALTER ROLE {}{text}", ident(&spec.name)));
     }
+    if differs("replication") {
+        // The server asks whoever logs in for it, and not who he becomes.
+        let word = if spec.replication { "REPLICATION" } else { "NOREPLICATION" };
+        statements.extend(logins.iter().map(|login| switch(login, word)));
+    }
     if !differs("settings") {
         return Ok(statements);
     }
@@ -401,7 +406,7 @@ pub(in super::super) fn set(role: &str, parameter: &str, value: Option<&str>) ->
     text
 }
 
-/// Switches a role's right to log in.
+/// Switches a role's right to log in, or another one of its own.
 pub(in super::super) fn switch(name: &str, how: &str) -> String {
     format!("ALTER ROLE {} {how}", ident(name))
 }
@@ -498,6 +503,15 @@ mod tests {
                 r#"ALTER ROLE "x" SET "work_mem" = '2MB'"#,
                 r#"ALTER ROLE "x__g1" SET "work_mem" = '2MB'"#,
             ]
+        );
+    }
+
+    #[test]
+    fn logins_replicate_when_their_role_does() {
+        let after = RoleSpec { replication: true, ..spec() };
+        assert_eq!(
+            alter(&after, &object(&spec()), &["x__g1"]).unwrap(),
+            [r#"ALTER ROLE "x" REPLICATION"#, r#"ALTER ROLE "x__g1" REPLICATION"#]
         );
     }
 

@@ -51,6 +51,7 @@ impl System {
             settles_within: self.options.settles_within,
             batch: self.options.batch,
             suspends: R::KIND == Kind::Identity,
+            hands_over: false,
             credential,
         }
     }
@@ -76,6 +77,7 @@ impl System {
     /// Sends orders: as one transaction where the system keeps a registry,
     /// else each for itself. One answer for each, in their order.
     async fn order(&self, type_name: &str, orders: Vec<Order>) -> Vec<Result<Performed>> {
+        self.announce(&orders);
         let most = self.options.batch;
         if orders.len() > most {
             let given = orders.len();
@@ -108,6 +110,23 @@ impl System {
         };
         let mut in_flight = InFlight { system: self, orders, certainly: false };
         if let Err(fault) = self.gate.before(&call).await {
+            if fault == Fault::Twice {
+                let again = in_flight.orders.iter().map(Order::again).collect();
+                let _answered: Vec<Result<Performed>> =
+                    InFlight { system: self, orders: again, certainly: false }.land();
+                let answers = in_flight.land();
+                return match self.gate.after(&call).await {
+                    Ok(()) => answers,
+                    Err(fault) => failed(fault, Side::After),
+                };
+            }
+            if fault == Fault::Partial && in_flight.orders.len() > 1 {
+                let rest = in_flight.orders.split_off(in_flight.orders.len() / 2);
+                let mut answers = in_flight.land();
+                let not_done = |_| Err(fault.error(ErrorKind::Provider, &call, Side::Before));
+                answers.extend(rest.into_iter().map(not_done));
+                return answers;
+            }
             in_flight.certainly = fault == Fault::Late;
             if fault != Fault::Late {
                 // It never arrived, so it cannot land later either.
@@ -183,11 +202,13 @@ macro_rules! observing {
             }
 
             async fn read(&self, references: &[Reference]) -> Result<Vec<Observation>> {
-                self.0.read_at::<$ty>(references, $staleness(&self.0)).await
+                let back = $staleness(&self.0, || self.0.call::<$ty>("read"));
+                self.0.read_at::<$ty>(references, back).await
             }
 
             async fn list(&self, listing: &Listing) -> Result<Vec<Object>> {
-                self.0.list_at::<$ty>(listing, $staleness(&self.0)).await
+                let back = $staleness(&self.0, || self.0.call::<$ty>("list"));
+                self.0.list_at::<$ty>(listing, back).await
             }
         }
     )*};
@@ -207,12 +228,12 @@ fn credential<C: SimulatedCredential>(system: &Arc<System>) -> Option<Credential
     })
 }
 
-fn fresh(_: &Arc<System>) -> usize {
+fn fresh(_: &Arc<System>, _: impl FnOnce() -> String) -> usize {
     0
 }
 
-fn stale(system: &Arc<System>) -> usize {
-    system.staleness()
+fn stale(system: &Arc<System>, call: impl FnOnce() -> String) -> usize {
+    system.staleness(&call())
 }
 
 macro_rules! for_both {

@@ -28,15 +28,19 @@ use std::{
 
 use async_trait::async_trait;
 
-use super::{Gate, SimClock, SimEntropy, entropy::Random, witness::Witness};
+use super::{
+    Gate, SimClock, SimEntropy,
+    entropy::Random,
+    witness::{Asked, Deed, Witness},
+};
 use crate::{
     clock::Clock as _,
     error::{ErrorKind, Result},
     ledger::Claim,
-    provider::{Limits, Object, Observers, Probers, Provider, Writers},
+    provider::{Limits, Object, Observation, Observers, Probers, Provider, Writers},
     schema::{Field, Type},
     secret::Secret,
-    value::Digest,
+    value::{Digest, Value},
 };
 use handles::{Observer, Prober, Writer};
 use store::{Circumstances, Late, Name, Order, Performed, Store, Stored};
@@ -62,6 +66,8 @@ impl System {
         while store.late.first().is_some_and(|late| late.due <= now) {
             let late = store.late.remove(0);
             for order in late.orders {
+                let short = order.ty.name.trim_start_matches("sim.");
+                self.gate.landed(&format!("{}/{short} {}", self.name, order.name()));
                 // Whoever waited for the answer is gone.
                 let _: Result<Performed> = self.perform(&mut store, order);
             }
@@ -81,18 +87,55 @@ impl System {
             self.witness.secret(secret);
         }
         let effects = store.effects.len();
+        let address = order.mark.as_ref().map(|mark| mark.address.clone());
+        let before = store.target(&order).map(|stored| (stored.fields.clone(), stored.secret));
         let performed = store.perform(order, &circumstances)?;
         if let Some(secret) = &performed.secret {
             self.witness.secret(secret);
         }
         for effect in &store.effects[effects..] {
             self.witness.effect(&self.name, effect);
+            let after = store.objects.get(&(effect.resource_type, effect.id.clone()));
+            let before = before.as_ref().filter(|_| effect.operation != "cascade");
+            let deed = Deed {
+                effect,
+                address: address.as_ref(),
+                before: before.map(|(fields, _)| fields),
+                after: after.map(|stored| &stored.fields),
+                secret: after
+                    .and_then(|stored| stored.secret)
+                    .or(before.and_then(|(_, secret)| *secret)),
+            };
+            self.witness.observe(|observer| observer.done(&deed));
         }
         Ok(performed)
     }
 
+    /// Tells the observer what is about to be asked.
+    fn announce(&self, orders: &[Order]) {
+        for order in orders {
+            let (Some(claim), Some(mark)) = (&order.claim, &order.mark) else { continue };
+            let now = self.store().target(order).map_or(Observation::Absent, |stored| {
+                Observation::Present(store::shown(stored, &self.options))
+            });
+            let asked = Asked {
+                claim,
+                address: &mark.address,
+                resource_type: order.ty.name,
+                id: order.id(),
+                seen: order.seen.as_ref(),
+                now,
+            };
+            self.witness.observe(|observer| observer.asked(&asked));
+        }
+    }
+
     /// Up to how many changes ago the next observing read is from.
-    fn staleness(&self) -> usize {
+    fn staleness(&self, call: &str) -> usize {
+        if !self.options.stale_for.is_zero() {
+            let young = self.store().young(self.options.stale_for, self.clock.elapsed());
+            return self.gate.stale(call, young);
+        }
         let most = u64::try_from(self.options.stale_reads).unwrap_or(u64::MAX);
         let mut random = self.random.lock().unwrap_or_else(PoisonError::into_inner);
         usize::try_from(random.between(0, most)).unwrap_or(0)
@@ -238,6 +281,12 @@ impl SimProvider {
         self.0.store().accepts(type_name, account, secret, elapsed).is_some()
     }
 
+    /// Whether it would let a secret of this digest in, or only because the
+    /// account is suspended would not.
+    pub(in crate::testing) fn knows_digest(&self, digest: Digest) -> bool {
+        self.0.store().knows(digest, self.0.clock.elapsed())
+    }
+
     /// How it stands, in words that no id, claim or secret changes: two
     /// worlds whose systems have the same shape ended in the same state (I13).
     pub fn shape(&self) -> Vec<String> {
@@ -258,6 +307,13 @@ fn shape_of(stored: &Stored, objects: &BTreeMap<Name, Stored>) -> String {
         let value = stored.fields.get(field.name).cloned().unwrap_or_default();
         let linked = match (&field.ty, value.as_text()) {
             (Type::Link(_), Some(id)) => name_of(id),
+            // A name may be made of an account's id.
+            (_, Some(text)) => text
+                .rfind("account-")
+                .and_then(|at| Some((&text[..at], name_of(&text[at..])?)))
+                .and_then(|(before, name)| {
+                    Some(Value::Text(format!("{before}{}", name.as_text()?)))
+                }),
             _ => None,
         };
         format!("{}={}", field.name, linked.unwrap_or(value))

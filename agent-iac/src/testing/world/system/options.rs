@@ -32,6 +32,7 @@ pub struct SimOptions {
     pub(super) redacts: bool,
     pub(super) cascades: bool,
     pub(super) stale_reads: usize,
+    pub(super) stale_for: Duration,
     pub(super) limits: Limits,
 }
 
@@ -47,6 +48,7 @@ impl Default for SimOptions {
             redacts: false,
             cascades: false,
             stale_reads: 0,
+            stale_for: Duration::ZERO,
             limits: Limits::default(),
         }
     }
@@ -117,6 +119,14 @@ impl SimOptions {
     #[must_use]
     pub fn stale_reads(mut self, changes: usize) -> Self {
         self.stale_reads = changes;
+        self
+    }
+
+    /// How long after a change an observer's read may still be from before it
+    /// (P5, P6), where a storm's weather wants it so.
+    #[must_use]
+    pub fn stale_for(mut self, duration: Duration) -> Self {
+        self.stale_for = duration;
         self
     }
 

@@ -94,6 +94,30 @@ pub(super) struct Order {
 }
 
 impl Order {
+    /// The object's id, where the order names one.
+    pub(super) fn id(&self) -> Option<&str> {
+        match &self.operation {
+            Operation::Create(_) => None,
+            Operation::Update { id, .. }
+            | Operation::Suspend { id }
+            | Operation::Resume { id }
+            | Operation::Delete { id } => Some(id),
+        }
+    }
+
+    /// The same once more, as a network sends it.
+    pub(super) fn again(&self) -> Self {
+        Self {
+            ty: self.ty,
+            claim: self.claim.clone(),
+            mark: self.mark.clone(),
+            operation: self.operation.clone(),
+            seen: self.seen.clone(),
+            credential: self.credential,
+            secret: self.secret.as_ref().map(Secret::duplicate),
+        }
+    }
+
     pub(super) fn name(&self) -> &'static str {
         match &self.operation {
             Operation::Create(_) => "create",
@@ -137,12 +161,19 @@ pub(super) struct Circumstances<'a> {
     pub(super) elapsed: Duration,
 }
 
+/// A state that was, until a change.
+#[derive(Debug)]
+struct Past {
+    until: Duration,
+    objects: BTreeMap<Name, Stored>,
+}
+
 /// Everything durable of one simulated system.
 #[derive(Debug, Default)]
 pub(super) struct Store {
     pub(super) objects: BTreeMap<Name, Stored>,
     /// Earlier states, newest first, that a stale read may answer from.
-    history: VecDeque<BTreeMap<Name, Stored>>,
+    history: VecDeque<Past>,
     made: u64,
     pub(super) registry: BTreeMap<Claim, Registered>,
     pub(super) effects: Vec<Effect>,
@@ -159,8 +190,17 @@ impl Store {
     pub(super) fn view(&self, back: usize) -> &BTreeMap<Name, Stored> {
         match back {
             0 => &self.objects,
-            back => self.history.get(back - 1).or(self.history.back()).unwrap_or(&self.objects),
+            back => {
+                let past = self.history.get(back - 1).or(self.history.back());
+                past.map_or(&self.objects, |past| &past.objects)
+            }
         }
+    }
+
+    /// How many changes are younger than that.
+    pub(super) fn young(&self, within: Duration, elapsed: Duration) -> usize {
+        let since = elapsed.saturating_sub(within);
+        self.history.iter().take_while(|past| past.until > since).count()
     }
 
     /// Carries one order out.
@@ -177,7 +217,8 @@ impl Store {
         }
         let (claim, operation) = (order.claim.clone(), order.name());
         let (ty, outside_hand) = (order.ty, claim.is_none());
-        let before = (options.stale_reads > 0).then(|| self.objects.clone());
+        let stales = options.stale_reads > 0 || !options.stale_for.is_zero();
+        let before = stales.then(|| self.objects.clone());
         let outside_before = match &order.operation {
             Operation::Create(_) => outside_hand,
             Operation::Update { id, .. }
@@ -214,8 +255,9 @@ impl Store {
         let mut correlation = None;
         if changed {
             if let Some(before) = before {
-                self.history.push_front(before);
-                self.history.truncate(options.stale_reads);
+                self.history.push_front(Past { until: at.elapsed, objects: before });
+                let young = self.young(options.stale_for, at.elapsed);
+                self.history.truncate(options.stale_reads.max(young));
             }
             self.effects.push(Effect {
                 claim: claim.clone(),
@@ -277,7 +319,7 @@ impl Store {
     }
 
     /// The object that an order is about, as it is now.
-    fn target(&self, order: &Order) -> Option<&Stored> {
+    pub(super) fn target(&self, order: &Order) -> Option<&Stored> {
         match &order.operation {
             Operation::Create(fields) => self.twin(order.ty, fields),
             Operation::Update { id, .. }
@@ -485,6 +527,16 @@ impl Store {
             }
         }
         Ok(true)
+    }
+
+    /// Whether the secret of this digest is a live one, or one that lingers.
+    pub(super) fn knows(&self, digest: Digest, elapsed: Duration) -> bool {
+        self.objects.values().any(|stored| stored.secret == Some(digest))
+            || self.revoked.iter().any(|revoked| {
+                let account = ("sim.account", revoked.of.clone());
+                let there = self.objects.contains_key(&account);
+                revoked.secret == digest && elapsed < revoked.until && there
+            })
     }
 
     /// Whether the system lets this secret in: `None` when it knows no such

@@ -1,5 +1,7 @@
 //! The tables: how they are made, and whether they are as they were made.
 
+use tokio_postgres::Row;
+
 use super::{
     super::{super::name::ident, Type, transaction::Transaction},
     locks::{SERIAL, lock},
@@ -10,7 +12,7 @@ use crate::{
 };
 
 /// The version of the tables below.
-const VERSION: i32 = 1;
+const VERSION: i32 = 2;
 
 /// Its tables.
 const TABLES: [&str; 3] = ["claims", "objects", "registry"];
@@ -40,6 +42,8 @@ CREATE POLICY readers ON agent_iac.{table} FOR SELECT USING (true);
 REVOKE ALL ON SCHEMA agent_iac FROM PUBLIC;
 CREATE TABLE IF NOT EXISTS agent_iac.registry (
     version int NOT NULL,
+    system_identifier text NOT NULL,
+    database_oid oid NOT NULL,
     installed_at timestamptz NOT NULL DEFAULT now()
 );
 CREATE TABLE IF NOT EXISTS agent_iac.claims (
@@ -63,8 +67,10 @@ CREATE TABLE IF NOT EXISTS agent_iac.objects (
     PRIMARY KEY (type, id)
 );
 REVOKE ALL ON ALL TABLES IN SCHEMA agent_iac FROM PUBLIC;
-{}{observer}INSERT INTO agent_iac.registry (version)
-    SELECT {VERSION} WHERE NOT EXISTS (SELECT FROM agent_iac.registry);
+{}{observer}INSERT INTO agent_iac.registry (version, system_identifier, database_oid)
+    SELECT {VERSION}, c.system_identifier::text, d.oid
+    FROM pg_control_system() c, pg_database d
+    WHERE d.datname = current_database() AND NOT EXISTS (SELECT FROM agent_iac.registry);
 ",
         closed.concat()
     )
@@ -98,7 +104,8 @@ pub enum State {
 ///
 /// # Errors
 ///
-/// When it is of a newer version, when its parts have several owners, when
+/// When it is of a newer version, when it was made in another cluster or
+/// database, whose numbers are others, when its parts have several owners, when
 /// somebody but the owner can change them, or when this role may not read it.
 pub async fn state(tx: &Transaction) -> Result<State> {
     let rows = tx
@@ -116,7 +123,8 @@ pub async fn state(tx: &Transaction) -> Result<State> {
                     CASE acl.grantee WHEN 0 THEN 'PUBLIC' ELSE pg_get_userbyid(acl.grantee) END,
                     c.relname)) FILTER (WHERE acl.grantee IS NOT NULL),
                 min(c.relname::text) FILTER (WHERE EXISTS (
-                    SELECT FROM pg_trigger t WHERE t.tgrelid = c.oid AND NOT t.tgisinternal))
+                    SELECT FROM pg_trigger t WHERE t.tgrelid = c.oid AND NOT t.tgisinternal)),
+                has_function_privilege('pg_control_system()', 'EXECUTE')
             FROM pg_namespace n
             LEFT JOIN pg_class c ON c.relnamespace = n.oid
                 AND c.relkind IN ('r', 'p', 'v', 'm', 'f')
@@ -179,17 +187,67 @@ pub async fn state(tx: &Transaction) -> Result<State> {
         )
         .help("drop it, and compare what the tables say with the server"));
     }
-    let version = tx.query("SELECT max(version) FROM agent_iac.registry", &[]).await?;
-    let version: Option<i32> = version.first().and_then(|row| row.get(0));
-    match version {
-        Some(VERSION) => Ok(State::Ready { owner, trusted }),
+    // A column that an older version had not is nothing in this form.
+    let system = if row.get(8) {
+        "(SELECT system_identifier::text FROM pg_control_system())"
+    } else {
+        "to_jsonb(r) ->> 'system_identifier'"
+    };
+    let made = tx
+        .query(
+            &format!(
+                "SELECT r.version, to_jsonb(r) ->> 'system_identifier',
+                    to_jsonb(r) ->> 'database_oid', {system}, d.oid::text
+                FROM agent_iac.registry r
+                JOIN pg_database d ON d.datname = current_database()
+                ORDER BY r.version DESC LIMIT 1"
+            ),
+            &[],
+        )
+        .await?;
+    let made = made.first();
+    match made.map(|row| row.get(0)) {
+        Some(VERSION) => match made.and_then(elsewhere) {
+            None => Ok(State::Ready { owner, trusted }),
+            Some(numbers) => Err(of_another(&schema, &numbers)),
+        },
         Some(version) if version > VERSION => Err(Error::new(
             ErrorKind::NewerVersion,
             format!("{schema} is of version {version}, and this program knows up to {VERSION}"),
         )
         .help("use a newer version of agent-iac")),
+        Some(version) if version > 0 => Err(Error::new(
+            ErrorKind::Damaged,
+            format!("{schema} is of version {version}, which says not of which cluster it is"),
+        )
+        .help("DROP SCHEMA agent_iac CASCADE, and `import` what is there")),
         _ => Err(damaged(&schema).help("restore the table `agent_iac.registry` from a backup")),
     }
+}
+
+/// Where a registry was made, when that is not here.
+fn elsewhere(row: &Row) -> Option<[String; 2]> {
+    let place = |system: usize, database: usize| {
+        let part = |at: usize| row.get::<_, Option<String>>(at).unwrap_or_default();
+        format!("system {} database {}", part(system), part(database))
+    };
+    let (made, here) = (place(1, 2), place(3, 4));
+    (made != here).then_some([made, here])
+}
+
+fn of_another(schema: &str, [made, here]: &[String; 2]) -> Error {
+    Error::new(
+        ErrorKind::Refused,
+        format!(
+            "{schema} was made in another place ({made}, and this is {here}): roles and policies \
+             may have other numbers here than it says"
+        ),
+    )
+    .help(
+        "after a restored dump, DROP SCHEMA agent_iac CASCADE, begin a new ledger and `import` \
+         what is there; after `pg_upgrade`, which keeps the numbers, UPDATE agent_iac.registry SET \
+         system_identifier = …, database_oid = … to what this is",
+    )
 }
 
 pub(super) fn damaged(what: &str) -> Error {
