@@ -12,6 +12,7 @@ pub(crate) fn timed<T, E>(call: impl FnOnce() -> Result<T, E>) -> Result<(Durati
 }
 
 /// Runs this program again with other arguments, and gives what it printed.
+#[allow(dead_code, reason = "not every benchmark asks for it")]
 pub(crate) fn apart(arguments: &[&str]) -> Result<String, Box<dyn Error>> {
     let output = Command::new(std::env::current_exe()?).args(arguments).output()?;
     if !output.status.success() {
@@ -52,6 +53,7 @@ pub(crate) fn load() -> Result<String, Box<dyn Error>> {
 }
 
 /// What this process has written so far, to whatever file.
+#[allow(dead_code, reason = "not every benchmark asks for it")]
 pub(crate) fn written_bytes() -> Result<u64, Box<dyn Error>> {
     field("/proc/self/io", "wchar:")
 }

@@ -173,7 +173,7 @@ pub trait Ledger: Send + Sync + 'static {
 
     /// As [`Ledger::batches`], with the entries as they are kept. A backend
     /// that keeps their text gives it unread, which is what makes a long chain
-    /// quick to check.
+    /// quick to check; whoever follows the chain takes the digests.
     ///
     /// # Errors
     ///

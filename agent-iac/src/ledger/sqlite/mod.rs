@@ -280,7 +280,7 @@ impl Ledger for SqliteLedger {
     }
 
     async fn batches(&self, from: u64, limit: usize) -> Result<Vec<Batch>> {
-        self.sealed(from, limit).await?.iter().map(Sealed::open).collect()
+        self.read(move |rows| rows.batches(from, limit)).await
     }
 
     async fn sealed(&self, from: u64, limit: usize) -> Result<Vec<Sealed>> {

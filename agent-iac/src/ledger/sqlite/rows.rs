@@ -17,8 +17,8 @@ use crate::{
     address::{Address, Instance},
     error::{Error, ErrorKind, Result},
     ledger::{
-        Accepted, Head, Header, Held, Lease, OpenRun, Query, Record, RunId, Sealed, State, Touched,
-        grouping,
+        Accepted, Batch, Head, Header, Held, Lease, OpenRun, Query, Record, RunId, Sealed, State,
+        Touched, grouping,
     },
     value::Digest,
 };
@@ -250,6 +250,27 @@ impl Rows<'_> {
     }
 
     /// Up to `limit` batches, each checked against its own hash.
+    pub(super) fn batches(&self, from: u64, limit: usize) -> Result<Vec<Batch>> {
+        let open = |sealed: &Sealed| {
+            if Digest::of_bytes(sealed.entries.as_bytes()) == sealed.header.body {
+                return sealed.open();
+            }
+            Err(Error::new(
+                ErrorKind::Damaged,
+                format!(
+                    "batch {} of the ledger `{}` holds other entries than its header was made for",
+                    sealed.header.sequence,
+                    self.path.display()
+                ),
+            )
+            .help("restore the ledger from a backup that is not older than its pin"))
+        };
+        self.sealed(from, limit)?.iter().map(open).collect()
+    }
+
+    /// Up to `limit` batches whose headers are right. The digest of the entries
+    /// is for whoever follows the chain: to take it twice would cost as much as
+    /// all the rest.
     pub(super) fn sealed(&self, from: u64, limit: usize) -> Result<Vec<Sealed>> {
         let Ok(from) = i64::try_from(from) else { return Ok(Vec::new()) };
         let limit = i64::try_from(limit).unwrap_or(i64::MAX);
@@ -285,11 +306,7 @@ impl Rows<'_> {
         if Some(Digest::of_bytes(text.as_bytes())) != hash {
             return Err(damaged("has another header than its hash was made for"));
         }
-        let entries: String = self.column(row, 3)?;
-        if Digest::of_bytes(entries.as_bytes()) != header.body {
-            return Err(damaged("holds other entries than its header was made for"));
-        }
-        Ok(Sealed { header, entries })
+        Ok(Sealed { header, entries: self.column(row, 3)? })
     }
 
     /// The leases of these agents, or all of them.
