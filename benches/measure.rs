@@ -12,6 +12,7 @@ pub(crate) fn timed<T, E>(call: impl FnOnce() -> Result<T, E>) -> Result<(Durati
 }
 
 /// Runs this program again with other arguments, and gives what it printed.
+#[allow(dead_code, reason = "not every benchmark asks for it")]
 pub(crate) fn apart(arguments: &[&str]) -> Result<String, Box<dyn Error>> {
     let output = Command::new(std::env::current_exe()?).args(arguments).output()?;
     if !output.status.success() {
@@ -25,21 +26,34 @@ pub(crate) fn peak_memory() -> Result<u64, Box<dyn Error>> {
     field("/proc/self/status", "VmHWM:")
 }
 
-/// The time that the threads of this process, those that live, have computed:
-/// what a machine that others use as well measures by.
+/// The time that the threads of this process have computed, those that ended as
+/// well: what a machine that others use too measures by.
 #[allow(dead_code, reason = "not every benchmark asks for it")]
 pub(crate) fn computed() -> Result<Duration, Box<dyn Error>> {
-    let mut nanoseconds = 0;
-    for thread in fs::read_dir("/proc/self/task")? {
-        // One may end before it is looked at.
-        if let Ok(text) = fs::read_to_string(thread?.path().join("schedstat")) {
-            nanoseconds += text.split_whitespace().next().unwrap_or("0").parse::<u64>()?;
-        }
+    ticks(&fs::read_to_string("/proc/self/stat")?, [11, 12])
+}
+
+/// The sum of two fields of a `stat` file that count ticks, of a hundredth of a
+/// second each; 0 is the field behind the name.
+#[allow(dead_code, reason = "not every benchmark asks for it")]
+pub(crate) fn ticks(stat: &str, fields: [usize; 2]) -> Result<Duration, Box<dyn Error>> {
+    let all: Vec<&str> = stat.rsplit(") ").next().unwrap_or_default().split(' ').collect();
+    let mut ticks = 0;
+    for field in fields {
+        ticks += all.get(field).ok_or("a `stat` file has fewer fields")?.parse::<u64>()?;
     }
-    Ok(Duration::from_nanos(nanoseconds))
+    Ok(Duration::from_millis(ticks * 10))
+}
+
+/// How many others want to compute at this moment, as the system counts it.
+#[allow(dead_code, reason = "not every benchmark asks for it")]
+pub(crate) fn load() -> Result<String, Box<dyn Error>> {
+    let text = fs::read_to_string("/proc/loadavg")?;
+    Ok(text.split(' ').next().unwrap_or_default().to_owned())
 }
 
 /// What this process has written so far, to whatever file.
+#[allow(dead_code, reason = "not every benchmark asks for it")]
 pub(crate) fn written_bytes() -> Result<u64, Box<dyn Error>> {
     field("/proc/self/io", "wchar:")
 }

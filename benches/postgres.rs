@@ -5,6 +5,7 @@
 //! ```text
 //! cargo bench -p agent-iac-benches --features live --bench postgres
 //! cargo bench -p agent-iac-benches --features live --bench postgres -- 18 1000
+//! cargo bench -p agent-iac-benches --features live --bench postgres -- 18 1000,2000,4000
 //! cargo bench -p agent-iac-benches --features live --bench postgres -- 18 1000 logins
 //! cargo bench -p agent-iac-benches --features live --bench postgres -- 18 1000 foreign
 //! ```
@@ -16,15 +17,16 @@
 //! | column | what is measured |
 //! | --- | --- |
 //! | in all | the time that passed |
-//! | computed | what all threads of the engine and its client computed meanwhile |
-//! | server | what all processes of the server computed meanwhile |
+//! | ours | what all threads of the engine and its client computed meanwhile |
+//! | server's | what all processes of the server computed meanwhile |
 //! | requests | the round trips to the server |
+//! | twice as many | how much more both computed for twice as many roles, from the size before |
 #![expect(clippy::print_stdout, reason = "a benchmark tells what it measured")]
 
 mod measure;
 
 use std::{
-    collections::BTreeSet,
+    collections::{BTreeMap, BTreeSet},
     error::Error,
     fs,
     path::{Path, PathBuf},
@@ -47,19 +49,30 @@ use agent_iac::{
 use agent_iac_tests::postgres::Cluster;
 use tokio::runtime::Runtime;
 
-use self::measure::{apart, arguments, computed, peak_memory, timed, written_bytes};
+use self::measure::{apart, arguments, computed, load, peak_memory, ticks, timed, written_bytes};
 
-/// What is measured where nothing else is asked for.
-const USUAL: [(u32, usize, &str); 8] = [
-    (15, 1_000, "plain"),
-    (15, 10_000, "plain"),
-    (18, 1_000, "plain"),
-    (18, 10_000, "plain"),
-    (15, 1_000, "logins"),
-    (18, 1_000, "logins"),
-    (15, 1_000, "foreign"),
-    (18, 1_000, "foreign"),
+/// What is measured where nothing else is asked for. A hundred thousand roles
+/// take minutes, and are measured where they are asked for.
+const USUAL: [(u32, &[usize], &str); 6] = [
+    (15, &[1_000, 10_000], "plain"),
+    (18, &[1_000, 10_000], "plain"),
+    (15, &[1_000], "logins"),
+    (18, &[1_000], "logins"),
+    (15, &[1_000], "foreign"),
+    (18, &[1_000], "foreign"),
 ];
+
+const USAGE: &str = "\
+usage: … --bench postgres [-- VERSION SIZES [plain|logins|foreign]]
+
+  VERSION   of PostgreSQL, as 15
+  SIZES     numbers of roles, as 1000 or 1000,10000,100000
+  logins    each role has a login, which is delivered and tried
+  foreign   100,000 roles of somebody else's are beside
+";
+
+/// The mark of a row that a measuring process prints for the one that shows it.
+const ROW: &str = "row";
 
 /// How many roles somebody else has.
 const FOREIGN: usize = 100_000;
@@ -230,13 +243,28 @@ impl Stage {
         ))
     }
 
+    /// Logs in so often, one after the other: what a login costs both sides
+    /// by itself.
+    fn connect(&self, times: usize) -> Result<(), Box<dyn Error>> {
+        let mut config = tokio_postgres::Config::new();
+        config.host("127.0.0.1").port(self.cluster.port()).dbname("app");
+        config.user("iac_observe").password(PASSWORD);
+        self.runtime.block_on(async {
+            for _ in 0..times {
+                let (client, connection) = config.connect(tokio_postgres::NoTls).await?;
+                let ended = tokio::spawn(connection);
+                drop(client);
+                ended.await??;
+            }
+            Ok(())
+        })
+    }
+
     /// What the server's processes have computed, those that ended as well.
     fn computed(&self) -> Result<Duration, Box<dyn Error>> {
         let stat = fs::read_to_string(self.postmaster.join("stat"))?;
-        let fields: Vec<&str> = stat.rsplit(") ").next().unwrap_or_default().split(' ').collect();
-        // `cutime` and `cstime`, in ticks of a hundredth of a second.
-        let ended = fields[13].parse::<u64>()? + fields[14].parse::<u64>()?;
-        let mut time = Duration::from_millis(ended * 10);
+        // `cutime` and `cstime`: those that ended.
+        let mut time = ticks(&stat, [13, 14])?;
         let pid = self.postmaster.file_name().unwrap_or_default().to_string_lossy().into_owned();
         let children = self.postmaster.join("task").join(&pid).join("children");
         let children = fs::read_to_string(children)?;
@@ -251,7 +279,7 @@ impl Stage {
     }
 }
 
-/// One row of a table after the other.
+/// One row after the other, as the process that shows them reads it.
 struct Rows<'s> {
     stage: &'s Stage,
     provider: Arc<PostgresProvider>,
@@ -260,10 +288,6 @@ struct Rows<'s> {
 
 impl<'s> Rows<'s> {
     fn new(stage: &'s Stage) -> Result<Self, Box<dyn Error>> {
-        println!(
-            "{:<34} {:>10} {:>10} {:>10} {:>9}",
-            "", "in all", "computed", "server", "requests"
-        );
         let mut rows = Self { stage, provider: stage.provider()?, before: Default::default() };
         rows.begin()?;
         Ok(rows)
@@ -287,34 +311,93 @@ impl<'s> Rows<'s> {
 
     fn show(&mut self, phase: &str, time: Duration) -> Result<(), Box<dyn Error>> {
         let (now, before) = (self.now()?, self.before);
-        println!(
-            "{phase:<34} {:>10} {:>10} {:>10} {:>9}",
-            shown(time),
-            shown(now.0.saturating_sub(before.0)),
-            shown(now.1.saturating_sub(before.1)),
-            now.2 - before.2,
-        );
+        let (ours, servers) = (now.0.saturating_sub(before.0), now.1.saturating_sub(before.1));
+        let micros = [time, ours, servers].map(|time| time.as_micros().to_string()).join("\t");
+        println!("{ROW}\t{phase}\t{micros}\t{}", now.2 - before.2);
         self.begin()
     }
 }
 
+/// What both computed in each phase, for a number of roles.
+#[derive(Default)]
+struct Size {
+    agents: usize,
+    phases: BTreeMap<String, f64>,
+}
+
 fn main() -> Result<(), Box<dyn Error>> {
     let arguments = arguments();
-    let wanted = match &arguments[..] {
-        [child, version, agents, how] if child == "measure" => {
-            return measure(version.parse()?, agents.parse()?, how);
+    let words: Vec<&str> = arguments.iter().map(String::as_str).collect();
+    match words[..] {
+        ["measure", version, agents, how] => measure(version.parse()?, agents.parse()?, how),
+        [] => USUAL.iter().try_for_each(|(version, sizes, how)| show(*version, sizes, how)),
+        [version, sizes] => show(version.parse()?, &numbers(sizes)?, "plain"),
+        [version, sizes, how @ ("plain" | "logins" | "foreign")] => {
+            show(version.parse()?, &numbers(sizes)?, how)
         }
-        [] => USUAL.to_vec(),
-        [version, agents, rest @ ..] => {
-            let how = rest.first().map_or("plain", String::as_str);
-            vec![(version.parse()?, agents.parse()?, how)]
+        _ => {
+            print!("{USAGE}");
+            Ok(())
         }
-        _ => return Err("name a version and a number of roles, or nothing".into()),
-    };
-    for (version, agents, how) in wanted {
-        print!("{}", apart(&["measure", &version.to_string(), &agents.to_string(), how])?);
+    }
+}
+
+fn numbers(text: &str) -> Result<Vec<usize>, Box<dyn Error>> {
+    text.split(',').map(|number| Ok(number.parse()?)).collect()
+}
+
+/// Shows a table for each size, each measured in a process of its own.
+fn show(version: u32, sizes: &[usize], how: &str) -> Result<(), Box<dyn Error>> {
+    let mut before = Size::default();
+    for agents in sizes {
+        println!(
+            "\nPostgreSQL {version}: {agents} roles with four grants each{}; load {}\n",
+            match how {
+                "logins" => ", and a login".to_owned(),
+                "foreign" => format!(", beside {FOREIGN} roles of somebody else's"),
+                _ => String::new(),
+            },
+            load()?,
+        );
+        println!(
+            "{:<28} {:>11} {:>11} {:>11} {:>9}  twice as many",
+            "", "in all", "ours", "server's", "requests"
+        );
+        let mut now = Size { agents: *agents, phases: BTreeMap::new() };
+        let text = apart(&["measure", &version.to_string(), &agents.to_string(), how])?;
+        for line in text.lines() {
+            let parts: Vec<&str> = line.split('\t').collect();
+            let [ROW, phase, all, ours, servers, requests] = parts[..] else {
+                println!("{line}");
+                continue;
+            };
+            let micros = |text: &str| text.parse::<u64>().map(Duration::from_micros);
+            let (all, ours, servers) = (micros(all)?, micros(ours)?, micros(servers)?);
+            let both = (ours + servers).as_secs_f64();
+            println!(
+                "{phase:<28} {:>11} {:>11} {:>11} {requests:>9}  {}",
+                shown(all),
+                shown(ours),
+                shown(servers),
+                grown(&before, agents, phase, both),
+            );
+            now.phases.insert(phase.to_owned(), both);
+        }
+        before = now;
     }
     Ok(())
+}
+
+/// By how much more is computed for twice as many roles.
+#[expect(clippy::cast_precision_loss, reason = "it is shown with two digits")]
+fn grown(before: &Size, agents: &usize, phase: &str, both: f64) -> String {
+    match before.phases.get(phase).filter(|_| before.agents > 0 && *agents > before.agents) {
+        Some(less) => {
+            let doublings = (*agents as f64 / before.agents as f64).log2();
+            format!("× {:.2}", (both / less).powf(doublings.recip()))
+        }
+        None => String::new(),
+    }
 }
 
 fn measure(version: u32, agents: usize, how: &str) -> Result<(), Box<dyn Error>> {
@@ -325,15 +408,12 @@ fn measure(version: u32, agents: usize, how: &str) -> Result<(), Box<dyn Error>>
         Deployment::embedded(fleet(agents, keyed, changed), "bench", folder.path())
             .map(|deployment| deployment.with_provider("postgres", provider))
     };
-    println!(
-        "\nPostgreSQL {version}: {agents} roles with four grants each{}\n",
-        match how {
-            "logins" => ", and a login".to_owned(),
-            "foreign" => format!(", beside {FOREIGN} roles of somebody else's"),
-            _ => String::new(),
-        }
-    );
     let mut rows = Rows::new(&stage)?;
+    if keyed {
+        let logins = agents.min(200);
+        let (time, ()) = timed(|| stage.connect(logins))?;
+        rows.show(&format!("{logins} connections alone"), time)?;
+    }
 
     let deployment = begin(rows.anew()?, false)?;
     let (time, plan) = timed(|| block_on(deployment.plan(&PlanRequest::default())))?;
@@ -362,9 +442,11 @@ fn measure(version: u32, agents: usize, how: &str) -> Result<(), Box<dyn Error>>
     let (time, ()) = timed(|| apply(&deployment, &plan))?;
     let written = written_bytes()? - written;
     rows.show("apply of one change", time)?;
+    let (memory, resources) = (peak_memory()?, u64::try_from(agents * if keyed { 6 } else { 5 })?);
     println!(
-        "\npeak memory {} MB, {} kB written for one change",
-        peak_memory()? / 1_024,
+        "\npeak memory {} MB ({} kB for each resource), {} kB written for one change",
+        memory / 1_024,
+        memory / resources.max(1),
         written / 1_024
     );
     Ok(())

@@ -85,18 +85,25 @@ impl Type {
             (Self::List(item), Value::List(items)) => {
                 Value::List(items.into_iter().map(|v| item.normalise(v)).collect())
             }
-            (Self::Map(item), Value::Map(entries)) => {
-                Value::Map(entries.into_iter().map(|(k, v)| (k, item.normalise(v))).collect())
+            (Self::Map(item), Value::Map(mut entries)) => {
+                for value in entries.values_mut() {
+                    *value = item.normalise(std::mem::take(value));
+                }
+                Value::Map(entries)
             }
-            (Self::Struct(fields), Value::Map(mut entries)) => Value::Map(
-                fields
-                    .iter()
-                    .map(|(name, item)| {
-                        let value = entries.remove(*name).unwrap_or_default();
-                        ((*name).to_owned(), item.normalise(value))
-                    })
-                    .collect(),
-            ),
+            // In its place: nearly all that comes here is in this form already.
+            (Self::Struct(fields), Value::Map(mut entries)) => {
+                entries.retain(|name, _| fields.iter().any(|(field, _)| field == name));
+                for (name, item) in *fields {
+                    match entries.get_mut(*name) {
+                        Some(value) => *value = item.normalise(std::mem::take(value)),
+                        None => {
+                            entries.insert((*name).to_owned(), item.normalise(Value::Null));
+                        }
+                    }
+                }
+                Value::Map(entries)
+            }
             (Self::Option(item), value) if !value.is_null() => item.normalise(value),
             (Self::Link(_), Value::Map(mut entries)) => entries.remove("id").unwrap_or_default(),
             (_, value) => value,

@@ -34,8 +34,9 @@ use agent_iac::{
 use crate::{converge_as, embedded::Version, operator};
 
 /// What a process may take from its start to the begin of a run, or from there
-/// to its end.
-pub const PATIENCE: Duration = Duration::from_mins(1);
+/// to its end: longer than the engine waits for anything, so that what is heard
+/// of is its own error.
+pub const PATIENCE: Duration = Duration::from_mins(2);
 
 /// Brings a fleet about, for a process that is there to be killed: it says on
 /// standard output when a run begins and ends, so that whoever kills it can
@@ -146,7 +147,8 @@ impl Applying {
         Self { child, said, complaint: Some(complaint) }
     }
 
-    /// Waits until the process is at a random moment of a run, or has ended.
+    /// Waits until the process is at a random moment of a run, or has ended,
+    /// for which the window is closed a bit.
     ///
     /// # Panics
     ///
@@ -156,12 +158,13 @@ impl Applying {
         loop {
             match self.said.recv_timeout(patience).as_deref() {
                 Ok("begun") => patience = random.below(*window),
-                // That run was shorter; there may be another one.
-                Ok(_) => {
-                    *window = window.mul_f64(0.9).max(Duration::from_millis(20));
-                    patience = PATIENCE;
+                // That run was shorter; there may be another one. A recovery
+                // mostly is, and says nothing of how long the others are.
+                Ok(_) => patience = PATIENCE,
+                Err(mpsc::RecvTimeoutError::Disconnected) => {
+                    *window = window.mul_f64(0.6).max(Duration::from_millis(20));
+                    return;
                 }
-                Err(mpsc::RecvTimeoutError::Disconnected) => return,
                 Err(mpsc::RecvTimeoutError::Timeout) => {
                     assert!(patience < PATIENCE, "nothing happened for {PATIENCE:?}");
                     return;

@@ -48,7 +48,7 @@ pub struct Clerk {
     #[permission(to = role, on = pg::Schema::new("app"), allow = [pg::Usage])]
     schema: pg::Grant,
 
-    #[permission(to = role, on = pg::Table::new("app", table.as_str()), allow = privileges(verbs))]
+    #[permission(to = role, on = pg::Table::new("app", table), allow = privileges(verbs))]
     rows: pg::Grant,
 
     #[credential(of = role, deliver = format!("vault:{name}"))]
@@ -75,14 +75,14 @@ pub struct Archivist {
 
     #[permission(
         to = role,
-        on = pg::Schema::new("app").in_database(first.as_str()),
+        on = pg::Schema::new("app").in_database(first),
         allow = [pg::Usage, pg::Create],
     )]
     in_first: pg::Grant,
 
     #[permission(
         to = role,
-        on = pg::Schema::new("app").in_database(second.as_str()),
+        on = pg::Schema::new("app").in_database(second),
         allow = [pg::Usage, pg::Create],
     )]
     in_second: pg::Grant,

@@ -303,8 +303,8 @@ fn a_ledger_that_is_older_than_its_pin_is_refused() {
             1,
             &[
                 ".agent-iac/ledger.db",
-                "as it was pinned in `vault`",
-                "restore the ledger that was pinned",
+                "does not follow the pin in `vault`",
+                "restore the newest copy of the ledger",
             ],
         );
     }

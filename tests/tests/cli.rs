@@ -380,6 +380,81 @@ fn verify_replays_the_chain_and_compares_it_with_a_head_seen_before() {
 }
 
 #[test]
+fn a_ledger_is_backed_up_lost_restored_and_rewound() {
+    let office = Office::new();
+    office.applies(&one);
+    let kept = office.types(&["ledger", "backup", "kept.ledger"], one()).exits(0);
+    assert!(kept.out.contains("The ledger is kept in kept.ledger"), "{}", kept.out);
+    let taken = office.types(&["ledger", "backup", "kept.ledger"], one()).exits(1);
+    assert!(taken.err.contains("`") && taken.err.contains("is there already"), "{}", taken.err);
+    let more = || fleet(&["eu", "us"], &["read"]);
+    office.applies(&more);
+    let newest = office.types(&["verify", "--json"], more()).exits(0).last();
+    let newest = newest["head"]["hash"].as_str().unwrap().to_owned();
+
+    for name in ["ledger.db", "ledger.db-wal", "ledger.db-shm"] {
+        let _: std::io::Result<()> = std::fs::remove_file(office.path(".agent-iac").join(name));
+    }
+    let lost = office.types(&["plan"], more()).exits(1);
+    assert!(lost.err.contains("is missing") && lost.err.contains("ledger restore"), "{}", lost.err);
+    let restore = |fleet: &str| {
+        let words = ["ledger", "restore", "kept.ledger", "--into", ".agent-iac/ledger.db"];
+        let words = [&words[..], &["--fleet", fleet, "--environment", "test"]].concat();
+        office.types(&words, more())
+    };
+    let foreign = restore("studio").exits(1);
+    assert!(foreign.err.contains("not of `studio`"), "{}", foreign.err);
+    let restored = restore("office").exits(0);
+    assert!(restored.out.contains(".agent-iac/ledger.db is restored"), "{}", restored.out);
+    restore("office").exits(1);
+
+    let older = office.types(&["plan"], more()).exits(1);
+    assert!(older.err.contains("`ledger rewind`"), "{}", older.err);
+    let asked = office.types(&["ledger", "rewind", "--because", "disk"], more()).exits(6);
+    assert!(asked.err.contains(&newest), "{}", asked.err);
+    let next = format!("deploy ledger rewind --because '…' --pinned {}", &newest[..8]);
+    assert!(asked.err.contains(&next), "{}", asked.err);
+    let words = ["ledger", "rewind", "--because", "the disk died", "--pinned", &newest[..8]];
+    office.types(&words, more()).exits(0);
+    office.types(&words, more()).exits(5);
+    let verified = office.types(&["verify"], more()).exits(0);
+    assert!(verified.out.contains("It was rewound in batch"), "{}", verified.out);
+    let history = office.types(&["history", "--limit", "1"], more()).exits(0);
+    assert!(
+        history.out.contains("by ada") && history.out.contains("the disk died"),
+        "{}",
+        history.out
+    );
+    // What the lost history had made is found by its mark, and its key replaced.
+    office.applies(&more);
+    office.types(&["plan", "--detailed-exitcode"], more()).exits(0);
+}
+
+#[test]
+fn a_ledger_is_archived_and_verified_with_its_archive() {
+    let office = Office::new();
+    office.applies(&one);
+    let seen = office.types(&["verify", "--json"], one()).exits(0).last();
+    let seen = format!("{}:{}", seen["head"]["sequence"], seen["head"]["hash"].as_str().unwrap());
+    let archived = office.types(&["ledger", "archive", "old.ledger"], one()).exits(0);
+    assert!(archived.out.contains("is in old.ledger"), "{}", archived.out);
+    office.types(&["ledger", "archive", "older.ledger"], one()).exits(5);
+    office.types(&["plan", "--detailed-exitcode"], one()).exits(0);
+    office.applies(&|| fleet(&["eu", "us"], &["read"]));
+    let history = office.types(&["history"], one()).exits(0);
+    assert!(history.out.contains("stands in an archive"), "{}", history.out);
+    let alone = office.types(&["verify", "--pin", &seen], one()).exits(0);
+    assert!(alone.out.contains("which was not looked at (--archive)"), "{}", alone.out);
+    let words = ["verify", "--archive", "old.ledger", "--pin", &seen];
+    let both = office.types(&words, one()).exits(0);
+    assert!(both.out.contains("the archive ends there"), "{}", both.out);
+    let last = office.types(&[&words[..], &["--json"]].concat(), one()).exits(0).last();
+    assert_eq!(last["batches"], last["head"]["sequence"], "nothing is missing");
+    let missing = office.types(&["verify", "--archive", "no.ledger"], one()).exits(1);
+    assert!(missing.err.contains("the archive `no.ledger` cannot be read"), "{}", missing.err);
+}
+
+#[test]
 fn a_run_that_is_told_to_stop_begins_nothing_more() {
     let office = Office::new();
     let digest = office.digest(one());

@@ -27,6 +27,7 @@ on_each_version![
     alone:
     an_agent_gets_in_where_everybody_else_may_not_connect,
     what_somebody_changes_of_a_login_is_seen_and_another_is_made,
+    a_password_that_a_login_gives_itself_is_seen_where_somebody_may_look,
     a_login_is_good_until_it_is_declared_to_be,
     what_a_login_made_elsewhere_goes_to_its_role_without_a_registry_there,
     whoever_could_let_himself_become_a_role_is_listed,
@@ -130,6 +131,34 @@ async fn what_somebody_changes_of_a_login_is_seen_and_another_is_made(cluster: &
         let session = cluster.connect(&after.user, &after.password, "app").await.unwrap();
         assert_eq!(session.value("SELECT current_user").await, "logins_000", "{change}");
     }
+}
+
+async fn a_password_that_a_login_gives_itself_is_seen_where_somebody_may_look(cluster: &Cluster) {
+    let place = Place::new(cluster).await;
+    place.apply();
+    place.rests();
+    let before = place.login();
+    let session = cluster.connect(&before.user, &before.password, "app").await.unwrap();
+    session.run("SET ROLE NONE").await;
+    for password in ["mine", "ours"] {
+        session.run(&format!("ALTER ROLE {} PASSWORD '{password}'", before.user)).await;
+        // The function that a superuser made is what tells; it tells nobody
+        // else anything.
+        if password == "mine" {
+            let asked = "SELECT agent_iac.verifier_digest('logins_000__g1'::regrole)";
+            assert_eq!(session.refused(asked).await.code, "42501");
+            let app = cluster.admin_of("app").await;
+            app.run("ALTER FUNCTION agent_iac.verifier_digest RENAME TO away").await;
+            place.rests();
+            app.run("ALTER FUNCTION agent_iac.away RENAME TO verifier_digest").await;
+        }
+    }
+    assert!(place.apply() > 0);
+    place.rests();
+    let after = place.login();
+    assert_ne!(after.user, before.user);
+    cluster.connect(&after.user, &after.password, "app").await.unwrap();
+    assert_eq!(cluster.refusal(&before.user, "ours", "app").await.code, "28P01");
 }
 
 /// Has a login that ends by itself.

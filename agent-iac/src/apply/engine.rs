@@ -32,6 +32,8 @@ pub(crate) struct Engine {
     types: BTreeMap<String, &'static ResourceType>,
     providers: BTreeMap<String, Handles>,
     stores: BTreeMap<String, Arc<dyn SecretStore>>,
+    /// The handles of the stores that something was delivered to.
+    deliver: Mutex<BTreeMap<String, Arc<dyn Deliver>>>,
     /// When the next write to a provider with a rate limit may begin.
     next_write: Mutex<BTreeMap<String, Timestamp>>,
 }
@@ -84,6 +86,7 @@ impl Engine {
             types,
             providers,
             stores,
+            deliver: Mutex::default(),
             next_write: Mutex::new(BTreeMap::new()),
         }
     }
@@ -126,8 +129,16 @@ impl Engine {
         })
     }
 
+    /// What delivers to a store; opened once, since a key may have to be read
+    /// for it.
     pub(crate) fn deliver(&self, store: &str) -> Result<Arc<dyn Deliver>> {
-        self.store(store)?.deliver()
+        let mut opened = self.deliver.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(deliver) = opened.get(store) {
+            return Ok(Arc::clone(deliver));
+        }
+        let deliver = self.store(store)?.deliver()?;
+        opened.insert(store.to_owned(), Arc::clone(&deliver));
+        Ok(deliver)
     }
 
     pub(crate) fn opener(&self, store: &str) -> Result<Arc<dyn Open>> {

@@ -272,9 +272,13 @@ fn check_properties(
             );
             continue;
         }
-        let node = match node.known() {
-            None => node,
-            Some(value) => {
+        let known = match node {
+            Node::Known(value) => Ok(value),
+            node => node.known().ok_or(node),
+        };
+        let node = match known {
+            Err(node) => node,
+            Ok(value) => {
                 if let Some(why) = field.ty.misfit(&value) {
                     let help = field.doc.trim().to_owned();
                     problem(field.name, format!("`{}`: {why}", field.name), help);

@@ -129,7 +129,10 @@ pub(super) enum Command {
     )]
     Graph(Graph),
     /// Check the ledger: replay its chain, and compare the state.
-    #[command(display_order = 9, after_help = "Example:\n  verify --pin 42:4b0c…")]
+    #[command(
+        display_order = 9,
+        after_help = "Examples:\n  verify --pin 42:4b0c…\n  verify --archive office-2025.ledger --archive office-2026.ledger"
+    )]
     Verify(Verify),
     /// Stop an agent at once: suspend, revoke, and remove what can be reached.
     #[command(
@@ -152,18 +155,24 @@ pub(super) enum Command {
     /// Settle what a run that died left in doubt; `apply` does so first.
     #[command(display_order = 14)]
     Recover,
+    /// Keep the ledger: back it up, restore it, archive its older history.
+    #[command(display_order = 15, subcommand_required = true, arg_required_else_help = true)]
+    Ledger {
+        #[command(subcommand)]
+        command: LedgerCommand,
+    },
     /// Write a fleet that adopts what stands in a system, or report it.
     ///
     /// The system is looked at and not changed, and no secret is asked for. What
     /// is written plans to no change: the next apply records what it adopts.
     #[command(
-        display_order = 15,
+        display_order = 16,
         after_help = "Examples:\n  import --report\n  import --owner team:billing --only 'invoice_*' --out fleet.toml\n  import --owner team:billing --format rust > imported.rs"
     )]
     Import(Import),
     /// Print completions for a shell.
     #[command(
-        display_order = 16,
+        display_order = 17,
         after_help = "Example:\n  completions bash > /etc/bash_completion.d/deploy"
     )]
     Completions {
@@ -171,7 +180,7 @@ pub(super) enum Command {
         shell: Shell,
     },
     /// Explain a command, or a topic: `exit-codes`, `environment`.
-    #[command(display_order = 17)]
+    #[command(display_order = 18)]
     Help {
         /// The command or the topic.
         topic: Option<String>,
@@ -281,6 +290,71 @@ pub(super) struct Verify {
     /// A head that was seen before, as `NUMBER:HASH`: the ledger must hold it.
     #[arg(long, value_name = "HEAD", value_parser = pin)]
     pub(super) pin: Option<crate::ledger::Head>,
+    /// An archive that came before; may be repeated, oldest first.
+    #[arg(long, value_name = "FILE")]
+    pub(super) archive: Vec<PathBuf>,
+}
+
+#[derive(Debug, Subcommand)]
+pub(super) enum LedgerCommand {
+    /// Write the whole ledger to a file that any program can read.
+    #[command(display_order = 1, after_help = "Example:\n  ledger backup office-2026-11-24.ledger")]
+    Backup {
+        /// A file that is not there yet.
+        file: PathBuf,
+    },
+    /// Make the ledger's file from a backup, where there is none.
+    ///
+    /// A ledger that is older than what the secret stores have pinned is then
+    /// refused by `plan`, until `ledger rewind` says who answers for that.
+    #[cfg(feature = "sqlite")]
+    #[command(
+        display_order = 2,
+        after_help = "Example:\n  ledger restore office.ledger --into .agent-iac/ledger.db --fleet office --environment production"
+    )]
+    Restore(Restore),
+    /// Put the history so far into a file, and begin the ledger anew behind it.
+    #[command(
+        display_order = 3,
+        after_help = "Example:\n  ledger archive office-2026.ledger\n\nKeep the file: `verify --archive` goes on with it."
+    )]
+    Archive {
+        /// A file that is not there yet.
+        file: PathBuf,
+    },
+    /// Go on with a ledger that is older than its pins.
+    #[command(
+        display_order = 4,
+        after_help = "Example:\n  ledger rewind --because 'the disk died; restored from the backup of Monday' --pinned 4b0c17aa"
+    )]
+    Rewind(Rewind),
+}
+
+#[cfg(feature = "sqlite")]
+#[derive(Debug, Args)]
+pub(super) struct Restore {
+    /// A file that `ledger backup` or `ledger archive` wrote.
+    pub(super) file: PathBuf,
+    /// The ledger's file, which is not there yet.
+    #[arg(long, value_name = "PATH")]
+    pub(super) into: PathBuf,
+    /// The fleet that it must be of.
+    #[arg(long, value_name = "NAME")]
+    pub(super) fleet: String,
+    /// The environment that it must be of.
+    #[arg(long, value_name = "NAME")]
+    pub(super) environment: String,
+}
+
+#[derive(Debug, Args)]
+pub(super) struct Rewind {
+    /// What happened to the newer ledger, for the record.
+    #[arg(long, value_name = "REASON")]
+    pub(super) because: String,
+    /// The hash of a pinned head that is given up, or its first 8 or more
+    /// characters; for each that is.
+    #[arg(long, value_name = "HASH", value_parser = digest)]
+    pub(super) pinned: Vec<String>,
 }
 
 #[derive(Debug, Args)]

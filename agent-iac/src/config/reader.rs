@@ -140,17 +140,14 @@ impl<'t> Reader<'t> {
         }
     }
 
-    /// Says that a value has another shape.
-    pub(super) fn misshaped(&mut self, item: &Item<'_>, expected: &str) {
+    /// Says that a value has another shape, and gives one of the right shape.
+    pub(super) fn misshaped(&mut self, item: &Item<'_>, expected: &str, form: &str) {
         let found = shape(item.get_ref());
         self.error(
             Code::Property,
             item.span(),
             format!("expected {expected}, found {found}"),
-            match item.get_ref() {
-                DeValue::String(_) if expected == "a list of text" => "put it into `[…]`",
-                _ => "see the form in the documentation of text fleets",
-            },
+            format!("write it as `{form}`"),
         );
     }
 
@@ -186,7 +183,7 @@ impl<'t> Reader<'t> {
     /// Text as it stands; reported when it is none, or forges a reference.
     pub(super) fn text<'i>(&mut self, item: &'i Item<'_>) -> Option<&'i str> {
         let DeValue::String(text) = item.get_ref() else {
-            self.misshaped(item, "text");
+            self.misshaped(item, "text", "\"…\"");
             return None;
         };
         self.unforged(text, item.span()).then_some(text.as_ref())
@@ -224,7 +221,7 @@ impl<'t> Reader<'t> {
     /// The table of an item; reported when it is none.
     pub(super) fn table<'i, 'd>(&mut self, item: &'i Item<'d>) -> Option<&'i DeTable<'d>> {
         let DeValue::Table(table) = item.get_ref() else {
-            self.misshaped(item, "a table");
+            self.misshaped(item, "a table", "{ … }");
             return None;
         };
         Some(table)
@@ -237,7 +234,7 @@ impl<'t> Reader<'t> {
         expected: &str,
     ) -> Option<Vec<&'i Item<'d>>> {
         let DeValue::Array(items) = item.get_ref() else {
-            self.misshaped(item, expected);
+            self.misshaped(item, expected, "[…]");
             return None;
         };
         Some(items.iter().collect())

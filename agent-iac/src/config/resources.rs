@@ -211,7 +211,7 @@ impl Reader<'_> {
             }
             "protect" => {
                 let DeValue::Boolean(protect) = item.get_ref() else {
-                    self.misshaped(item, "true or false");
+                    self.misshaped(item, "true or false", "true");
                     return None;
                 };
                 terms.protect(*protect);

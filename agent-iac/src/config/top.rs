@@ -155,7 +155,7 @@ fn rules(reader: &mut Reader<'_>, root: &DeTable<'_>, fleet: &mut Fleet) {
         };
         rules.max_leaving = number;
         if number.is_none() {
-            reader.misshaped(item, "a whole number of agents");
+            reader.misshaped(item, "a whole number of agents", "3");
         }
     }
     if let Some(item) = table.get("max_age")

@@ -65,7 +65,7 @@ impl Reader<'_> {
             }
             (Type::Link(_), DeValue::Table(table)) => self.not_ours(item, table, scope),
             (ty, _) => {
-                self.misshaped(item, &expected(ty));
+                self.misshaped(item, &expected(ty), &form(ty));
                 None
             }
         }
@@ -181,5 +181,26 @@ fn expected(ty: &Type) -> String {
         }
         Type::Option(inner) => expected(inner),
         Type::Link(name) => format!("the name of a `{name}`"),
+    }
+}
+
+/// A value of a type, as one writes it: without the keys that may be left out.
+fn form(ty: &Type) -> String {
+    match ty {
+        Type::Bool => "true".into(),
+        Type::Int => "1".into(),
+        Type::Text | Type::Link(_) => "\"…\"".into(),
+        Type::Enum(words) => words.first().map_or_else(String::new, |word| format!("\"{word}\"")),
+        Type::List(inner) | Type::Set(inner) => format!("[{}]", form(inner)),
+        Type::Map(inner) => format!("{{ … = {} }}", form(inner)),
+        Type::Struct(fields) => {
+            let needed: Vec<String> = fields
+                .iter()
+                .filter(|(_, ty)| !matches!(ty, Type::Option(_)))
+                .map(|(name, ty)| format!("{name} = {}", form(ty)))
+                .collect();
+            format!("{{ {} }}", needed.join(", "))
+        }
+        Type::Option(inner) => form(inner),
     }
 }

@@ -11,6 +11,7 @@ use crate::{
     apply::{self, Authorised, Engine, Report, RunContext},
     blueprint::Blueprint,
     bugs::bug,
+    drift::Greeted,
     error::{Error, ErrorKind, Result},
     ledger::{
         Actor, AgentEvent, AgentRecord, Append, Authority, Cause, Entry, Query, RunEvent, RunId,
@@ -141,7 +142,8 @@ impl Deployment {
             targets: BTreeSet::from([instance.clone()]),
             max_leaving: Some(u32::MAX),
         };
-        let mut plan = without_widening(self.plan_on(&blueprint, &state, &request).await);
+        let mut plan =
+            without_widening(self.plan_on(&blueprint, &state, &request, Greeted::default()).await);
         if bug!("kill leaves credentials") {
             plan.steps.retain(|step| step.kind == Kind::Identity);
             plan.agents.retain(|agent| !matches!(agent.change, AgentChange::Ends { .. }));

@@ -37,8 +37,9 @@ impl Deployment {
     ///
     /// # Errors
     ///
-    /// When the folder cannot be made, or one of the three cannot be opened:
-    /// the error names the file and the repair.
+    /// When the folder cannot be made, one of the three cannot be opened, or the
+    /// ledger is missing that the vault has seen: the error names the file and
+    /// the repair.
     pub fn embedded(
         fleet: Fleet,
         environment: impl Into<String>,
@@ -57,6 +58,9 @@ impl Deployment {
         // would look as if everything had been deleted. An authority that is
         // lost or broken shows itself in what is read of it, and keeps nobody
         // from the history, or from stopping an agent.
+        if !ledger.exists() && AgeVault::has_seen_a_ledger(&vault) {
+            return Err(lost(&ledger, &vault));
+        }
         let provider = if ledger.exists() {
             still_there(&vault, &ledger)?;
             still_there(&keys, &ledger)?;
@@ -100,6 +104,20 @@ impl Deployment {
         Ok(Self::new(fleet, environment, ledger, Arc::new(SystemEntropy))
             .with_provider("authority", Arc::new(provider)))
     }
+}
+
+/// The refusal to make a new ledger in the place of one that was lost: it would
+/// know of nothing that stands in the systems.
+fn lost(ledger: &Path, vault: &Path) -> Error {
+    let (shown, vault) = (ledger.display(), vault.display());
+    Error::new(
+        ErrorKind::NotFound,
+        format!("the ledger `{shown}` is missing, and the secret store `{vault}` has seen one"),
+    )
+    .help(format!(
+        "put it back, or restore a backup with `ledger restore FILE --into {shown}`; to begin \
+         anew, move the whole folder away"
+    ))
 }
 
 /// Refuses to go on without what the ledger speaks of.

@@ -8,6 +8,9 @@
 mod agents;
 #[cfg(all(feature = "sqlite", feature = "age", feature = "authority"))]
 mod embedded;
+mod keeping;
+
+pub use keeping::{Archived, Rewound};
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -24,11 +27,11 @@ use crate::{
     blueprint::Blueprint,
     clock::{Clock, Entropy, SystemClock},
     diagnostic::Diagnostics,
-    drift::{self, Reader},
+    drift::{self, Greeted, Reader},
     error::{Error, ErrorKind, Result},
     fleet::Fleet,
     import::{self, Survey, SurveyRequest},
-    ledger::{Append, Authority, Entry, Ledger, PlanEvent, Query, RunPurpose, State},
+    ledger::{Append, Authority, Entry, Ledger, PlanEvent, Query, RunPurpose, State, look_up},
     plan::{Observations, Options, Plan, SavedPlan, plan},
     provider::{Provider, Requirement},
     vault::SecretStore,
@@ -173,8 +176,9 @@ impl Deployment {
     /// one that it should be. What cannot be read of the real systems stands
     /// in the plan.
     pub async fn plan(&self, request: &PlanRequest) -> Result<Plan> {
+        let greeted = self.greet().await;
         let (blueprint, state) = self.desired_and_recorded().await?;
-        Ok(self.plan_on(&blueprint, &state, request).await)
+        Ok(self.plan_on(&blueprint, &state, request, greeted).await)
     }
 
     /// Looks at what stands in a system and is nobody's yet, so that a fleet
@@ -194,6 +198,13 @@ impl Deployment {
         import::survey(system, &self.fleet, &self.environment, mine).await
     }
 
+    /// Begins to ask the systems that the fleet names who they are, while its
+    /// declarations are validated.
+    async fn greet(&self) -> Greeted<'_> {
+        let named = &self.fleet.providers;
+        Greeted::begin(self.providers.iter().filter(|(name, _)| named.contains_key(*name))).await
+    }
+
     /// Validates the fleet while the ledger is being read. A mistake of the
     /// fleet is told first.
     async fn desired_and_recorded(&self) -> Result<(Blueprint, State)> {
@@ -201,27 +212,34 @@ impl Deployment {
         Ok((blueprint?, state?))
     }
 
-    async fn plan_on(&self, blueprint: &Blueprint, state: &State, request: &PlanRequest) -> Plan {
+    async fn plan_on<'a>(
+        &'a self,
+        blueprint: &Blueprint,
+        state: &State,
+        request: &PlanRequest,
+        greeted: Greeted<'a>,
+    ) -> Plan {
         let targets = &request.targets;
         let wanted = |instance: &Instance| targets.is_empty() || targets.contains(instance);
         let closure = blueprint.with_needs(targets);
         let wanted_or_needed = |instance: &Instance| wanted(instance) || closure.contains(instance);
-        let observations = self.refresh(blueprint, state, &wanted_or_needed).await;
+        let observations = self.refresh(blueprint, state, &wanted_or_needed, greeted).await;
         let mut options = Options::new(self.clock.now());
         options.targets.clone_from(targets);
         options.max_leaving = request.max_leaving;
         plan(blueprint, state, &observations, &options)
     }
 
-    async fn refresh(
-        &self,
+    async fn refresh<'a>(
+        &'a self,
         blueprint: &Blueprint,
         state: &State,
         wanted: &(dyn Fn(&Instance) -> bool + Sync),
+        greeted: Greeted<'a>,
     ) -> Observations {
         let reader =
             Reader { providers: &self.providers, stores: &self.stores, clock: &self.clock };
-        drift::refresh(&reader, blueprint, state, wanted).await
+        drift::refresh(&reader, blueprint, state, wanted, greeted).await
     }
 
     /// Settles what runs that died left in doubt.
@@ -337,8 +355,10 @@ impl Deployment {
     ///
     /// As [`Deployment::plan`], and when the run could not begin.
     pub async fn revert_drift(&self, context: &RunContext) -> Result<Report> {
+        let greeted = self.greet().await;
         let (blueprint, state) = self.desired_and_recorded().await?;
-        let whole = self.plan_on(&blueprint, &state, &PlanRequest::default()).await;
+        let request = PlanRequest::default();
+        let whole = self.plan_on(&blueprint, &state, &request, greeted).await;
         let plan = drift::narrowing_only(&whole, &blueprint);
         let authorised = Authorised {
             plan: &plan,
@@ -386,50 +406,48 @@ impl Deployment {
         )
     }
 
-    /// Refuses a ledger of another fleet or environment, and one that is older
-    /// than its pin.
+    /// Refuses a ledger of another fleet or environment.
+    fn check_fleet(&self, state: &State) -> Result<()> {
+        let nothing = state.ledger.is_empty();
+        if nothing || (state.fleet == self.fleet.name() && state.environment == self.environment) {
+            return Ok(());
+        }
+        Err(Error::new(
+            ErrorKind::Foreign,
+            format!(
+                "{} is of the fleet `{}` in `{}`, and this is `{}` in `{}`",
+                self.ledger.description(),
+                state.fleet,
+                state.environment,
+                self.fleet.name(),
+                self.environment
+            ),
+        )
+        .help("open this fleet's own ledger"))
+    }
+
+    /// Refuses a ledger of another fleet or environment, and one that does not
+    /// hold what was pinned.
     async fn check_ledger(&self, state: &State) -> Result<()> {
         if state.ledger.is_empty() {
             return Ok(());
         }
-        if state.fleet != self.fleet.name() || state.environment != self.environment {
-            return Err(Error::new(
-                ErrorKind::Foreign,
-                format!(
-                    "{} is of the fleet `{}` in `{}`, and this is `{}` in `{}`",
-                    self.ledger.description(),
-                    state.fleet,
-                    state.environment,
-                    self.fleet.name(),
-                    self.environment
-                ),
-            )
-            .help("open this fleet's own ledger"));
-        }
+        self.check_fleet(state)?;
         for (name, store) in &self.stores {
             let Some(pin) = store.labels()?.pin(&state.ledger).await? else { continue };
-            let pinned = pin.head;
-            let here = match pinned.sequence {
-                0 => continue,
-                sequence if sequence == state.head.sequence => Some(state.head.hash),
-                // Also one beyond what was read: another run may have pinned
-                // what it appended since.
-                sequence => {
-                    let batch = self.ledger.batches(sequence, 1).await?;
-                    batch.first().map(|batch| batch.header.hash()).transpose()?
-                }
-            };
-            if here != Some(pinned.hash) {
+            let found = look_up(&*self.ledger, state, pin.head).await?;
+            if let Some(problem) = found.problem(state, pin.head) {
                 return Err(Error::new(
                     ErrorKind::Damaged,
                     format!(
-                        "{} ends at batch {} and does not hold batch {} as it was pinned in `{name}`: it is an older copy, or was changed",
+                        "{} does not follow the pin in `{name}`: {problem}",
                         self.ledger.description(),
-                        state.head.sequence,
-                        pinned.sequence
                     ),
                 )
-                .help("restore the ledger that was pinned"));
+                .help(
+                    "restore the newest copy of the ledger; where there is none that is newer, \
+                     `ledger rewind` says who answers for what is lost",
+                ));
             }
         }
         Ok(())

@@ -6,6 +6,7 @@
 mod refresh;
 mod revert;
 mod surroundings;
+mod undeclared;
 
-pub(crate) use refresh::{Reader, refresh};
+pub(crate) use refresh::{Greeted, Reader, refresh};
 pub(crate) use revert::narrowing_only;

@@ -3,21 +3,25 @@
 
 use std::{
     collections::{BTreeMap, BTreeSet},
+    pin::Pin,
     sync::Arc,
+    task::Poll,
 };
 
-use futures_util::future::{join, join_all};
+use futures_util::{
+    FutureExt as _,
+    future::{BoxFuture, MaybeDone, join, join_all, maybe_done, poll_fn},
+};
 
-use super::surroundings::surroundings;
+use super::{surroundings::surroundings, undeclared::find_undeclared};
 use crate::{
     address::{Address, Instance},
     blueprint::Blueprint,
     clock::Clock,
-    diff::readings_as_nodes,
     error::{Error, ErrorKind, Result},
     ledger::{Managed, State},
-    plan::{Observations, Observed, Undeclared},
-    provider::{DynObserve, Listing, Object, Observation, Observers, Provider, Reach, Reference},
+    plan::{Observations, Observed},
+    provider::{DynObserve, Object, Observation, Observers, Provider, Reference},
     resource::{Lookup, Reading},
     schema::{Kind, ResourceType},
     value::Value,
@@ -29,6 +33,46 @@ pub(crate) struct Reader<'a> {
     pub(crate) providers: &'a BTreeMap<String, Arc<dyn Provider>>,
     pub(crate) stores: &'a BTreeMap<String, Arc<dyn SecretStore>>,
     pub(crate) clock: &'a Arc<dyn Clock>,
+}
+
+/// Systems that were asked already who they are, by the names of their
+/// providers, and what observes them.
+#[derive(Default)]
+pub(crate) struct Greeted<'a> {
+    observers: BTreeMap<&'a str, Result<Observers>>,
+    targets: BTreeMap<&'a str, Target<'a>>,
+}
+
+type Target<'a> = MaybeDone<BoxFuture<'a, Result<String>>>;
+
+impl<'a> Greeted<'a> {
+    /// Asks systems who they are, and waits for none of them: a connection is
+    /// made while something else is computed.
+    pub(crate) async fn begin(
+        providers: impl Iterator<Item = (&'a String, &'a Arc<dyn Provider>)>,
+    ) -> Self {
+        let mut greeted = Self::default();
+        for (name, provider) in providers {
+            // First, so that both use what was connected for one.
+            greeted.observers.insert(name, provider.observers());
+            greeted.targets.insert(name, maybe_done(provider.target()));
+        }
+        poll_fn(|cx| {
+            for target in greeted.targets.values_mut() {
+                let _under_way = target.poll_unpin(cx);
+            }
+            Poll::Ready(())
+        })
+        .await;
+        greeted
+    }
+}
+
+async fn told_by(mut target: Target<'_>) -> Result<String> {
+    (&mut target).await;
+    Pin::new(&mut target).take_output().unwrap_or_else(|| {
+        Err(Error::new(ErrorKind::Bug, "a provider's target was taken by somebody else"))
+    })
 }
 
 /// What is asked of one type in one provider.
@@ -49,17 +93,19 @@ enum Asked {
 ///
 /// It never fails as a whole: what cannot be read is observed as unread, with
 /// the reason.
-pub(crate) async fn refresh(
-    reader: &Reader<'_>,
+pub(crate) async fn refresh<'a>(
+    reader: &Reader<'a>,
     blueprint: &Blueprint,
     state: &State,
     wanted: &(dyn Fn(&Instance) -> bool + Sync),
+    mut greeted: Greeted<'a>,
 ) -> Observations {
     let at = reader.clock.now();
     let mut observers = BTreeMap::new();
     let mut unavailable = BTreeMap::new();
     for (name, provider) in reader.providers {
-        match provider.observers() {
+        let found = greeted.observers.remove(name.as_str());
+        match found.unwrap_or_else(|| provider.observers()) {
             Ok(found) => {
                 observers.insert(name.as_str(), found);
             }
@@ -98,39 +144,45 @@ pub(crate) async fn refresh(
         .collect();
     let targets = join_all(used.iter().filter_map(|name| {
         let provider = reader.providers.get(*name)?;
-        Some(async move { ((*name).to_owned(), provider.target().await) })
+        let target = greeted.targets.remove(*name).unwrap_or_else(|| maybe_done(provider.target()));
+        Some(async move { ((*name).to_owned(), told_by(target).await) })
     }));
-    let questions = questions(blueprint, state, wanted);
+    let first = questions(blueprint, state, wanted);
     let why = |provider: &str| {
         unavailable
             .get(provider)
             .cloned()
             .unwrap_or_else(|| format!("the deployment has no provider named `{provider}`"))
     };
-    let answers = join_all(questions.into_iter().map(|((provider, ty), questions)| {
-        let observe = observers.get(provider).and_then(|observers| observers.of(ty)).cloned();
-        let missing = if observers.contains_key(provider) {
-            format!("the provider `{provider}` does not know the type `{ty}`")
-        } else {
-            why(provider)
-        };
-        async move {
-            let answers = ask(provider, observe.as_ref(), &missing, &questions.references).await;
-            (questions.of, answers)
-        }
-    }));
-    let (answers, targets) = join(answers, targets).await;
-    for (of, observed) in answers {
-        for (asked, observation) in of.into_iter().zip(observed) {
-            match asked {
-                Asked::Object(address) => {
-                    seen.objects.insert(address, Observed::of(observation));
-                }
-                Asked::Deposed(address, id) => {
-                    seen.deposed.insert((address, id), observation);
-                }
+    let answers = |questions: ByType<'_>| {
+        join_all(questions.into_iter().map(|((provider, ty), questions)| {
+            let observe = observers.get(provider).and_then(|observers| observers.of(ty)).cloned();
+            let missing = if observers.contains_key(provider) {
+                format!("the provider `{provider}` does not know the type `{ty}`")
+            } else {
+                why(provider)
+            };
+            let provider = provider.to_owned();
+            async move {
+                let answers = ask(&provider, observe.as_ref(), &missing, &questions.references);
+                (questions.of, answers.await)
             }
+        }))
+    };
+    let (answered, targets) = join(answers(first), targets).await;
+    take(&mut seen, answered);
+    // What carries our mark and is not recorded is about to be adopted, and what
+    // stands on it can be named from here on. There is such a thing only after
+    // records were lost.
+    let mut found = marked(blueprint, state, &seen);
+    while !found.is_empty() {
+        let more = further_questions(blueprint, state, wanted, &seen, &found);
+        if more.is_empty() {
+            break;
         }
+        let answered = answers(more).await;
+        take(&mut seen, answered);
+        found = marked(blueprint, state, &seen);
     }
     for (name, target) in targets {
         // A target that does not say who it is cannot be told from its clone;
@@ -143,8 +195,9 @@ pub(crate) async fn refresh(
         }
     }
     read_labels(reader, state, wanted, &mut seen).await;
-    let undeclared = find_undeclared(blueprint, state, &observers, wanted);
-    let beside = surroundings(blueprint, state, &observers, wanted, &seen.objects);
+    let undeclared = find_undeclared(blueprint, state, &found, &observers, wanted);
+    let recorded = Recorded { state, blueprint, found: &found };
+    let beside = surroundings(&recorded, &observers, wanted, &seen.objects);
     let ((undeclared, unlisted), beside) = join(undeclared, beside).await;
     Observations { undeclared, unlisted, beside, ..seen }
 }
@@ -188,6 +241,72 @@ async fn ask(
     }
 }
 
+fn take(seen: &mut Observations, answered: Vec<(Vec<Asked>, Vec<Observation>)>) {
+    for (of, observed) in answered {
+        for (asked, observation) in of.into_iter().zip(observed) {
+            match asked {
+                Asked::Object(address) => {
+                    seen.objects.insert(address, Observed::of(observation));
+                }
+                Asked::Deposed(address, id) => {
+                    seen.deposed.insert((address, id), observation);
+                }
+            }
+        }
+    }
+}
+
+/// What is desired, stands in no record, and carries this fleet's mark for its
+/// address.
+fn marked(blueprint: &Blueprint, state: &State, seen: &Observations) -> BTreeMap<Address, Object> {
+    let ours = |address: &Address, object: &Object| {
+        object.mark.as_ref().is_some_and(|mark| {
+            mark.fleet == blueprint.fleet()
+                && mark.environment == blueprint.environment()
+                && mark.address == *address
+        })
+    };
+    let unrecorded = blueprint.resources().iter().filter(|(address, desired)| {
+        desired.resource_type.kind != Kind::Credential && state.object(address).is_none()
+    });
+    unrecorded
+        .filter_map(|(address, _)| match &seen.objects.get(address)?.object {
+            Observation::Present(object) if ours(address, object) => {
+                Some((address.clone(), object.clone()))
+            }
+            _ => None,
+        })
+        .collect()
+}
+
+/// What could not be named before `found` was.
+fn further_questions<'a>(
+    blueprint: &'a Blueprint,
+    state: &'a State,
+    wanted: &(dyn Fn(&Instance) -> bool + Sync),
+    seen: &Observations,
+    found: &BTreeMap<Address, Object>,
+) -> ByType<'a> {
+    let lookup = Recorded { state, blueprint, found };
+    let mut questions: ByType<'a> = BTreeMap::new();
+    for (address, desired) in blueprint.resources() {
+        let on_found = desired.dependencies.iter().any(|needed| found.contains_key(needed));
+        if !on_found || seen.objects.contains_key(address) || !wanted(address.instance()) {
+            continue;
+        }
+        let record = state.records.get(address);
+        if record.is_some_and(|record| record.object.is_some() || record.open.is_some()) {
+            continue;
+        }
+        if let Some(reference) = natural_key(desired.resource_type, &desired.properties, &lookup) {
+            let of = questions.entry((&desired.provider, desired.resource_type.name)).or_default();
+            of.of.push(Asked::Object(address.clone()));
+            of.references.push(reference);
+        }
+    }
+    questions
+}
+
 type ByType<'a> = BTreeMap<(&'a str, &'a str), Questions>;
 
 fn questions<'a>(
@@ -221,7 +340,7 @@ fn questions<'a>(
         .filter(|(from, _)| recorded.contains(from))
         .map(|(_, to)| to)
         .collect();
-    let lookup = Recorded { state, blueprint };
+    let lookup = Recorded { state, blueprint, found: &BTreeMap::new() };
     for (address, desired) in blueprint.resources() {
         if recorded.contains(address) || moved.contains(address) || !wanted(address.instance()) {
             continue;
@@ -257,6 +376,8 @@ fn natural_key(
 pub(super) struct Recorded<'a> {
     pub(super) state: &'a State,
     pub(super) blueprint: &'a Blueprint,
+    /// What is not recorded and is known to be ours all the same.
+    pub(super) found: &'a BTreeMap<Address, Object>,
 }
 
 impl Recorded<'_> {
@@ -270,11 +391,18 @@ impl Recorded<'_> {
 
 impl Lookup for Recorded<'_> {
     fn output(&self, address: &Address, field: &str) -> Option<Value> {
-        self.object(address)?.outputs.get(field).cloned()
+        match self.object(address) {
+            Some(object) => object.outputs.get(field).cloned(),
+            None => match self.found.get(address)?.fields.get(field)? {
+                Reading::Known(value) => Some(value.clone()),
+                _ => None,
+            },
+        }
     }
 
     fn id(&self, address: &Address) -> Option<String> {
-        self.object(address).map(|object| object.id.clone())
+        let recorded = self.object(address).map(|object| object.id.clone());
+        recorded.or_else(|| self.found.get(address).map(|object| object.id.clone()))
     }
 }
 
@@ -336,161 +464,5 @@ async fn labels(reader: &Reader<'_>, store: &str, paths: &[String]) -> Result<Ve
             ErrorKind::Vault,
             format!("the secret store `{store}` answered for another number of places"),
         ))
-    }
-}
-
-/// Finds grants and keys on our identities, and identities in a watched scope,
-/// that stand in no record; and what could not be listed, by the identity that
-/// it concerns.
-async fn find_undeclared(
-    blueprint: &Blueprint,
-    state: &State,
-    observers: &BTreeMap<&str, Observers>,
-    wanted: &(dyn Fn(&Instance) -> bool + Sync),
-) -> (Vec<Undeclared>, BTreeMap<Address, BTreeSet<String>>) {
-    let ours = Ours::of(blueprint, state);
-    let mut undeclared = Vec::new();
-    let mut unlisted: BTreeMap<Address, BTreeSet<String>> = BTreeMap::new();
-    let mut listings = Vec::new();
-    for (provider, observers) in observers {
-        let identities: Vec<String> = ours
-            .identities
-            .iter()
-            .filter(|((.., of), (address, _))| of == provider && wanted(address.instance()))
-            .map(|((id, ..), _)| (*id).to_owned())
-            .collect();
-        let reach = blueprint.providers().get(*provider).copied().unwrap_or_default();
-        for ty in observers.types() {
-            let listing = match ty.kind {
-                // What is about everybody is nobody's, and seen where all is.
-                Kind::Permission if ty.owner_field().is_none() && reach == Reach::Declared => {
-                    continue;
-                }
-                Kind::Permission if ty.owner_field().is_none() => Listing::All,
-                Kind::Permission | Kind::Credential if !identities.is_empty() => {
-                    Listing::Of(identities.clone())
-                }
-                Kind::Identity if reach != Reach::Declared => Listing::All,
-                _ => continue,
-            };
-            let Some(observe) = observers.of(ty.name).cloned() else { continue };
-            listings.push(async move { (*provider, ty, observe.list(&listing).await) });
-        }
-    }
-    for (provider, ty, listed) in join_all(listings).await {
-        match listed {
-            Ok(objects) => {
-                for object in objects {
-                    undeclared.extend(ours.undeclared(blueprint, provider, ty, object));
-                }
-            }
-            // What could not be enumerated is not clean: each identity that it
-            // concerns says so. It was read itself, and can be stopped.
-            Err(error) => {
-                let why = format!(
-                    "its objects of type `{}` could not be listed: {}",
-                    ty.name,
-                    error.chain()
-                );
-                for ((.., of), (address, _)) in &ours.identities {
-                    if *of == provider && wanted(address.instance()) {
-                        unlisted.entry((*address).clone()).or_default().insert(why.clone());
-                    }
-                }
-            }
-        }
-    }
-    undeclared.sort_by(|a, b| {
-        (&a.instance, &a.provider, &a.resource_type, &a.object.id).cmp(&(
-            &b.instance,
-            &b.provider,
-            &b.resource_type,
-            &b.object.id,
-        ))
-    });
-    (undeclared, unlisted)
-}
-
-/// What this ledger knows of real objects.
-struct Ours<'a> {
-    /// Identities by id, type and provider: the id nearly always decides a
-    /// comparison.
-    identities: BTreeMap<(&'a str, &'a str, &'a str), (&'a Address, &'a Managed)>,
-    /// Every known object, by the same; what the next plan is about to adopt
-    /// among them, for that is no find.
-    known: BTreeSet<(&'a str, &'a str, &'a str)>,
-    /// Addresses with a step whose end is not recorded.
-    open: BTreeSet<&'a Address>,
-}
-
-impl<'a> Ours<'a> {
-    fn of(blueprint: &'a Blueprint, state: &'a State) -> Self {
-        let mut ours =
-            Self { identities: BTreeMap::new(), known: BTreeSet::new(), open: BTreeSet::new() };
-        for (address, id) in blueprint.imports() {
-            if let Some(desired) = blueprint.resources().get(address) {
-                ours.known.insert((id, desired.resource_type.name, &desired.provider));
-            }
-        }
-        for (address, record) in &state.records {
-            for object in record.object.iter().chain(&record.deposed) {
-                let key =
-                    (object.id.as_str(), object.resource_type.as_str(), object.provider.as_str());
-                ours.known.insert(key);
-                if object.kind == Kind::Identity {
-                    ours.identities.insert(key, (address, object));
-                }
-            }
-            if let Some(open) = &record.open {
-                ours.open.insert(address);
-                for id in open.id.iter().chain(&open.issued) {
-                    ours.known.insert((id, &open.resource_type, &open.provider));
-                }
-            }
-        }
-        ours
-    }
-
-    fn undeclared(
-        &self,
-        blueprint: &Blueprint,
-        provider: &str,
-        ty: &'static ResourceType,
-        object: Object,
-    ) -> Option<Undeclared> {
-        if self.known.contains(&(object.id.as_str(), ty.name, provider)) {
-            return None;
-        }
-        // An object that a step in doubt may have made is settled, not judged.
-        let in_doubt = object.mark.as_ref().is_some_and(|mark| {
-            mark.fleet == blueprint.fleet()
-                && mark.environment == blueprint.environment()
-                && self.open.contains(&mark.address)
-        });
-        if in_doubt {
-            return None;
-        }
-        let instance = match ty.owner_field() {
-            None => None,
-            Some(field) => {
-                let link = ty.field(field)?.ty.link()?;
-                let Some(Reading::Known(owner)) = object.fields.get(field) else { return None };
-                let id = owner.as_text()?;
-                let (address, _) = self.identities.get(&(id, link, provider))?;
-                Some(address.instance().clone())
-            }
-        };
-        let name_of = |target: &'static str, id: &str| {
-            self.identities.get(&(id, target, provider)).map(|(address, _)| (*address).clone())
-        };
-        // Nobody's identity is called as its system calls it.
-        let access = ty.access_of(&object.id, &readings_as_nodes(ty, &object.fields, &name_of));
-        Some(Undeclared {
-            instance,
-            provider: provider.to_owned(),
-            resource_type: ty.name.to_owned(),
-            object,
-            access,
-        })
     }
 }

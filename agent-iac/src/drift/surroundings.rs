@@ -11,7 +11,6 @@ use super::refresh::{Recorded, told};
 use crate::{
     address::{Address, Instance},
     blueprint::{Blueprint, Desired},
-    ledger::State,
     plan::{Beside, Observed},
     provider::{DynObserve, Observation, Observers, Reference, Source, Surrounded, Surroundings},
     resource::{Lookup, Node},
@@ -33,14 +32,13 @@ struct Asked<'a> {
 /// Asks each provider about all declared identities of each of its types, in
 /// one call for a type.
 pub(super) async fn surroundings(
-    blueprint: &Blueprint,
-    state: &State,
+    recorded: &Recorded<'_>,
     observers: &BTreeMap<&str, Observers>,
     wanted: &(dyn Fn(&Instance) -> bool + Sync),
     objects: &BTreeMap<Address, Observed>,
 ) -> Vec<Beside> {
-    let recorded = Recorded { state, blueprint };
-    let mut permissions = permissions(blueprint, &recorded);
+    let blueprint = recorded.blueprint;
+    let mut permissions = permissions(blueprint, recorded);
     let mut asked: BTreeMap<(&str, &str), Asked<'_>> = BTreeMap::new();
     for (address, desired) in blueprint.resources() {
         if desired.resource_type.kind != Kind::Identity || !wanted(address.instance()) {
@@ -49,7 +47,7 @@ pub(super) async fn surroundings(
         let of = asked.entry((&desired.provider, desired.resource_type.name)).or_default();
         of.addresses.push(address);
         of.of.push(Surrounded {
-            identity: identity(address, blueprint, &recorded, objects),
+            identity: identity(address, blueprint, recorded, objects),
             permissions: permissions.remove(address).unwrap_or_default(),
         });
     }
@@ -103,6 +101,11 @@ fn known(
 ) -> Option<BTreeMap<String, Value>> {
     let mut known = BTreeMap::new();
     for (name, node) in &desired.properties {
+        if let Node::Known(value) = node {
+            // What a blueprint knows is in normal form.
+            known.insert(name.clone(), value.clone());
+            continue;
+        }
         match node.resolve(recorded) {
             Ok(value) => {
                 let field = desired.resource_type.field(name);
@@ -141,7 +144,8 @@ async fn ask(
             if let Some(what) = broken(&surroundings, asked.of.len()) {
                 beside.unread = Some(format!("the provider `{provider}` {what}"));
             } else {
-                let Surroundings { sources, of, warnings } = surroundings;
+                let Surroundings { sources, of, warnings, unread } = surroundings;
+                beside.unread = (!unread.is_empty()).then(|| unread.join("; "));
                 beside.sources = sources;
                 beside.warnings = warnings;
                 let of = asked.addresses.into_iter().cloned().zip(of);

@@ -8,7 +8,7 @@ use std::{
 use jiff::{Timestamp, civil::Date};
 use serde::{Deserialize, Serialize};
 
-use super::{Claim, Head, Managed, RunId};
+use super::{AgentRecord, Claim, Head, Managed, Record, RunId};
 use crate::{
     address::{Address, Instance},
     agent::{Period, Source},
@@ -138,6 +138,40 @@ pub enum LedgerEvent {
         place: String,
         /// The head.
         head: Head,
+    },
+    /// The first entry of a ledger whose older history stands in an archive:
+    /// the chain goes on, and the state that it had is carried by the entries
+    /// that follow.
+    Continued {
+        /// The ledger's own id, which it keeps.
+        id: String,
+        /// The fleet that it is of.
+        fleet: String,
+        /// The environment that it is of.
+        environment: String,
+        /// The version of the persisted form.
+        format: u32,
+        /// The head with which the archive ends.
+        from: Head,
+        /// How many batches the checkpoint has, this one among them.
+        batches: u64,
+        /// The heads that were given up by rewinds before.
+        #[serde(default, skip_serializing_if = "Vec::is_empty")]
+        lost: Vec<Head>,
+        /// Who archived it.
+        actor: Actor,
+    },
+    /// The ledger does not hold what was pinned, and goes on without: an older
+    /// copy took its place, and somebody answers for that.
+    Rewound {
+        /// The pinned heads that are given up, by the place of their pin.
+        lost: BTreeMap<String, Head>,
+        /// The head with which the copy ended.
+        to: Head,
+        /// Who says so.
+        actor: Actor,
+        /// Why.
+        reason: String,
     },
 }
 
@@ -529,6 +563,11 @@ pub enum AgentEvent {
         /// What could not be reached or proved.
         open: BTreeMap<Address, String>,
     },
+    /// A checkpoint carries its record.
+    Carried {
+        /// The record.
+        agent: Box<AgentRecord>,
+    },
 }
 
 /// Events of a record, without any change of the real object.
@@ -556,5 +595,10 @@ pub enum RecordEvent {
     Updated {
         /// The record.
         object: Arc<Managed>,
+    },
+    /// A checkpoint carries the record, with its version.
+    Carried {
+        /// All of it.
+        record: Box<Record>,
     },
 }

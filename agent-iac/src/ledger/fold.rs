@@ -209,6 +209,15 @@ pub struct OpenRun {
     pub begun_at: Timestamp,
 }
 
+/// Where a ledger begins whose older history stands in an archive.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Checkpoint {
+    /// The head with which the archive ends.
+    pub from: Head,
+    /// The last batch that carries what was recorded until then.
+    pub until: u64,
+}
+
 /// What the entries amount to.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct State {
@@ -220,6 +229,13 @@ pub struct State {
     pub fleet: String,
     /// The environment that it is of.
     pub environment: String,
+    /// Where it begins, when its older history was archived.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub begins: Option<Checkpoint>,
+    /// The pinned heads that were given up when an older copy took the
+    /// ledger's place.
+    #[serde(default, skip_serializing_if = "BTreeSet::is_empty")]
+    pub lost: BTreeSet<Head>,
     /// The record of each address.
     pub records: BTreeMap<Address, Record>,
     /// The record of each agent.
@@ -235,6 +251,8 @@ impl Default for State {
             ledger: String::new(),
             fleet: String::new(),
             environment: String::new(),
+            begins: None,
+            lost: BTreeSet::new(),
             records: BTreeMap::new(),
             agents: BTreeMap::new(),
             runs: BTreeMap::new(),
@@ -265,7 +283,11 @@ impl State {
     /// that a caller may keep.
     pub fn absorb(&mut self, batch: &Batch) -> Result<()> {
         let header = &batch.header;
-        for entry in &batch.entries {
+        for (number, entry) in batch.entries.iter().enumerate() {
+            // Its batch's number follows from it, and only the first is looked at.
+            if number > 0 && matches!(entry.event, Event::Ledger(LedgerEvent::Rewound { .. })) {
+                return Err(misplaced("a rewind is not the first of its batch"));
+            }
             self.absorb_entry(entry, header.sequence, header.time)?;
         }
         self.head = Head { sequence: header.sequence, hash: header.hash()? };
@@ -273,8 +295,29 @@ impl State {
     }
 
     fn absorb_entry(&mut self, entry: &Entry, sequence: u64, time: Timestamp) -> Result<()> {
+        let carries = matches!(
+            entry.event,
+            Event::Agent(AgentEvent::Carried { .. }) | Event::Record(RecordEvent::Carried { .. })
+        );
+        if carries != self.begins.is_some_and(|begins| sequence <= begins.until) {
+            return Err(misplaced("a checkpoint carries what is recorded, and nothing else does"));
+        }
         match &entry.event {
-            Event::Ledger(LedgerEvent::Opened { id, fleet, environment, format: _ }) => {
+            Event::Ledger(event) => self.absorb_ledger(event, sequence)?,
+            Event::Plan(_) | Event::Observed(_) => {}
+            Event::Run(event) => self.absorb_run(entry, event, time)?,
+            Event::Step(event) => self.absorb_step(entry, event, sequence, time)?,
+            Event::Credential(event) => self.absorb_credential(entry, event, sequence, time)?,
+            Event::Agent(event) => self.absorb_agent(entry, event, sequence, time)?,
+            Event::Record(event) => self.absorb_record(entry, event, sequence)?,
+        }
+        Ok(())
+    }
+
+    fn absorb_ledger(&mut self, event: &LedgerEvent, sequence: u64) -> Result<()> {
+        match event {
+            LedgerEvent::Opened { id, fleet, environment, format: _ }
+            | LedgerEvent::Continued { id, fleet, environment, .. } => {
                 if !self.ledger.is_empty() {
                     return Err(misplaced("it is opened a second time"));
                 }
@@ -282,12 +325,18 @@ impl State {
                 self.fleet.clone_from(fleet);
                 self.environment.clone_from(environment);
             }
-            Event::Ledger(LedgerEvent::Pinned { .. }) | Event::Plan(_) | Event::Observed(_) => {}
-            Event::Run(event) => self.absorb_run(entry, event, time)?,
-            Event::Step(event) => self.absorb_step(entry, event, sequence, time)?,
-            Event::Credential(event) => self.absorb_credential(entry, event, sequence, time)?,
-            Event::Agent(event) => self.absorb_agent(entry, event, sequence, time)?,
-            Event::Record(event) => self.absorb_record(entry, event, sequence)?,
+            LedgerEvent::Rewound { lost, .. } => self.lost.extend(lost.values()),
+            LedgerEvent::Pinned { .. } => {}
+        }
+        if let LedgerEvent::Continued { from, batches, lost, .. } = event {
+            let follows =
+                self.head == Head::EMPTY && from.sequence.checked_add(1) == Some(sequence);
+            if !follows || from.sequence == 0 || *batches == 0 {
+                return Err(misplaced("a checkpoint does not stand where it says"));
+            }
+            self.begins =
+                Some(Checkpoint { from: *from, until: from.sequence.saturating_add(*batches) });
+            self.lost.extend(lost);
         }
         Ok(())
     }
@@ -444,6 +493,10 @@ impl State {
             }
             return Ok(());
         }
+        if let AgentEvent::Carried { agent } = event {
+            self.agents.insert(instance, (**agent).clone());
+            return Ok(());
+        }
         let Some(agent) = self.agents.get_mut(&instance) else {
             return Err(misplaced("an agent's event comes before its declaration"));
         };
@@ -463,7 +516,7 @@ impl State {
                     Some(Hold { reason: reason.clone(), until: *until, actor: actor.clone() });
             }
             AgentEvent::Released { .. } => agent.hold = None,
-            AgentEvent::Declared { .. } | AgentEvent::Left { .. } => {}
+            AgentEvent::Declared { .. } | AgentEvent::Left { .. } | AgentEvent::Carried { .. } => {}
         }
         Ok(())
     }
@@ -495,6 +548,7 @@ impl State {
         }
         let record = self.record_mut(entry, sequence)?;
         match event {
+            RecordEvent::Carried { record: carried } => record.clone_from(carried),
             RecordEvent::Adopted { object, .. } | RecordEvent::Updated { object } => {
                 let generation = object.credential.as_ref().map_or(0, |c| c.generation);
                 record.generations = record.generations.max(generation);

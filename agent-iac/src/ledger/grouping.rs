@@ -7,7 +7,9 @@ use std::collections::BTreeMap;
 
 use jiff::Timestamp;
 
-use super::{Append, Appended, Batch, Fence, Lease, State, Take, Touched};
+use super::{
+    Actor, Append, Appended, Batch, Fence, Head, Lease, Sealed, State, Take, Touched, checkpoint,
+};
 use crate::{
     address::{Address, Instance},
     bugs::bug,
@@ -160,7 +162,7 @@ impl<'a> Group<'a> {
         }
         self.check_versions(&append.expected)?;
 
-        let header = self.state.head.next(self.now, body);
+        let header = self.state.head.header(self.now, body, &append.entries);
         let batch = Batch { header, entries: append.entries };
         let mut part = self.state.part(&touched);
         part.absorb(&batch).map_err(|error| {
@@ -172,6 +174,32 @@ impl<'a> Group<'a> {
         let fence = append.take.map(|take| self.take(take, batch.header.sequence));
         let appended = Appended { head: self.state.head, time: self.now, fence };
         Ok(Accepted { appended, batch, json, changed })
+    }
+
+    /// The checkpoint that takes the place of all batches up to `archived`.
+    /// Everything must be loaded; nothing is changed.
+    ///
+    /// # Errors
+    ///
+    /// As [`Ledger::checkpoint`](super::Ledger::checkpoint).
+    pub fn checkpoint(&self, archived: Head, actor: &Actor) -> Result<Vec<Sealed>> {
+        if let Some((instance, held)) = self.leases.iter().find(|(_, held)| held.is_alive(self.now))
+        {
+            return Err(Error::new(ErrorKind::LeaseHeld, describe(instance, held))
+                .help("wait until that run has ended, or end its process, and archive then"));
+        }
+        checkpoint::is_settled(self.state)?;
+        if self.state.head != archived {
+            return Err(Error::new(
+                ErrorKind::Conflict,
+                format!(
+                    "the archive ends at batch {}, and batch {} was appended meanwhile",
+                    archived.sequence, self.state.head.sequence
+                ),
+            )
+            .help("archive again, into another file"));
+        }
+        checkpoint::batches(self.state, self.now, actor)
     }
 
     /// Prolongs the leases of a fence.

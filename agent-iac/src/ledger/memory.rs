@@ -9,8 +9,8 @@ use std::{
 use async_trait::async_trait;
 
 use super::{
-    Append, Appended, Batch, Entry, FORMAT, Fence, Group, Held, Lease, Ledger, LedgerEvent,
-    Prepared, Query, State,
+    Actor, Append, Appended, Batch, Entry, FORMAT, Fence, Group, Head, Held, Lease, Ledger,
+    LedgerEvent, Prepared, Query, Sealed, State,
 };
 use crate::{address::Instance, bugs::bug, clock::Clock, error::Result, value::Digest};
 
@@ -127,8 +127,23 @@ impl Ledger for MemoryLedger {
     }
 
     async fn batches(&self, from: u64, limit: usize) -> Result<Vec<Batch>> {
-        let skipped = usize::try_from(from.saturating_sub(1)).unwrap_or(usize::MAX);
-        Ok(self.stored().batches.iter().skip(skipped).take(limit).cloned().collect())
+        let stored = self.stored();
+        let first = stored.batches.partition_point(|batch| batch.header.sequence < from);
+        Ok(stored.batches[first..].iter().take(limit).cloned().collect())
+    }
+
+    async fn checkpoint(&self, archived: Head, actor: &Actor) -> Result<Head> {
+        let now = self.clock.now();
+        let mut stored = self.stored();
+        let Stored { state, batches, leases } = &mut *stored;
+        let sealed = Group::new(state, leases, now).checkpoint(archived, actor)?;
+        let carried: Vec<Batch> = sealed.iter().map(Sealed::open).collect::<Result<_>>()?;
+        let mut after = State::default();
+        for batch in &carried {
+            after.absorb(batch)?;
+        }
+        (*batches, *state) = (carried, after);
+        Ok(state.head)
     }
 
     async fn renew(&self, fence: &Fence, ttl: Duration) -> Result<()> {

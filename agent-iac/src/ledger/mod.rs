@@ -4,7 +4,9 @@
 //! Owns the entries, the hash chain, the fold and the [`Ledger`] trait with
 //! its backends. It knows no provider, and it never holds a secret.
 
+mod backup;
 mod chain;
+mod checkpoint;
 mod entry;
 mod fold;
 mod grouping;
@@ -17,13 +19,16 @@ pub mod sqlite;
 mod tests;
 mod verify;
 
-pub use chain::{Batch, FORMAT, Head, Header};
+pub use backup::{Backup, backup, backup_into, check_backup};
+pub use chain::{Batch, FORMAT, Head, Header, Sealed};
+pub(crate) use checkpoint::is_settled;
 pub use entry::{
     Actor, AgentEvent, Assurance, Authority, Cause, CredentialEvent, Entry, Event, LedgerEvent,
     ObservedEvent, PlanEvent, Proof, RecordEvent, RunEvent, RunPurpose, StepEvent, Summary,
 };
 pub use fold::{
-    AgentRecord, CredentialRecord, Hold, Leaving, Managed, OpenRun, OpenStep, Record, State,
+    AgentRecord, Checkpoint, CredentialRecord, Hold, Leaving, Managed, OpenRun, OpenStep, Record,
+    State,
 };
 pub use grouping::{Accepted, Group, Held, Prepared};
 pub use memory::MemoryLedger;
@@ -31,7 +36,8 @@ pub use names::{Claim, Fence, RunId};
 pub use part::Touched;
 #[cfg(feature = "sqlite")]
 pub use sqlite::SqliteLedger;
-pub use verify::{Verified, follows_pin, verify};
+pub(crate) use verify::look_up;
+pub use verify::{Verified, follows_pin, verify, verify_archived, verify_chain};
 
 use std::{collections::BTreeMap, time::Duration};
 
@@ -40,7 +46,7 @@ use jiff::Timestamp;
 
 use crate::{
     address::{Address, Instance},
-    error::Result,
+    error::{Error, ErrorKind, Result},
 };
 
 /// Entries to append as one batch.
@@ -134,7 +140,8 @@ pub enum Query {
 /// * **Constant.** The bytes written for an append do not depend on how much
 ///   was recorded before.
 /// * **Genesis.** The first batch holds [`LedgerEvent::Opened`]; a durable
-///   backend writes it when it makes a ledger.
+///   backend writes it when it makes a ledger. The first of one that was
+///   archived holds [`LedgerEvent::Continued`], and goes on with the numbers.
 /// * **Cancel-safe.** A dropped append was either carried out or not at all.
 #[async_trait]
 pub trait Ledger: Send + Sync + 'static {
@@ -155,12 +162,58 @@ pub trait Ledger: Send + Sync + 'static {
     /// When the ledger cannot be read.
     async fn state(&self, query: &Query) -> Result<State>;
 
-    /// Up to `limit` batches, from the one numbered `from`.
+    /// Up to `limit` batches, from the one numbered `from` or the first behind
+    /// it: numbers grow, and leave some out where a history was archived or
+    /// rewound.
     ///
     /// # Errors
     ///
     /// When the ledger cannot be read.
     async fn batches(&self, from: u64, limit: usize) -> Result<Vec<Batch>>;
+
+    /// As [`Ledger::batches`], with the entries as they are kept. A backend
+    /// that keeps their text gives it unread, which is what makes a long chain
+    /// quick to check; whoever follows the chain takes the digests.
+    ///
+    /// # Errors
+    ///
+    /// When the ledger cannot be read.
+    async fn sealed(&self, from: u64, limit: usize) -> Result<Vec<Sealed>> {
+        self.batches(from, limit).await?.iter().map(Sealed::of).collect()
+    }
+
+    /// Checks what the batches do not show: that where they are kept is in the
+    /// form that this version made. [`verify`](verify()) calls it first.
+    ///
+    /// # Errors
+    ///
+    /// [`ErrorKind::Damaged`](crate::ErrorKind::Damaged), naming what differs.
+    async fn examine(&self) -> Result<()> {
+        Ok(())
+    }
+
+    /// Puts a checkpoint in the place of every batch up to `archived`, which
+    /// must be the head, in one instant: whoever reads sees the old history
+    /// whole, or the new one. The caller has made a durable archive of it
+    /// before; [`Deployment::archive`](crate::deployment::Deployment::archive)
+    /// does both.
+    ///
+    /// # Errors
+    ///
+    /// [`ErrorKind::Conflict`](crate::ErrorKind::Conflict) when the head has
+    /// moved, [`ErrorKind::LeaseHeld`](crate::ErrorKind::LeaseHeld) when a
+    /// lease is held, [`ErrorKind::Refused`](crate::ErrorKind::Refused) when a
+    /// step or run is open, and
+    /// [`ErrorKind::Unsupported`](crate::ErrorKind::Unsupported) from a
+    /// backend that keeps its whole history.
+    async fn checkpoint(&self, archived: Head, actor: &Actor) -> Result<Head> {
+        let _: (Head, &Actor) = (archived, actor);
+        Err(Error::new(
+            ErrorKind::Unsupported,
+            format!("{} keeps its whole history", self.description()),
+        )
+        .help("make a backup instead"))
+    }
 
     /// Prolongs the leases of a fence.
     ///

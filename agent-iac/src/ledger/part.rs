@@ -89,6 +89,8 @@ impl State {
             ledger: self.ledger.clone(),
             fleet: self.fleet.clone(),
             environment: self.environment.clone(),
+            begins: self.begins,
+            lost: self.lost.clone(),
             ..Self::default()
         }
     }
@@ -115,6 +117,8 @@ impl State {
         self.ledger = part.ledger;
         self.fleet = part.fleet;
         self.environment = part.environment;
+        self.begins = part.begins;
+        self.lost = part.lost;
         changed
     }
 }

@@ -1,6 +1,16 @@
-//! The proof that a ledger is whole: its chain, its fold, and its age.
+//! The proof that a ledger is whole: its chain, its fold, its archives, and
+//! its age.
 
-use super::{Event, FORMAT, Head, Ledger, LedgerEvent, Query, State};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    io::BufRead,
+};
+
+use futures_util::future::join;
+
+use super::{
+    Checkpoint, Head, Ledger, LedgerEvent, Query, Sealed, State, backup::Reading, checkpoint,
+};
 use crate::{
     error::{Error, ErrorKind, Result},
     vault::Pin,
@@ -18,13 +28,23 @@ pub struct Verified {
     pub ledger: String,
     /// The newest batch that was verified.
     pub head: Head,
-    /// How many entries there are.
+    /// Where the ledger begins, when its older history was archived.
+    pub begins: Option<Checkpoint>,
+    /// How many batches there are, with those of the archives.
+    pub batches: u64,
+    /// How many entries there are, with those of the archives; 0 where they
+    /// were not read.
     pub entries: u64,
+    /// The batches that say that an older copy took the ledger's place.
+    pub rewinds: BTreeSet<u64>,
 }
 
 /// Replays a whole ledger: every batch follows the one before it and holds the
 /// entries that its header was made for, the state that the ledger keeps is
 /// what its entries amount to, and it is not older than its pin.
+///
+/// A ledger whose older history was archived is replayed from its checkpoint;
+/// [`verify_archived`] goes further back.
 ///
 /// ```
 /// use std::sync::Arc;
@@ -41,51 +61,334 @@ pub struct Verified {
 /// [`ErrorKind::Foreign`] when the pin is another ledger's;
 /// [`ErrorKind::NewerVersion`] when the ledger is in a newer form.
 pub async fn verify(ledger: &dyn Ledger, pin: Option<&Pin>) -> Result<Verified> {
+    verify_archived::<&[u8]>(ledger, pin, Vec::new()).await
+}
+
+/// As [`verify`], with the archives that came before, oldest first, each with
+/// the name that errors give it: every archive ends exactly where the next one,
+/// or the ledger, begins, and amounts to the state that is carried there.
+///
+/// ```
+/// use std::sync::Arc;
+/// use agent_iac::{
+///     clock::{SystemClock, block_on},
+///     ledger::{Actor, Ledger as _, MemoryLedger, backup, verify_archived},
+/// };
+///
+/// let ledger = MemoryLedger::opened(Arc::new(SystemClock), "office", "test")?;
+/// let mut archive = Vec::new();
+/// let archived = block_on(backup(&ledger, &mut archive))?;
+/// block_on(ledger.checkpoint(archived.head, &Actor::asserted("os", "ada")))?;
+/// let archives = vec![("2026.archive".into(), &archive[..])];
+/// let verified = block_on(verify_archived(&ledger, None, archives))?;
+/// assert_eq!(verified.begins.map(|begins| begins.from), Some(archived.head));
+/// # Ok::<(), agent_iac::Error>(())
+/// ```
+///
+/// # Errors
+///
+/// As [`verify`], and [`ErrorKind::Damaged`] when an archive is not the one
+/// with which the ledger goes on.
+pub async fn verify_archived<R: BufRead + Send>(
+    ledger: &dyn Ledger,
+    pin: Option<&Pin>,
+    archives: Vec<(String, R)>,
+) -> Result<Verified> {
+    ledger.examine().await?;
     // Read first: what is appended meanwhile is replayed, and not compared.
     let kept = ledger.state(&Query::Everything).await?;
-    let mut replayed = State::default();
-    let mut head = Head::EMPTY;
-    let mut entries = 0;
+    let mut replay = Replay::new(pin.map(|pin| pin.head));
+    for (name, archive) in archives {
+        replay.archive(&name, archive, &kept)?;
+    }
     let mut compared = kept.head == Head::EMPTY;
     if compared {
-        compare(&kept, &replayed)?;
+        compare(&kept, &State::default())?;
     }
-    let mut pinned = None;
-    loop {
-        let page = ledger.batches(head.sequence + 1, PAGE).await?;
-        if page.is_empty() {
-            break;
-        }
-        for batch in &page {
-            head.follow(batch)?;
-            if head.sequence == 1 {
-                check_first(batch.entries.first().map(|entry| &entry.event))?;
+    let mut page = ledger.sealed(1, PAGE).await?;
+    while let Some(last) = page.last() {
+        // The ledger reads on while this page is replayed.
+        let next = ledger.sealed(last.header.sequence.saturating_add(1), PAGE);
+        let replayed = async {
+            for sealed in &page {
+                replay.batch(sealed)?;
+                if replay.head.sequence == kept.head.sequence {
+                    compare(&kept, &replay.state)?;
+                    compared = true;
+                }
             }
-            replayed.absorb(batch)?;
-            entries += u64::try_from(batch.entries.len()).unwrap_or(u64::MAX);
-            if head.sequence == kept.head.sequence {
-                compare(&kept, &replayed)?;
-                compared = true;
-            }
-            if pin.is_some_and(|pin| pin.head.sequence == head.sequence) {
-                pinned = Some(head);
-            }
-        }
+            Ok::<(), Error>(())
+        };
+        let (next, replayed) = join(next, replayed).await;
+        replayed?;
+        page = next?;
     }
     if !compared {
         return Err(damaged(format!(
             "the ledger ends at batch {}, and its state is of batch {}: its end was cut off",
-            head.sequence, kept.head.sequence
+            replay.head.sequence, kept.head.sequence
         )));
     }
+    replay.carried()?;
     if let Some(pin) = pin {
-        check_pin(&kept.ledger, head, pinned, pin)?;
+        check_ledger(&kept.ledger, pin)?;
+        let found = match replay.pinned {
+            Some(hash_is_right) if hash_is_right => Pinned::Held,
+            _ => pinned_otherwise(&replay.state, pin.head, replay.archives > 0),
+        };
+        found.check(&replay.state, pin)?;
     }
-    Ok(Verified { ledger: kept.ledger, head, entries })
+    Ok(replay.verified(kept.ledger))
+}
+
+/// Follows the chain alone: every batch follows the one before it and holds
+/// the bytes that its header was made for. The entries are not read, and the
+/// state is not compared, which is many times as quick as [`verify`].
+///
+/// ```
+/// use std::sync::Arc;
+/// use agent_iac::{clock::{SystemClock, block_on}, ledger::{MemoryLedger, verify_chain}};
+///
+/// let ledger = MemoryLedger::opened(Arc::new(SystemClock), "office", "test")?;
+/// assert_eq!(block_on(verify_chain(&ledger))?.batches, 1);
+/// # Ok::<(), agent_iac::Error>(())
+/// ```
+///
+/// # Errors
+///
+/// As [`verify`].
+pub async fn verify_chain(ledger: &dyn Ledger) -> Result<Verified> {
+    let kept = ledger.state(&Query::Agents(Vec::new())).await?;
+    let mut head = Head::EMPTY;
+    let mut batches = 0_u64;
+    let mut page = ledger.sealed(1, PAGE).await?;
+    if let Some(first) = page.first() {
+        head = checkpoint::origin(first)?;
+    }
+    while let Some(last) = page.last() {
+        let next = ledger.sealed(last.header.sequence.saturating_add(1), PAGE);
+        let followed = async { page.iter().try_for_each(|sealed| head.follow_sealed(sealed)) };
+        let (next, followed) = join(next, followed).await;
+        followed?;
+        batches += u64::try_from(page.len()).unwrap_or(u64::MAX);
+        page = next?;
+    }
+    let State { ledger, begins, .. } = kept;
+    if kept.head.sequence > head.sequence {
+        return Err(damaged(format!(
+            "the ledger ends at batch {}: its end was cut off",
+            head.sequence
+        )));
+    }
+    Ok(Verified { ledger, head, begins, batches, entries: 0, rewinds: BTreeSet::new() })
+}
+
+/// A history as it is replayed, archive after archive, and then the ledger.
+struct Replay {
+    pin: Option<Head>,
+    /// Whether the batch of the pin's number is the one that was pinned; `None`
+    /// until it came by.
+    pinned: Option<bool>,
+    head: Head,
+    state: State,
+    /// What the archive before amounts to, until it is compared with what the
+    /// checkpoint carries.
+    before: Option<(String, State)>,
+    archives: usize,
+    batches: u64,
+    entries: u64,
+    rewinds: BTreeSet<u64>,
+}
+
+impl Replay {
+    fn new(pin: Option<Head>) -> Self {
+        Self {
+            pin,
+            pinned: None,
+            head: Head::EMPTY,
+            state: State::default(),
+            before: None,
+            archives: 0,
+            batches: 0,
+            entries: 0,
+            rewinds: BTreeSet::new(),
+        }
+    }
+
+    fn archive(&mut self, name: &str, archive: impl BufRead, kept: &State) -> Result<()> {
+        let mut reading = Reading::begin(archive, name)?;
+        reading.is_of(kept)?;
+        while let Some(sealed) = reading.next()? {
+            self.batch(&sealed).map_err(|error| reading.at_this_line(&error))?;
+        }
+        reading.end()?;
+        self.carried()?;
+        let whole = std::mem::take(&mut self.state);
+        self.before = Some((name.to_owned(), whole));
+        self.archives += 1;
+        Ok(())
+    }
+
+    fn batch(&mut self, sealed: &Sealed) -> Result<()> {
+        if self.state.head == Head::EMPTY {
+            let from = checkpoint::origin(sealed)?;
+            if let Some((name, before)) = &self.before
+                && before.head != from
+            {
+                return Err(damaged(format!(
+                    "the archive `{name}` ends at batch {} ({}), and the checkpoint goes on from \
+                     batch {} ({})",
+                    before.head.sequence,
+                    before.head.hash.short(),
+                    from.sequence,
+                    from.hash.short()
+                )));
+            }
+            self.head = from;
+            if self.pin == Some(from) {
+                self.pinned = Some(true);
+            }
+        }
+        self.head.follow_sealed(sealed)?;
+        let batch = sealed.open()?;
+        self.state.absorb(&batch)?;
+        self.batches += 1;
+        self.entries += u64::try_from(batch.entries.len()).unwrap_or(u64::MAX);
+        let first = batch.entries.first().map(|entry| &entry.event);
+        if let Some(super::Event::Ledger(LedgerEvent::Rewound { .. })) = first {
+            self.rewinds.insert(self.head.sequence);
+        }
+        if let Some(pin) = self.pin.filter(|pin| pin.sequence == self.head.sequence) {
+            self.pinned = Some(pin == self.head);
+        }
+        if self.state.begins.is_some_and(|begins| begins.until == self.head.sequence) {
+            self.compare_carried()?;
+        }
+        Ok(())
+    }
+
+    /// Compares what a checkpoint carries with what the archive amounts to.
+    fn compare_carried(&mut self) -> Result<()> {
+        let Some((name, before)) = self.before.take() else { return Ok(()) };
+        let expected = State { begins: self.state.begins, head: self.state.head, ..before };
+        match difference(&expected, &self.state) {
+            None => Ok(()),
+            Some(what) => Err(damaged(format!(
+                "the checkpoint does not carry what the archive `{name}` amounts to: {what} differs"
+            ))),
+        }
+    }
+
+    /// Checks that a checkpoint came to its end.
+    fn carried(&self) -> Result<()> {
+        match self.state.begins {
+            Some(begins) if self.head.sequence < begins.until => Err(damaged(format!(
+                "the checkpoint of the ledger goes to batch {}, and it ends at batch {}",
+                begins.until, self.head.sequence
+            ))),
+            _ => Ok(()),
+        }
+    }
+
+    fn verified(self, ledger: String) -> Verified {
+        Verified {
+            ledger,
+            head: self.head,
+            begins: self.state.begins,
+            batches: self.batches,
+            entries: self.entries,
+            rewinds: self.rewinds,
+        }
+    }
+}
+
+/// How a ledger stands to a head that was pinned.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Pinned {
+    /// It holds it.
+    Held,
+    /// It does not, and says so, and who answers for that.
+    GivenUp,
+    /// It ends before it.
+    Older,
+    /// It has another batch there, or none.
+    Other,
+    /// It begins after it.
+    Archived,
+}
+
+impl Pinned {
+    /// Refuses what is not right, in words.
+    fn check(self, state: &State, pin: &Pin) -> Result<()> {
+        match self.problem(state, pin.head) {
+            None => Ok(()),
+            Some(problem) => Err(damaged(problem)),
+        }
+    }
+
+    /// What is wrong, where something is.
+    pub(crate) fn problem(self, state: &State, pinned: Head) -> Option<String> {
+        match self {
+            Self::Held | Self::GivenUp => None,
+            Self::Older => Some(format!(
+                "the ledger ends at batch {}, and batch {} was seen before: it was rolled back, \
+                 or its end was cut off",
+                state.head.sequence, pinned.sequence
+            )),
+            Self::Other => Some(format!(
+                "batch {} of the ledger is not the one that was pinned: its history was rewritten",
+                pinned.sequence
+            )),
+            Self::Archived => Some(format!(
+                "batch {} was pinned, and the ledger begins behind batch {}: only its archive \
+                 shows whether it holds it",
+                pinned.sequence,
+                state.begins.map_or(0, |begins| begins.from.sequence)
+            )),
+        }
+    }
+}
+
+/// How a ledger stands to a pinned head; `state` is what was read of it.
+pub(crate) async fn look_up(ledger: &dyn Ledger, state: &State, pinned: Head) -> Result<Pinned> {
+    if pinned.sequence == 0 || pinned == state.head {
+        return Ok(Pinned::Held);
+    }
+    if state.begins.is_some_and(|begins| begins.from == pinned) {
+        return Ok(Pinned::Held);
+    }
+    // Also one beyond what was read: another run may have pinned what it
+    // appended since.
+    if pinned.sequence != state.head.sequence {
+        let batches = ledger.batches(pinned.sequence, 1).await?;
+        if let Some(batch) = batches.first().filter(|b| b.header.sequence == pinned.sequence)
+            && batch.header.hash()? == pinned.hash
+        {
+            return Ok(Pinned::Held);
+        }
+    }
+    Ok(pinned_otherwise(state, pinned, false))
+}
+
+/// How a ledger stands to a pinned head that it does not hold.
+fn pinned_otherwise(state: &State, pinned: Head, with_archives: bool) -> Pinned {
+    if pinned.sequence == 0 {
+        Pinned::Held
+    } else if state.lost.contains(&pinned) {
+        Pinned::GivenUp
+    } else if pinned.sequence > state.head.sequence {
+        Pinned::Older
+    } else if !with_archives
+        && state.begins.is_some_and(|begins| pinned.sequence < begins.from.sequence)
+    {
+        Pinned::Archived
+    } else {
+        Pinned::Other
+    }
 }
 
 /// Checks that a ledger is not older than a pin, and still holds the pinned
-/// batch, without replaying it.
+/// batch or says why not, without replaying it.
 ///
 /// `state` is what was read of the ledger, whole or in part.
 ///
@@ -95,84 +398,55 @@ pub async fn verify(ledger: &dyn Ledger, pin: Option<&Pin>) -> Result<Verified> 
 /// another in its place; [`ErrorKind::Foreign`] when the pin is another
 /// ledger's.
 pub async fn follows_pin(ledger: &dyn Ledger, state: &State, pin: &Pin) -> Result<()> {
-    let at_pin = if pin.head.sequence == state.head.sequence {
-        Some(state.head)
-    } else if pin.head.sequence == 0 {
-        None
-    } else {
-        match ledger.batches(pin.head.sequence, 1).await?.first() {
-            Some(batch) if batch.header.sequence == pin.head.sequence => {
-                Some(Head { sequence: batch.header.sequence, hash: batch.header.hash()? })
-            }
-            _ => None,
-        }
-    };
-    check_pin(&state.ledger, state.head, at_pin, pin)
+    check_ledger(&state.ledger, pin)?;
+    look_up(ledger, state, pin.head).await?.check(state, pin)
 }
 
-fn check_pin(ledger: &str, head: Head, at_pin: Option<Head>, pin: &Pin) -> Result<()> {
-    if pin.ledger != ledger {
-        return Err(Error::new(
-            ErrorKind::Foreign,
-            format!("the pin is of ledger {}, and this is ledger {ledger}", pin.ledger),
-        )
-        .help("use the ledger that was pinned, or remove the pin if this one takes its place"));
+fn check_ledger(ledger: &str, pin: &Pin) -> Result<()> {
+    if pin.ledger == ledger {
+        return Ok(());
     }
-    if head.sequence < pin.head.sequence {
-        return Err(damaged(format!(
-            "the ledger ends at batch {}, and batch {} was seen before: it was rolled back, or its \
-             end was cut off",
-            head.sequence, pin.head.sequence
-        )));
-    }
-    if pin.head.sequence > 0 && at_pin != Some(pin.head) {
-        return Err(damaged(format!(
-            "batch {} of the ledger is not the one that was pinned: its history was rewritten",
-            pin.head.sequence
-        )));
-    }
-    Ok(())
-}
-
-fn check_first(event: Option<&Event>) -> Result<()> {
-    match event {
-        Some(Event::Ledger(LedgerEvent::Opened { format, .. })) if *format > FORMAT => {
-            Err(Error::new(
-                ErrorKind::NewerVersion,
-                format!("the ledger is in format {format}, and this version reads up to {FORMAT}"),
-            )
-            .help("use the version of agent-iac that wrote it, or a newer one"))
-        }
-        Some(Event::Ledger(LedgerEvent::Opened { .. })) => Ok(()),
-        _ => Err(damaged(String::from("the first batch of the ledger does not open it"))),
-    }
+    Err(Error::new(
+        ErrorKind::Foreign,
+        format!("the pin is of ledger {}, and this is ledger {ledger}", pin.ledger),
+    )
+    .help("use the ledger that was pinned, or remove the pin if this one takes its place"))
 }
 
 fn compare(kept: &State, replayed: &State) -> Result<()> {
-    if kept == replayed {
-        return Ok(());
+    match difference(kept, replayed) {
+        None => Ok(()),
+        Some(what) => Err(damaged(format!(
+            "the state that the ledger keeps is not what its entries amount to: {what} differs"
+        ))),
     }
-    let what = if kept.head != replayed.head {
+}
+
+/// What is not the same in two states.
+fn difference(one: &State, other: &State) -> Option<String> {
+    if one == other {
+        return None;
+    }
+    Some(if one.head != other.head {
         String::from("its newest batch")
-    } else if let Some(address) = differing(&kept.records, &replayed.records) {
+    } else if let Some(address) = differing(&one.records, &other.records) {
         format!("the record of `{address}`")
-    } else if let Some(instance) = differing(&kept.agents, &replayed.agents) {
+    } else if let Some(instance) = differing(&one.agents, &other.agents) {
         format!("the record of agent `{instance}`")
-    } else if let Some(run) = differing(&kept.runs, &replayed.runs) {
+    } else if let Some(run) = differing(&one.runs, &other.runs) {
         format!("the open run {run}")
+    } else if (&one.begins, &one.lost) != (&other.begins, &other.lost) {
+        String::from("where it begins, or what was given up")
     } else {
         String::from("its id, fleet or environment")
-    };
-    Err(damaged(format!(
-        "the state that the ledger keeps is not what its entries amount to: {what} differs"
-    )))
+    })
 }
 
 fn differing<'a, K: Ord, V: PartialEq>(
-    kept: &'a std::collections::BTreeMap<K, V>,
-    replayed: &'a std::collections::BTreeMap<K, V>,
+    one: &'a BTreeMap<K, V>,
+    other: &'a BTreeMap<K, V>,
 ) -> Option<&'a K> {
-    kept.keys().chain(replayed.keys()).find(|key| kept.get(*key) != replayed.get(*key))
+    one.keys().chain(other.keys()).find(|key| one.get(*key) != other.get(*key))
 }
 
 fn damaged(message: String) -> Error {

@@ -30,7 +30,7 @@ use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
 use crate::{
-    access::{AccessChange, Verdict},
+    access::{Access, AccessChange, Verdict},
     address::Address,
     agent::Source,
     error::Result,
@@ -174,6 +174,24 @@ impl Plan {
             && self.unread.is_empty()
             && self.in_doubt.is_empty()
             && self.unread_beside() == 0
+    }
+
+    /// What nobody declared: what is only reported, and what a step removes.
+    pub fn all_undeclared(&self) -> Vec<Undeclared> {
+        let removed = self.steps.iter().filter(|step| step.reason == Reason::Undeclared);
+        let removed = removed.filter_map(|step| {
+            Some(Undeclared {
+                instance: Some(step.address.instance().clone()),
+                provider: step.provider.clone(),
+                resource_type: step.resource_type.clone(),
+                object: step.seen.object()?.clone(),
+                access: Access {
+                    tuples: step.access.lost.clone(),
+                    undecided: step.access.undecided.clone(),
+                },
+            })
+        });
+        self.undeclared.iter().cloned().chain(removed).collect()
     }
 
     /// What a reviewer must know of the systems, whatever the plan does.

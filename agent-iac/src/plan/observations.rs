@@ -71,7 +71,7 @@ pub struct Beside {
     /// What a reviewer must know of the system.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub warnings: Vec<String>,
-    /// Why nothing of this could be read.
+    /// Why nothing of this, or not all of it, could be read.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub unread: Option<String>,
 }

@@ -45,6 +45,7 @@ fn sample() -> Plan {
             suspended: false,
             mark: None,
             obstacle: None,
+            label: None,
         }),
         target: Some(Target {
             properties,

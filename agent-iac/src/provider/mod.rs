@@ -99,6 +99,9 @@ pub trait Manage<R: Resource>: Observe<R> {
     /// Says what became of the claims of a run that died. It answers only once
     /// no work of that run can land any more.
     ///
+    /// A claim that was carried out may be forgotten once another one is at the
+    /// same address: a ledger begins a step only where no other is open.
+    ///
     /// # Errors
     ///
     /// When the system could not be asked.

@@ -28,6 +28,9 @@ pub struct Capabilities {
     pub batch: usize,
     /// Whether an identity can be suspended, with its sessions ended.
     pub suspends: bool,
+    /// Whether somebody else gets what an object gave when it ends, so that
+    /// its end is no narrowing: an ownership goes to an heir.
+    pub hands_over: bool,
     /// What holds for credentials; `None` for other kinds.
     pub credential: Option<CredentialCapabilities>,
 }
@@ -42,6 +45,7 @@ impl Default for Capabilities {
             settles_within: Duration::ZERO,
             batch: 1,
             suspends: false,
+            hands_over: false,
             credential: None,
         }
     }
@@ -149,6 +153,10 @@ impl fmt::Display for Mark {
 pub struct Object {
     /// Its id in its system.
     pub id: String,
+    /// What people know it by, where its id does not say: a role's name beside
+    /// its number. Only shown; nothing is decided by it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub label: Option<String>,
     /// Its properties and outputs, each as it was read.
     pub fields: BTreeMap<String, Reading>,
     /// Whether it is suspended; always false for what cannot be.
@@ -170,11 +178,19 @@ impl Object {
         use crate::resource::Builder as _;
         Self {
             id: id.into(),
+            label: None,
             fields: std::mem::take(builder.fields_mut()).into_readings(),
             suspended: false,
             mark: None,
             obstacle: None,
         }
+    }
+
+    /// The object with what people know it by.
+    #[must_use]
+    pub fn labelled(mut self, label: impl Into<String>) -> Self {
+        self.label = Some(label.into());
+        self
     }
 
     /// The value of a field, when it was read.
@@ -375,6 +391,9 @@ pub struct Surroundings {
     pub of: Vec<Vec<usize>>,
     /// What a reviewer of any plan on this system must know.
     pub warnings: Vec<String>,
+    /// The parts of the system that could not be read, with the reasons: what
+    /// is said holds for the others.
+    pub unread: Vec<String>,
 }
 
 /// Something that gives access to identities without a permission of theirs.

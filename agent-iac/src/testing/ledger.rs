@@ -21,7 +21,7 @@ use crate::{
     ledger::{
         Actor, AgentEvent, Append, Appended, Authority, Cause, Entry, Event, Fence, Head, Ledger,
         LedgerEvent, Managed, ObservedEvent, PlanEvent, Query, RecordEvent, RunEvent, RunId,
-        RunPurpose, State, StepEvent, Summary, Take, verify,
+        RunPurpose, State, StepEvent, Summary, Take, backup, check_backup, verify, verify_archived,
     },
     plan::Action,
     schema::Kind,
@@ -67,6 +67,7 @@ where
     takes_all_leases_or_none(&*make().await).await;
     lets_leases_run_out(&*make().await, clock).await;
     carries_out_a_dropped_append_or_nothing(&*make().await).await;
+    can_be_backed_up_and_archived(&*make().await).await;
 }
 
 struct Counter(std::sync::atomic::AtomicU64);
@@ -487,4 +488,66 @@ async fn carries_out_a_dropped_append_or_nothing(ledger: &dyn Ledger) {
     let batches = u64::try_from(state.records.len()).expect("a few records");
     assert_eq!(state.head.sequence, batches + 1, "batches and records do not agree");
     is_whole(ledger).await;
+}
+
+async fn can_be_backed_up_and_archived(ledger: &dyn Ledger) {
+    let run = runs()();
+    for turn in 0..4 {
+        let names: Vec<String> = (0..100).map(|i| format!("agent-{turn}-{i}.x")).collect();
+        let at: Vec<(&str, u64)> = names.iter().map(|name| (name.as_str(), 0)).collect();
+        appended(ledger, adopt(&at)).await;
+    }
+    appended(ledger, Append { entries: vec![declare("a")], ..Append::default() }).await;
+    let mut file = Vec::new();
+    let kept = backup(ledger, &mut file).await.expect("a ledger can be backed up");
+    let before = state(ledger).await;
+    match check_backup(&file[..], "the backup") {
+        Ok((read, folded)) => {
+            assert_eq!(read, kept, "a backup is read as it was written");
+            assert_eq!(folded, before, "a backup amounts to the state");
+        }
+        Err(error) => panic!("a backup is not whole: {error:?}"),
+    }
+    let actor = Actor::asserted("suite", "tester");
+    let fence = took(ledger, take(&run, &["a"], LONG, false)).await;
+    match ledger.checkpoint(state(ledger).await.head, &actor).await.map_err(|error| error.kind()) {
+        Err(ErrorKind::Unsupported) => return,
+        Err(ErrorKind::LeaseHeld) => {}
+        other => panic!("a checkpoint while a lease is held gave {other:?}"),
+    }
+    ledger.release(&fence).await.expect("a holder can release");
+    let open = ledger.checkpoint(state(ledger).await.head, &actor).await;
+    let open = open.map_err(|error| error.kind());
+    assert_eq!(open, Err(ErrorKind::Refused), "a checkpoint while a run is open");
+    let ended = Entry::new(RunEvent::Ended { summary: Summary::default() }).in_run(&run);
+    appended(ledger, Append { entries: vec![ended], ..Append::default() }).await;
+    let late = ledger.checkpoint(kept.head, &actor).await.map_err(|error| error.kind());
+    assert_eq!(late, Err(ErrorKind::Conflict), "the archive does not have all");
+
+    let mut file = Vec::new();
+    let kept = backup(ledger, &mut file).await.expect("a ledger can be backed up");
+    let before = state(ledger).await;
+    let head = ledger.checkpoint(kept.head, &actor).await.expect("a settled ledger is archived");
+    let after = state(ledger).await;
+    assert_eq!(after.head, head, "the answer's head is the state's");
+    assert_eq!(
+        (&after.ledger, &after.records, &after.agents),
+        (&before.ledger, &before.records, &before.agents),
+        "a checkpoint carries what is recorded, with its versions"
+    );
+    let first = ledger.batches(1, 1).await.expect("batches can be read");
+    let first = first.first().map(|batch| batch.header.clone());
+    let begins = first.map(|header| (header.sequence, header.previous));
+    assert_eq!(begins, Some((kept.head.sequence + 1, kept.head.hash)), "the chain goes on");
+    let next = appended(ledger, adopt(&[("a.x", 0)])).await;
+    assert_eq!(next.head.sequence, head.sequence + 1, "and so do the numbers");
+    is_whole(ledger).await;
+    let archives = vec![(String::from("archive"), &file[..])];
+    if let Err(error) = verify_archived(ledger, None, archives).await {
+        panic!("the ledger does not fit its archive: {error:?}");
+    }
+    let mut file = Vec::new();
+    backup(ledger, &mut file).await.expect("a continued ledger can be backed up");
+    let (_, folded) = check_backup(&file[..], "the backup").expect("a backup is whole");
+    assert_eq!(folded, state(ledger).await, "a backup of a continued ledger amounts to its state");
 }

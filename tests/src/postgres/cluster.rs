@@ -6,7 +6,7 @@ use std::{
     os::unix::process::CommandExt as _,
     panic::Location,
     path::{Path, PathBuf},
-    process::{Child, Command, Stdio},
+    process::{Child, ChildStdin, Command, Stdio},
     sync::{
         Mutex, OnceLock, PoisonError,
         atomic::{AtomicU32, Ordering},
@@ -51,12 +51,14 @@ const USUAL: Settings<'static> = &[
 /// Becomes the server, after leaving somebody behind who waits for the test's
 /// end. The kernel closes the test's side of the pipe however it ends, by
 /// `kill -9` too; then the server is stopped, and what it wrote removed.
-const WATCHED: &str = r#"
-    folder="$1" && shift
+/// One that was stopped in between left a watcher behind, and its number may be
+/// somebody else's by then; a word of its command line tells.
+pub(super) const WATCHED: &str = r#"
+    folder="$1" word="$2" && shift 2
     exec 3<&0 </dev/null
     {
         read -r _ <&3
-        kill -QUIT $$
+        tr '\0' '\n' <"/proc/$$/cmdline" | grep -qxF "$word" && kill -QUIT $$
         for _ in 1 2 3 4 5 6 7 8 9 10 11 12 13 14 15 16 17 18 19 20; do
             kill -0 $$ || break
             sleep 0.1
@@ -80,7 +82,11 @@ pub struct Cluster {
     port: u16,
     password: String,
     folder: PathBuf,
-    server: Child,
+    /// What it is started with beside the usual.
+    settings: Vec<(String, String)>,
+    /// The server, and before it those that were stopped, each with the pipe by
+    /// which its watcher hears of the end.
+    servers: Mutex<Vec<(Child, Option<ChildStdin>)>>,
 }
 
 impl Cluster {
@@ -140,6 +146,66 @@ impl Cluster {
             let of_the_original = folder.join("data/postmaster.pid");
             fs::remove_file(of_the_original).expect("the original is running");
         })
+    }
+
+    /// Starts a copy that follows this cluster: a hot standby, which streams what
+    /// is written here and takes no writes itself. What is said for
+    /// [`Cluster::copy`] holds.
+    ///
+    /// # Panics
+    ///
+    /// When the standby does not start.
+    #[must_use]
+    pub fn standby(&self) -> Self {
+        let primary = format!(
+            "host=127.0.0.1 port={} user={SUPERUSER} password={} application_name=standby",
+            self.port, self.password
+        );
+        let settings = [("primary_conninfo", primary.as_str())];
+        Self::begin(self.version, &settings, |account, folder| {
+            copy(account, &self.folder, folder);
+            let data = folder.join("data");
+            fs::remove_file(data.join("postmaster.pid")).expect("the original is running");
+            fs::write(data.join("standby.signal"), "").expect("the folder can be written");
+        })
+    }
+
+    /// Stops the server, as its administrator does: sessions are ended, and
+    /// nobody is let in until [`Cluster::resume`].
+    ///
+    /// # Panics
+    ///
+    /// When it does not stop.
+    pub fn stop(&self) {
+        let mut servers = self.servers.lock().unwrap_or_else(PoisonError::into_inner);
+        let (server, _) = servers.last_mut().expect("there is one from the start");
+        let mut kill = Command::new("/bin/sh");
+        kill.args(["-c", "kill -INT \"$1\"", "kill", &server.id().to_string()]);
+        succeed(kill);
+        server.wait().expect("it is this process's child");
+    }
+
+    /// Starts a server again that was stopped, at the same place.
+    ///
+    /// # Panics
+    ///
+    /// When it does not start.
+    pub fn resume(&self) {
+        let settings: Vec<_> =
+            self.settings.iter().map(|(name, value)| (name.as_str(), value.as_str())).collect();
+        self.resume_with(&settings);
+    }
+
+    /// The same, with other settings than it had.
+    ///
+    /// # Panics
+    ///
+    /// When it does not start.
+    pub fn resume_with(&self, settings: Settings<'_>) {
+        let (account, _) = ground();
+        let server = spawn(self.version, settings, account, &self.folder, self.port);
+        self.servers.lock().unwrap_or_else(PoisonError::into_inner).push(server);
+        assert!(self.becomes_ready(), "it does not start again:\n{}", self.log());
     }
 
     /// The cluster of this version that the tests of this program share.
@@ -300,7 +366,7 @@ impl Cluster {
             account.make(&folder);
             fs::write(folder.join("owner"), me.to_string()).expect("the folder can be written");
             fill(account, &folder);
-            let mut cluster = Self::launch(version, settings, account, folder);
+            let cluster = Self::launch(version, settings, account, folder);
             if cluster.becomes_ready() {
                 return cluster;
             }
@@ -315,31 +381,23 @@ impl Cluster {
         let port = free_port();
         let password =
             fs::read_to_string(folder.join("password")).expect("the folder was filled with it");
-        let log = File::create(folder.join("log")).expect("the folder can be written");
-        let mut command = account.command("/bin/sh", &folder);
-        command.args(["-c", WATCHED, "server"]).arg(&folder);
-        command.arg(programs(version).join("postgres")).arg("-D").arg(folder.join("data"));
-        command.args(["-p", &port.to_string()]);
-        for (name, value) in USUAL.iter().chain(settings) {
-            command.args(["-c", &format!("{name}={value}")]);
-        }
-        command.stdin(Stdio::piped()).stderr(log.try_clone().expect("a file can be shared"));
-        command.stdout(log);
-        // What interrupts the test at its terminal would reach the watcher too.
-        command.process_group(0);
-        let server = command.spawn().expect("a shell starts");
-        Self { version, port, password, folder, server }
+        let server = spawn(version, settings, account, &folder, port);
+        let settings = settings.iter().map(|(name, value)| ((*name).into(), (*value).into()));
+        let (settings, servers) = (settings.collect(), Mutex::new(vec![server]));
+        Self { version, port, password, folder, settings, servers }
     }
 
     /// Waits until the server answers, or has ended.
-    fn becomes_ready(&mut self) -> bool {
+    fn becomes_ready(&self) -> bool {
+        let mut servers = self.servers.lock().unwrap_or_else(PoisonError::into_inner);
+        let (server, _) = servers.last_mut().expect("there is one from the start");
         for _ in 0..3_000 {
             let state = fs::read_to_string(self.folder.join("data/postmaster.pid"));
             let ready = state.is_ok_and(|text| text.lines().nth(7).map(str::trim) == Some("ready"));
             if ready {
                 return true;
             }
-            if self.server.try_wait().expect("it is this process's child").is_some() {
+            if server.try_wait().expect("it is this process's child").is_some() {
                 return false;
             }
             a_moment();
@@ -352,8 +410,11 @@ impl Drop for Cluster {
     fn drop(&mut self) {
         // Its watcher hears that the pipe is closed. A panic here, during that of
         // a test, would hide why the test failed.
-        drop(self.server.stdin.take());
-        let _: std::io::Result<_> = self.server.wait();
+        let servers = self.servers.get_mut().unwrap_or_else(PoisonError::into_inner);
+        for (server, pipe) in servers.iter_mut().rev() {
+            drop(pipe.take());
+            let _: std::io::Result<_> = server.wait();
+        }
         // The watcher removes the same files, so that each may miss some.
         for _ in 0..300 {
             if !self.folder.exists() {
@@ -366,8 +427,36 @@ impl Drop for Cluster {
     }
 }
 
+/// Starts the server's program on a port, watched.
+fn spawn(
+    version: u32,
+    settings: Settings<'_>,
+    account: Account,
+    folder: &Path,
+    port: u16,
+) -> (Child, Option<ChildStdin>) {
+    let log = File::options().create(true).append(true).open(folder.join("log"));
+    let log = log.expect("the folder can be written");
+    let mut command = account.command("/bin/sh", folder);
+    let data = folder.join("data");
+    command.args(["-c", WATCHED, "server"]).args([folder, &data]);
+    command.arg(programs(version).join("postgres")).arg("-D").arg(&data);
+    command.args(["-p", &port.to_string()]);
+    for (name, value) in USUAL.iter().chain(settings) {
+        command.args(["-c", &format!("{name}={value}")]);
+    }
+    command.stdin(Stdio::piped()).stderr(log.try_clone().expect("a file can be shared"));
+    command.stdout(log);
+    // What interrupts the test at its terminal would reach the watcher too.
+    command.process_group(0);
+    let mut server = command.spawn().expect("a shell starts");
+    // Waiting for a child closes the pipe to it.
+    let pipe = server.stdin.take();
+    (server, pipe)
+}
+
 /// Who runs the servers here, and the folder for what they write.
-fn ground() -> (Account, PathBuf) {
+pub(super) fn ground() -> (Account, PathBuf) {
     let servers = servers();
     let account = Account::for_servers(&servers);
     let run = servers.join(format!("run-{}", account.uid()));
@@ -414,13 +503,13 @@ fn initialise(version: u32, account: Account, folder: &Path, access: &[&str]) {
     succeed(initdb);
 }
 
-fn succeed(mut command: Command) {
+pub(super) fn succeed(mut command: Command) {
     let output = command.output().unwrap_or_else(|error| panic!("{command:?}: {error}"));
     let said = String::from_utf8_lossy(&output.stderr);
     assert!(output.status.success(), "{command:?}: {said}");
 }
 
-fn free_port() -> u16 {
+pub(super) fn free_port() -> u16 {
     let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).expect("loopback has a free port");
     listener.local_addr().expect("it is bound").port()
 }
@@ -431,6 +520,6 @@ fn runtime() -> tokio::runtime::Runtime {
 }
 
 #[allow(clippy::disallowed_methods, reason = "another process takes real time to start and end")]
-fn a_moment() {
+pub(super) fn a_moment() {
     std::thread::sleep(Duration::from_millis(10));
 }

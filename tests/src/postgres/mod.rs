@@ -26,10 +26,12 @@
 //! share the clusters: begin the names of roles with the name of your database.
 
 mod cluster;
+mod pooler;
 mod programs;
 mod session;
 
 pub use cluster::{Cluster, Settings};
+pub use pooler::Pooler;
 pub use session::{Message, Session, message};
 
 /// The major versions that everything live is tested on.

@@ -31,6 +31,15 @@ pub(super) fn programs(version: u32) -> PathBuf {
     folder
 }
 
+/// The program of the pooler, below [`servers`].
+pub(super) fn pooler() -> PathBuf {
+    let program = servers().join("pgbouncer/bin/pgbouncer");
+    if !program.is_file() {
+        missing("PgBouncer is");
+    }
+    program
+}
+
 fn missing(what: &str) -> ! {
     panic!("{what} not installed for the live tests: run `tests/servers`")
 }

@@ -571,6 +571,25 @@ fn a_slip_is_answered_with_the_name_that_was_meant() {
 }
 
 #[test]
+fn what_has_another_shape_is_answered_with_one_of_the_right_shape() {
+    let grant = "[agents.reader.db]\npermission = 'postgres.grant'\nto = 'account'\n";
+    for (from, to, form) in [
+        ("fleet = \"billing\"", "[fleet]\nname = 'billing'", "\"…\""),
+        ("max_leaving = 3", "max_leaving = 'three'", "3"),
+        ("allow = [\"read\", \"list\"]", "allow = 'read'", "[\"…\"]"),
+        (
+            "[[moved]]",
+            &format!("{grant}on = 'table sales.invoices'\nallow = ['select']\n\n[[moved]]"),
+            "{ kind = \"table\", name = \"…\" }",
+        ),
+    ] {
+        let text = SOUND.replacen(from, to, 1);
+        let mistakes = read(&text).unwrap_err().to_string();
+        assert!(mistakes.contains(&format!("write it as `{form}`")), "{to}: {mistakes}");
+    }
+}
+
+#[test]
 fn a_mistake_names_the_column_in_characters() {
     let text = format!("{SOUND}\n[agents.ä]\n{AUDITOR}").replace("[agents.ä]", "[agents.'ä'.'B']");
     let mistakes = read(&text).unwrap_err();

@@ -208,6 +208,7 @@ impl Odd {
             suspended: false,
             mark: Some(write.mark.clone()),
             obstacle: None,
+            label: None,
         };
         self.objects.lock().unwrap().insert(id, object.clone());
         Ok(Written { object: Some(object), correlation: None })

@@ -1,6 +1,6 @@
 //! Agents that are held, stopped, expire and leave.
 
-use agent_iac::ledger::Cause;
+use agent_iac::{apply::Progress, clock::Clock as _, fleet::Rules, ledger::Cause};
 
 use super::*;
 
@@ -271,4 +271,31 @@ fn an_emptied_file_removes_nobody() {
     let report = stage.apply_plan(&empty, plan).unwrap();
     assert_eq!(report.left.len(), 4);
     assert!(stage.sim().existing().is_empty());
+}
+
+#[test]
+fn leavers_whose_credentials_cannot_be_tried_are_not_waited_for_one_by_one() {
+    let stage = Stage::new();
+    let names: Vec<String> = (0..20).map(|number| format!("guest-{number}")).collect();
+    stage.applied(guests(&names.iter().map(String::as_str).collect::<Vec<_>>()));
+    let mut empty = fleet();
+    empty.rules(Rules { max_leaving: Some(u32::MAX), ..Rules::default() });
+    let empty = stage.deploy(empty);
+    let saved = SavedPlan::new(stage.plan(&empty)).unwrap();
+    let mut context = operator().acknowledging(saved.digest());
+    stage.world.outage("sim/key probe");
+    let (world, clock) = (stage.world.clone(), stage.world.clock());
+    let (planned, begun) = (clock.now(), Arc::<std::sync::Mutex<_>>::default());
+    let (noted, at) = (Arc::clone(&begun), Arc::clone(&clock));
+    context.watch = Arc::new(move |progress| {
+        if matches!(progress, Progress::RunBegun { .. }) {
+            *noted.lock().unwrap() = Some(at.now());
+            world.heal();
+        }
+    });
+    let report = stage.run(empty.apply(&saved, &context)).unwrap();
+    assert!(stage.sim().objects("sim.key").is_empty(), "{}", shown(&report));
+    let took = begun.lock().unwrap().unwrap().duration_since(planned);
+    // Each is tried four times, all of them together.
+    assert!((1..3).contains(&took.as_secs()), "{took:?}");
 }

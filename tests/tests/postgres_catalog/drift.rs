@@ -7,6 +7,7 @@ use agent_iac_tests::on_each_version;
 use super::*;
 
 on_each_version![
+    what_nobody_would_take_over_says_so,
     a_grant_by_another_grantor_is_another_grant_and_says_who_has_to_take_it_back,
     what_a_login_was_given_for_itself_is_its_roles,
     a_membership_is_seen_however_it_reaches,
@@ -31,11 +32,11 @@ async fn a_grant_by_another_grantor_is_another_grant_and_says_who_has_to_take_it
         )
         .await;
     let to = world.oid("@_to").await;
-    let (admins, dba) = (world.oid("@_admins").await, world.oid("@_dba").await);
+    let dba = world.oid("@_dba").await;
     let between = world.oid("@_between").await;
     let listed = world.list("postgres.grant", &["@_to"]).await;
     let mut expected = [
-        format!("{to} on table s.t by {admins}: allow=[\"insert\",\"select\"] grantable=false"),
+        format!("{to} on table s.t by owner: allow=[\"insert\",\"select\"] grantable=false"),
         format!("{to} on table s.t by {between}: allow=[\"select\"] grantable=false"),
         format!(
             "{to} on table s.t by {dba}: allow=[\"select\"] grantable=true [it was given by \
@@ -47,7 +48,7 @@ async fn a_grant_by_another_grantor_is_another_grant_and_says_who_has_to_take_it
     assert_eq!(lines(&listed), expected);
     let key = [("to", to.as_str().into()), ("on", Value::from(&pg::Table::new("s", "t")))];
     let ours = world.read_key("postgres.grant", &key).await;
-    assert!(ours.object().unwrap().id.ends_with(&format!("by {admins}")), "{ours:?}");
+    assert!(ours.object().unwrap().id.ends_with("by owner"), "{ours:?}");
     world.run("SET ROLE @_admins; REVOKE ALL ON s.t FROM @_to; RESET ROLE").await;
     assert_eq!(
         world.read_key("postgres.grant", &key).await,
@@ -208,7 +209,7 @@ async fn a_change_within_what_is_declared_is_seen_where_it_was_made(cluster: &'s
         .await;
     let to = world.oid("@_to").await;
     let (wide, narrow) =
-        (format!("{to} on table s.t (a, b) by 10"), format!("{to} on table s.t (b) by 10"));
+        (format!("{to} on table s.t (a, b) by owner"), format!("{to} on table s.t (b) by owner"));
     for (id, allow) in [(&wide, "select"), (&narrow, "update")] {
         world
             .run(&format!(
@@ -228,8 +229,8 @@ async fn a_change_within_what_is_declared_is_seen_where_it_was_made(cluster: &'s
     // On one column more, and more on one that is declared.
     world.run("GRANT SELECT (c), INSERT (a) ON s.t TO @_to").await;
     let mut expected = BTreeSet::from(declared);
-    expected.insert(format!("{to} on table s.t (a) by 10 [\"insert\"]"));
-    expected.insert(format!("{to} on table s.t (c) by 10 [\"select\"]"));
+    expected.insert(format!("{to} on table s.t (a) by owner [\"insert\"]"));
+    expected.insert(format!("{to} on table s.t (c) by owner [\"select\"]"));
     assert_eq!(allowed().await, expected);
     // And less: a grant that one of its columns lost is there no more.
     world.run("REVOKE SELECT (a) ON s.t FROM @_to").await;
@@ -253,4 +254,28 @@ async fn a_change_within_what_is_declared_is_seen_where_it_was_made(cluster: &'s
     world.run("CREATE SCHEMA mine AUTHORIZATION @_to").await;
     let owned = world.list("postgres.ownership", &["@_to"]).await;
     assert_eq!(owned[0].id, format!("{to} owns schema mine"));
+}
+
+async fn what_nobody_would_take_over_says_so(cluster: &'static Cluster) {
+    let world = World::new(cluster, "heirless", &[]).await;
+    let ddl = agent_iac::providers::postgres::server::registry::ddl(Some("heirless_observe"));
+    world
+        .run(
+            "CREATE ROLE @_to; CREATE SCHEMA s; CREATE TABLE s.t (); ALTER TABLE s.t OWNER TO @_to;
+             GRANT @_to TO @_admins; GRANT CREATE ON DATABASE @ TO @_admins",
+        )
+        .await;
+    world.run(&format!("SET ROLE @_admins; {ddl}; RESET ROLE")).await;
+    let obstacle = async || world.list("postgres.ownership", &["@_to"]).await.remove(0).obstacle;
+    let why = obstacle().await.unwrap();
+    assert!(why.contains("give the role an `heir`"), "{why}");
+    let to = world.oid("@_to").await;
+    let detail = r#"{"heir": "dba"}"#;
+    world
+        .run(&format!(
+            "INSERT INTO agent_iac.objects
+                VALUES ('postgres.role', '{to}', 'fleet', 'test', 'a.role', '{detail}')"
+        ))
+        .await;
+    assert_eq!(obstacle().await, None);
 }

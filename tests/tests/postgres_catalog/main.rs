@@ -20,6 +20,8 @@ use agent_iac::{
 use agent_iac_tests::postgres::{Cluster, Session};
 
 mod drift;
+mod fleets;
+mod graph;
 mod oracle;
 mod reading;
 mod surroundings;

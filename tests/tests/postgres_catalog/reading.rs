@@ -110,26 +110,26 @@ async fn every_kind_of_object_is_found_by_its_name_and_by_whose_it_is(cluster: &
     let objects = world.list("postgres.grant", &["@_to"]).await;
     let all = |what: &str| format!("{to} on {what}");
     let expected: Vec<String> = [
-        "data-type s.d by 10: allow=[\"usage\"] grantable=false",
-        "data-type s.e by 10: allow=[\"usage\"] grantable=false",
-        "database kinds by 10: allow=[\"connect\",\"temporary\"] grantable=false",
-        "foreign-server kinds_s by 10: allow=[\"usage\"] grantable=false",
-        "foreign-wrapper kinds_w by 10: allow=[\"usage\"] grantable=false",
-        "function pg_catalog.pg_read_file(text) by 10: allow=[\"execute\"] grantable=false",
-        "function s.f() by 10: allow=[\"execute\"] grantable=false",
-        "function s.f(integer, s.e[]) by 10: allow=[\"execute\"] grantable=false",
-        "function s.g(integer) by 10: allow=[\"execute\"] grantable=false",
-        "language plpgsql by 10: allow=[\"usage\"] grantable=false",
-        "large-object 4711 by 10: allow=[\"select\"] grantable=false",
-        "parameter log_min_messages by 10: allow=[\"set\"] grantable=false",
-        "procedure s.p(numeric) by 10: allow=[\"execute\"] grantable=false",
-        "schema s by 10: allow=[\"usage\"] grantable=false",
-        "sequence s.q by 10: allow=[\"usage\"] grantable=false",
-        "table s.t (a) by 10: allow=[\"select\"] grantable=false",
-        "table s.t (b) by 10: allow=[\"select\",\"update\"] grantable=false",
-        "table s.t by 10: allow=[\"insert\",\"select\"] grantable=false",
-        "table s.v by 10: allow=[\"select\"] grantable=true",
-        "tablespace pg_default by 10: allow=[\"create\"] grantable=false",
+        "data-type s.d by owner: allow=[\"usage\"] grantable=false",
+        "data-type s.e by owner: allow=[\"usage\"] grantable=false",
+        "database kinds by owner: allow=[\"connect\",\"temporary\"] grantable=false",
+        "foreign-server kinds_s by owner: allow=[\"usage\"] grantable=false",
+        "foreign-wrapper kinds_w by owner: allow=[\"usage\"] grantable=false",
+        "function pg_catalog.pg_read_file(text) by owner: allow=[\"execute\"] grantable=false",
+        "function s.f() by owner: allow=[\"execute\"] grantable=false",
+        "function s.f(integer, s.e[]) by owner: allow=[\"execute\"] grantable=false",
+        "function s.g(integer) by owner: allow=[\"execute\"] grantable=false",
+        "language plpgsql by owner: allow=[\"usage\"] grantable=false",
+        "large-object 4711 by owner: allow=[\"select\"] grantable=false",
+        "parameter log_min_messages by owner: allow=[\"set\"] grantable=false",
+        "procedure s.p(numeric) by owner: allow=[\"execute\"] grantable=false",
+        "schema s by owner: allow=[\"usage\"] grantable=false",
+        "sequence s.q by owner: allow=[\"usage\"] grantable=false",
+        "table s.t (a) by owner: allow=[\"select\"] grantable=false",
+        "table s.t (b) by owner: allow=[\"select\",\"update\"] grantable=false",
+        "table s.t by owner: allow=[\"insert\",\"select\"] grantable=false",
+        "table s.v by owner: allow=[\"select\"] grantable=true",
+        "tablespace pg_default by owner: allow=[\"create\"] grantable=false",
     ]
     .into_iter()
     .map(all)
@@ -245,7 +245,7 @@ async fn what_is_in_another_database_is_read_there_or_is_unread(cluster: &'stati
     let asked = ["many_other", "many_closed", "many_gone", "many_foreign", "many"].map(on);
     let found = world.read("postgres.grant", &asked).await;
     assert!(
-        matches!(&found[0], Observation::Present(o) if o.id.ends_with("in many_other by 10")),
+        matches!(&found[0], Observation::Present(o) if o.id.ends_with("in many_other by owner")),
         "{found:?}"
     );
     for (place, says) in [
@@ -320,7 +320,8 @@ async fn what_is_registered_is_marked_and_explains_itself(cluster: &'static Clus
              ALTER TABLE s.t ENABLE ROW LEVEL SECURITY;
              CREATE POLICY p ON s.t TO @_to USING (a=1);
              GRANT SELECT (a, b) ON s.t TO @_to; GRANT UPDATE (b, c) ON s.t TO @_to;
-             REVOKE TEMP ON DATABASE @ FROM PUBLIC; ALTER TABLE s.t OWNER TO @_to;
+             REVOKE TEMP ON DATABASE @ FROM PUBLIC;
+             CREATE TABLE s.own (); ALTER TABLE s.own OWNER TO @_to;
              GRANT CREATE ON DATABASE @ TO @_admins;",
         )
         .await;
@@ -331,7 +332,7 @@ async fn what_is_registered_is_marked_and_explains_itself(cluster: &'static Clus
     let rows = [
         ("postgres.role", to.clone(), format!(r#"{{"heir": "dba", "suspended": [{login}]}}"#)),
         ("postgres.login", login.clone(), "{}".into()),
-        ("postgres.grant", format!("{to} on table s.t (a, b) by {to}"), "{}".into()),
+        ("postgres.grant", format!("{to} on table s.t (a, b) by owner"), "{}".into()),
         (
             "postgres.policy",
             format!("policy {policy}"),
@@ -342,7 +343,7 @@ async fn what_is_registered_is_marked_and_explains_itself(cluster: &'static Clus
             "PUBLIC on database marks".into(),
             r#"{"revoke": ["temporary", "connect"]}"#.into(),
         ),
-        ("postgres.ownership", format!("{to} owns table s.t"), r#"{"heir": "dba"}"#.into()),
+        ("postgres.ownership", format!("{to} owns table s.own"), r#"{"heir": "dba"}"#.into()),
     ];
     for (ty, id, detail) in &rows {
         world
@@ -383,9 +384,9 @@ async fn what_is_registered_is_marked_and_explains_itself(cluster: &'static Clus
     assert_eq!(public.value("revoke"), Some(&taken), "of the two, CONNECT was given back");
     let all = world.listed("postgres.public", &Listing::All).await;
     assert_eq!(all.len(), 1);
-    let owned = present("postgres.ownership", &format!("{to} owns table s.t")).await;
+    let owned = present("postgres.ownership", &format!("{to} owns table s.own")).await;
     assert_eq!(owned.value("heir"), Some(&"dba".into()));
-    let on = [("on", Value::from(&pg::Table::new("s", "t")))];
+    let on = [("on", Value::from(&pg::Table::new("s", "own")))];
     let by_key = world.read_key("postgres.ownership", &on).await;
     assert_eq!(by_key, Observation::Present(owned));
 

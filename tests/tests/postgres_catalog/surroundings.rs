@@ -14,6 +14,7 @@ on_each_version![
     what_is_undecided_is_named,
     a_plan_is_warned_of_what_makes_it_mean_something_else,
     a_role_that_is_not_there_yet_has_what_its_memberships_will_bring,
+    a_database_that_cannot_be_read_hides_nothing_of_the_others,
 ];
 
 impl World {
@@ -226,7 +227,9 @@ async fn a_plan_is_warned_of_what_makes_it_mean_something_else(cluster: &'static
              CREATE SCHEMA s; CREATE TABLE s.t (a int); GRANT USAGE ON SCHEMA s TO @_in;
              GRANT pg_write_server_files, @_root TO @_to; CREATE SCHEMA o; GRANT CREATE ON SCHEMA o
              TO PUBLIC; REVOKE TEMP, CONNECT ON DATABASE @ FROM PUBLIC;
-             GRANT CONNECT ON DATABASE @ TO @_observe, @_in",
+             GRANT CONNECT ON DATABASE @ TO @_observe, @_in;
+             CREATE ROLE @_forger BYPASSRLS IN ROLE pg_write_all_data;
+             CREATE ROLE @_past BYPASSRLS; CREATE ROLE @_writer IN ROLE pg_write_all_data",
         )
         .await;
     let grant = || {
@@ -245,6 +248,7 @@ async fn a_plan_is_warned_of_what_makes_it_mean_something_else(cluster: &'static
     let warnings = world.surroundings(&asked).await.warnings;
     let warned = |text: &str| warnings.iter().any(|warning| warning.contains(text));
     for text in [
+        "`warned_forger` may write into the registry",
         "`warned_to` may do what `pg_write_server_files` may",
         "`warned_to` may become the superuser `warned_root`",
         "everybody may create objects in schema o",
@@ -289,4 +293,28 @@ async fn a_role_that_is_not_there_yet_has_what_its_memberships_will_bring(
         says(&source(&found, "member of soon_group").access),
         ["member of soon_group may select table s.t"]
     );
+}
+
+async fn a_database_that_cannot_be_read_hides_nothing_of_the_others(cluster: &'static Cluster) {
+    let others = ["hidden_open", "hidden_shut", "hidden_gone"];
+    let world = World::new(cluster, "hidden", &others).await;
+    for other in &others[..2] {
+        cluster.database(other).await;
+        cluster.sql(other, "CREATE FUNCTION f() RETURNS int LANGUAGE sql AS 'SELECT 1'").await;
+    }
+    world.run("CREATE ROLE @_to; CREATE ROLE @_quiet").await;
+    cluster.sql("hidden_shut", "CREATE TABLE t (a int); GRANT SELECT ON t TO hidden_to").await;
+    world.run("REVOKE CONNECT ON DATABASE hidden_shut FROM PUBLIC").await;
+    let asked = [world.asked("@_to").await, world.asked("@_quiet").await];
+    let found = world.surroundings(&asked).await;
+    assert_eq!(found.unread.len(), 2, "{found:#?}");
+    assert!(found.unread[0].contains("`hidden_gone`"), "{:?}", found.unread);
+    assert!(found.unread[1].contains("`hidden_shut`"), "{:?}", found.unread);
+    let public = says(&source(&found, "PUBLIC").access);
+    let read = "PUBLIC may execute function public.f() in hidden_open".to_owned();
+    assert!(public.contains(&read), "{public:#?}");
+    assert!(!public.iter().any(|line| line.ends_with("in hidden_shut")), "{public:#?}");
+    // Who has something there has what is not known.
+    assert_eq!(names(&found, 0), ["PUBLIC", "database hidden_shut"]);
+    assert_eq!(names(&found, 1), ["PUBLIC"]);
 }

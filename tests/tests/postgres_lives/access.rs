@@ -5,6 +5,7 @@ use super::*;
 
 on_each_version![
     an_agent_may_do_what_was_declared_and_what_the_plan_had_listed_beside_it,
+    what_an_agent_may_only_become_it_may_do_after_it_became_it,
     names_are_taken_as_they_are,
 ];
 
@@ -14,6 +15,8 @@ on_each_version![
 struct Clerk {
     #[input(key)]
     world: String,
+    #[input]
+    maintains: bool,
 
     #[identity(name = format!("{world}_clerk"))]
     account: pg::Role,
@@ -35,7 +38,7 @@ struct Clerk {
     )]
     customers: pg::Grant,
 
-    #[permission(to = account, on = pg::Table::new("sales", "notes"), allow = [pg::Insert, pg::Delete, pg::Trigger])]
+    #[permission(to = account, on = pg::Table::new("sales", "notes"), allow = on_notes(*maintains))]
     notes: pg::Grant,
 
     #[permission(to = account, on = pg::Sequence::new("sales", "numbers"), allow = [pg::Usage])]
@@ -48,11 +51,38 @@ struct Clerk {
     )]
     total: pg::Grant,
 
+    #[permission(
+        to = account,
+        on = pg::Procedure::new("sales", "tidy", [""; 0]),
+        allow = [pg::Execute],
+    )]
+    tidies: pg::Grant,
+
+    #[permission(to = account, on = pg::DataType::new("sales", "mood"), allow = [pg::Usage])]
+    mood: pg::Grant,
+
+    #[permission(to = account, on = pg::ForeignServer::new("far"), allow = [pg::Usage])]
+    far: pg::Grant,
+
+    #[permission(to = account, on = pg::LargeObject::new("424242"), allow = [pg::Select])]
+    scan: pg::Grant,
+
+    #[permission(to = account, on = pg::Parameter::new("log_duration"), allow = [pg::Set])]
+    parameter: pg::Grant,
+
     #[permission(to = account, of = format!("{world}_archivists"))]
     archive: pg::Membership,
 
     #[credential(of = account, deliver = format!("vault:{world}/clerk"))]
     login: pg::Login,
+}
+
+fn on_notes(maintains: bool) -> BTreeSet<pg::Privilege> {
+    let mut allow = BTreeSet::from([pg::Insert, pg::Delete, pg::Trigger]);
+    if maintains {
+        allow.insert(pg::Maintain);
+    }
+    allow
 }
 
 /// Tries every statement of `cells`, which has labels and statements, and says
@@ -100,7 +130,7 @@ const CELLS: &str = "
         SELECT name, relkind, attname, format('%I', attname) AS col FROM t
         JOIN pg_attribute ON attrelid = t.oid AND attnum > 0 AND relkind <> 'S'
     ), f AS (
-        SELECT format('%I.%I', nspname, proname) AS name,
+        SELECT format('%I.%I', nspname, proname) AS name, prokind,
                CASE WHEN pronargs = 0 THEN '()' ELSE '(1)' END AS arguments
         FROM pg_proc p JOIN pg_namespace n ON n.oid = pronamespace
         WHERE nspname IN ('sales', 'hr') AND prorettype <> 'trigger'::regtype
@@ -115,13 +145,23 @@ const CELLS: &str = "
         format('CREATE TABLE scratch.x (id int REFERENCES %s (id))', name) FROM t WHERE relkind = 'r'
     UNION ALL SELECT format(v.v || ' %s', name), format(v.s, name) FROM t, (VALUES
         ('delete', 'DELETE FROM %s'), ('truncate', 'TRUNCATE %s'),
+        ('maintain', 'REINDEX TABLE %s'),
         ('trigger', 'CREATE TRIGGER x AFTER DELETE ON %s EXECUTE FUNCTION scratch.nothing()')
     ) AS v (v, s) WHERE relkind = 'r'
     UNION ALL SELECT format(v.v || ' %s', name), format(v.s, name) FROM t, (VALUES
         ('next', 'SELECT nextval(''%s'')'), ('set', 'SELECT setval(''%s'', 3)'),
         ('look', 'SELECT last_value FROM %s')
     ) AS v (v, s) WHERE relkind = 'S'
-    UNION ALL SELECT format('execute %s', name), format('SELECT %s%s', name, arguments) FROM f";
+    UNION ALL SELECT format('execute %s', name),
+        format(CASE prokind WHEN 'p' THEN 'CALL %s%s' ELSE 'SELECT %s%s' END, name, arguments) FROM f
+    UNION ALL SELECT format('type %s', t), format('CREATE TABLE scratch.y (a %s)', t)
+        FROM unnest(ARRAY['sales.mood', 'sales.temper']) t
+    UNION ALL SELECT format('server %s', srvname),
+        format('CREATE FOREIGN TABLE scratch.z (a int) SERVER %s', srvname) FROM pg_foreign_server
+    UNION ALL SELECT format('object %s', oid), format('SELECT lo_get(%s)', oid)
+        FROM pg_largeobject_metadata
+    UNION ALL SELECT format('parameter %s', p), format('SET LOCAL %s = off', p)
+        FROM unnest(ARRAY['log_duration', 'log_lock_waits']) p";
 
 async fn an_agent_may_do_what_was_declared_and_what_the_plan_had_listed_beside_it(
     cluster: &'static Cluster,
@@ -131,6 +171,11 @@ async fn an_agent_may_do_what_was_declared_and_what_the_plan_had_listed_beside_i
         .run(
             "CREATE ROLE @_archivists; CREATE SCHEMA hr AUTHORIZATION @_owner;
              CREATE SCHEMA scratch; GRANT ALL ON SCHEMA scratch TO PUBLIC;
+             GRANT USAGE ON SCHEMA sales TO @_archivists;
+             CREATE FOREIGN DATA WRAPPER nowhere; GRANT USAGE ON FOREIGN DATA WRAPPER nowhere TO @_owner;
+             CREATE SERVER far FOREIGN DATA WRAPPER nowhere; ALTER SERVER far OWNER TO @_owner;
+             CREATE SERVER farther FOREIGN DATA WRAPPER nowhere;
+             SELECT lo_create(424242), lo_create(424243); ALTER LARGE OBJECT 424242 OWNER TO @_owner;
              CREATE FUNCTION scratch.nothing() RETURNS trigger LANGUAGE plpgsql AS 'BEGIN RETURN NULL; END';
              SET ROLE @_owner;
              CREATE TABLE hr.people (id int PRIMARY KEY, pay numeric);
@@ -143,13 +188,19 @@ async fn an_agent_may_do_what_was_declared_and_what_the_plan_had_listed_beside_i
              CREATE FUNCTION sales.secret() RETURNS int RETURN 1;
              CREATE FUNCTION sales.anybody() RETURNS int RETURN 1;
              REVOKE EXECUTE ON FUNCTION sales.total, sales.secret FROM PUBLIC;
+             CREATE PROCEDURE sales.tidy() LANGUAGE sql AS 'SELECT 1';
+             CREATE PROCEDURE sales.wipe() LANGUAGE sql AS 'SELECT 1';
+             REVOKE EXECUTE ON PROCEDURE sales.tidy, sales.wipe FROM PUBLIC;
+             CREATE TYPE sales.mood AS ENUM ('good'); CREATE TYPE sales.temper AS ENUM ('bad');
+             REVOKE USAGE ON TYPE sales.mood, sales.temper FROM PUBLIC;
              GRANT SELECT ON sales.calendar TO PUBLIC;
              GRANT SELECT, TRUNCATE, REFERENCES ON sales.archive TO @_archivists;
              RESET ROLE;",
         )
         .await;
     let mut fleet = world.fleet();
-    fleet.add(ClerkInputs { world: world.name.clone() });
+    let maintains = cluster.version() >= 17;
+    fleet.add(ClerkInputs { world: world.name.clone(), maintains });
     let deployment = world.prepared(fleet).await;
     let plan = planned(&deployment).await;
     // What the declaration does not say, the plan does, before anything is done.
@@ -193,7 +244,13 @@ async fn an_agent_may_do_what_was_declared_and_what_the_plan_had_listed_beside_i
         "trigger sales.notes",
         "next sales.numbers",
         "execute sales.total",
+        "execute sales.tidy",
+        "type sales.mood",
+        "server far",
+        "object 424242",
+        "parameter log_duration",
     ];
+    let by_version = if maintains { &["maintain sales.notes"][..] } else { &[] };
     let of_everybody =
         ["select sales.calendar.id", "select sales.calendar.day", "execute sales.anybody"];
     let inherited = [
@@ -202,7 +259,7 @@ async fn an_agent_may_do_what_was_declared_and_what_the_plan_had_listed_beside_i
         "truncate sales.archive",
         "references sales.archive",
     ];
-    let expected: BTreeSet<String> = [&declared[..], &of_everybody, &inherited]
+    let expected: BTreeSet<String> = [&declared[..], by_version, &of_everybody, &inherited]
         .concat()
         .into_iter()
         .map(str::to_owned)
@@ -216,8 +273,50 @@ async fn an_agent_may_do_what_was_declared_and_what_the_plan_had_listed_beside_i
     agent.run("SET ROLE access_archivists").await;
     let as_archivist: BTreeSet<String> =
         [&of_everybody[..], &inherited].concat().into_iter().map(str::to_owned).collect();
-    let without_usage = tried(&agent, &cells).await;
-    assert!(without_usage.is_subset(&as_archivist), "{without_usage:?}");
+    assert_eq!(tried(&agent, &cells).await, as_archivist);
+}
+
+/// Has nothing of what it is a member of, until it becomes it.
+#[derive(Agent, Debug)]
+#[agent(owner = "team:billing", expires = "2030-06-30", grace = "0d", name = "deputy")]
+struct Deputy {
+    #[input(key)]
+    world: String,
+    #[input]
+    before_16: bool,
+
+    #[identity(name = format!("{world}_deputy"), noinherit = *before_16)]
+    account: pg::Role,
+
+    #[permission(to = account, of = format!("{world}_keepers"), noinherit = true)]
+    keeps: pg::Membership,
+
+    #[credential(of = account, deliver = format!("vault:{world}/deputy"))]
+    login: pg::Login,
+}
+
+async fn what_an_agent_may_only_become_it_may_do_after_it_became_it(cluster: &'static Cluster) {
+    let world = World::new(cluster, "becomes").await;
+    world
+        .run(
+            "CREATE ROLE @_keepers; GRANT USAGE ON SCHEMA sales TO @_keepers;
+             CREATE SCHEMA scratch; CREATE TYPE sales.mood AS ENUM ('good');
+             CREATE TYPE sales.temper AS ENUM ('bad');
+             REVOKE USAGE ON TYPE sales.mood, sales.temper FROM PUBLIC;
+             SET ROLE @_owner; GRANT SELECT (id), DELETE ON sales.notes TO @_keepers; RESET ROLE",
+        )
+        .await;
+    let mut fleet = world.fleet();
+    let before_16 = cluster.version() < 16;
+    fleet.add(DeputyInputs { world: world.name.clone(), before_16 });
+    let deployment = world.applied(fleet).await;
+    let login = world.vaulted(&deployment, "vault:@/deputy").await;
+    let agent = world.enter(&login).await;
+    let cells = world.rows(CELLS).await;
+    assert_eq!(tried(&agent, &cells).await, BTreeSet::new());
+    agent.run("SET ROLE becomes_keepers").await;
+    let kept = ["select sales.notes.id", "delete sales.notes"].map(str::to_owned);
+    assert_eq!(tried(&agent, &cells).await, BTreeSet::from(kept));
 }
 
 /// Stands on names that nobody should give.

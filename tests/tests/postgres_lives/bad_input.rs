@@ -19,16 +19,6 @@ on_each_version![
     a_connection_that_is_cut_leaves_nothing_in_doubt_for_ever,
 ];
 
-/// Everything that a plan could not do, in one text.
-fn unread(plan: &Plan) -> String {
-    format!(
-        "{:?} {:?} {:?}",
-        plan.unread,
-        plan.blocked,
-        plan.beside.iter().map(|b| &b.unread).collect::<Vec<_>>()
-    )
-}
-
 async fn a_principal_with_a_wrong_password_is_named(cluster: &'static Cluster) {
     let world = World::new(cluster, "wrong").await;
     let deployment = world.prepared(reader(&world)).await;

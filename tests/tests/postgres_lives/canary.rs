@@ -12,10 +12,10 @@ on_each_version![no_password_of_a_life_stands_where_others_see_it];
 
 /// What was seen, with where.
 #[derive(Default)]
-struct Seen(Vec<(String, Vec<u8>)>);
+pub(super) struct Seen(Vec<(String, Vec<u8>)>);
 
 impl Seen {
-    fn see(&mut self, place: &str, bytes: impl Into<Vec<u8>>) {
+    pub(super) fn see(&mut self, place: &str, bytes: impl Into<Vec<u8>>) {
         self.0.push((place.to_owned(), bytes.into()));
     }
 
@@ -23,7 +23,7 @@ impl Seen {
         self.see(place, format!("{value:?}\n{value:#?}"));
     }
 
-    fn files(&mut self, folder: &Path) {
+    pub(super) fn files(&mut self, folder: &Path) {
         for entry in fs::read_dir(folder).unwrap() {
             let path = entry.unwrap().path();
             if path.is_dir() {
@@ -46,7 +46,7 @@ impl Seen {
 
     /// The places in which a secret stands, in any of the forms in which one
     /// is written down by accident.
-    fn find(&self, secret: &str) -> BTreeSet<String> {
+    pub(super) fn find(&self, secret: &str) -> BTreeSet<String> {
         let bytes = secret.as_bytes();
         let hex: String = bytes.iter().map(|byte| format!("{byte:02x}")).collect();
         let forms = [

@@ -8,10 +8,17 @@ mod access;
 mod adopting;
 mod bad_input;
 mod canary;
+mod command_line;
 mod conformance;
 mod drift;
+mod held;
+mod intrusion;
+mod judged;
 mod leaving;
+mod limits;
+mod pooler;
 mod rotation;
+mod standby;
 
 use std::{
     collections::BTreeSet,
@@ -115,7 +122,11 @@ impl World {
 
     /// The provider of this world's names on another cluster.
     fn provider_of(&self, cluster: &Cluster) -> PostgresProvider {
-        let endpoint = format!("postgresql://127.0.0.1:{}/{}", cluster.port(), self.name);
+        self.provider_at(cluster.port())
+    }
+
+    fn provider_at(&self, port: u16) -> PostgresProvider {
+        let endpoint = format!("postgresql://127.0.0.1:{port}/{}", self.name);
         let provider = PostgresProvider::new(endpoint.parse().unwrap())
             .observe(self.principal("observe"))
             .apply(self.principal("apply"))
@@ -158,12 +169,6 @@ impl World {
             let place = statement.strip_prefix("-- in the database ");
             let place = place.and_then(|rest| rest.split_once(":\n"));
             let database = place.map_or(self.name.as_str(), |(database, _)| database);
-            if statement.starts_with("CREATE ROLE")
-                && self.value("SELECT count(*) FROM pg_roles WHERE rolname = '@_admins'").await
-                    == "1"
-            {
-                continue;
-            }
             let session = self.cluster.admin_of(database.trim_matches('"')).await;
             session.run(statement).await;
         }
@@ -202,6 +207,12 @@ impl World {
 
 fn password_of(world: &str, who: &str) -> String {
     format!("{who}-canary-of-{world}")
+}
+
+/// A cluster of a test's own, which can be stopped. Its server ends with the
+/// test's process.
+fn own(version: u32, settings: &[(&str, &str)]) -> &'static Cluster {
+    Box::leak(Box::new(Cluster::start_with(version, settings)))
 }
 
 /// What is delivered.
@@ -249,10 +260,22 @@ async fn apply_plan(deployment: &Deployment, plan: Plan) -> Report {
 
 /// Plans and applies; every step is done, and something was.
 async fn apply(deployment: &Deployment) -> Report {
-    let report = try_apply(deployment).await;
+    let plan = planned(deployment).await;
+    let said = unread(&plan);
+    let report = apply_plan(deployment, plan).await;
     assert!(report.is_complete(), "{}", shown(&report));
-    assert!(!report.steps.is_empty(), "there was nothing to do");
+    assert!(!report.steps.is_empty(), "there was nothing to do: {said}");
     report
+}
+
+/// Everything that a plan could not do, in one text.
+fn unread(plan: &Plan) -> String {
+    format!(
+        "{:?} {:?} {:?}",
+        plan.unread,
+        plan.blocked,
+        plan.beside.iter().map(|b| &b.unread).collect::<Vec<_>>()
+    )
 }
 
 async fn clean(deployment: &Deployment) {

@@ -5,6 +5,7 @@
 
 mod registry;
 mod tls;
+mod together;
 
 use std::{sync::Arc, time::Duration};
 

@@ -9,7 +9,7 @@ use agent_iac::{
     provider::Mark,
     providers::postgres::server::{
         Batch, Options, Server,
-        registry::{self, Owned, Registered, State},
+        registry::{self, Outcome, Owned, Registered, State},
         sqlstate,
     },
 };
@@ -22,6 +22,7 @@ on_each_version![
     an_ordinary_role_needs_no_more_than_create_on_the_database,
     a_schema_that_somebody_else_made_is_refused,
     an_observer_reads_the_registry_and_cannot_write_it,
+    an_observer_that_comes_later_is_let_in_by_the_owner_and_by_nobody_else,
     a_newer_version_is_refused,
     a_claim_is_written_with_its_work_or_not_at_all,
     recovery_waits_for_a_transaction_of_a_dead_run,
@@ -29,6 +30,7 @@ on_each_version![
     recovery_does_not_wait_for_other_runs,
     a_writer_that_wakes_up_late_finds_its_claim_given_up,
     thousands_of_claims_take_as_many_requests_as_one,
+    what_nobody_asks_for_any_more_is_forgotten,
     whose_an_object_is_can_be_read_changed_and_forgotten,
     nobody_but_the_owner_writes_the_registry,
     a_stranger_cannot_keep_our_locks,
@@ -69,6 +71,18 @@ async fn settle(server: &Server, claims: &[Claim], patience: u64) -> Result<Vec<
         .await
 }
 
+/// What became of a claim at an address of its own.
+fn outcome(claim: Claim) -> Outcome {
+    let (_, step) = claim.as_str().rsplit_once('.').unwrap();
+    let mark = mark("fleet", &format!("agent{step}.object"));
+    Outcome { claim, mark, text: r#"{"id": "7"}"#.to_owned() }
+}
+
+fn mark(fleet: &str, address: &str) -> Mark {
+    let address = address.parse().unwrap();
+    Mark { fleet: fleet.into(), environment: "test".into(), address }
+}
+
 /// Carries claims out, with a pause before the outcome is written.
 async fn carry_out(server: &Server, claims: &[Claim], pause: u64) -> Result<()> {
     let claims = claims.to_vec();
@@ -79,8 +93,7 @@ async fn carry_out(server: &Server, claims: &[Claim], pause: u64) -> Result<()> 
                 return Err(registry::given_up(claim));
             }
             tokio::time::sleep(Duration::from_millis(pause)).await;
-            let outcomes: Vec<_> =
-                claims.into_iter().map(|claim| (claim, r#"{"id": "7"}"#.to_owned())).collect();
+            let outcomes: Vec<_> = claims.into_iter().map(outcome).collect();
             registry::register(&tx, &outcomes).await
         })
         .await
@@ -188,10 +201,60 @@ async fn an_observer_reads_the_registry_and_cannot_write_it(cluster: &Cluster) {
     assert_eq!(error.kind(), ErrorKind::Denied, "{error:?}");
 }
 
+async fn an_observer_that_comes_later_is_let_in_by_the_owner_and_by_nobody_else(cluster: &Cluster) {
+    let database = cluster.database("registry_later").await;
+    let admin = cluster.admin_of(&database).await;
+    admin
+        .run(
+            "CREATE ROLE registry_later_owner LOGIN PASSWORD 'p';
+            CREATE ROLE registry_later_other LOGIN PASSWORD 'p';
+            CREATE ROLE registry_later_observer LOGIN PASSWORD 'p';
+            GRANT CREATE ON DATABASE registry_later TO registry_later_owner",
+        )
+        .await;
+    let of = |user| server(settings(cluster, user, "p", "registry_later"));
+    let admit = async |server: &Server, observer: Option<&'static str>| {
+        let work = move |tx| async move { registry::admit(&tx, observer).await };
+        server.transaction(None, Options::writing(), work).await.unwrap()
+    };
+    let observer = Some("registry_later_observer");
+    let [owner, other, reader] = ["owner", "other", "observer"].map(|name| {
+        let user = format!("registry_later_{name}");
+        server(settings(cluster, &user, "p", "registry_later"))
+    });
+    // There is nothing to be let into yet.
+    assert!(!admit(&owner, observer).await);
+    install(&owner, None).await.unwrap();
+    assert!(!admit(&other, observer).await);
+    assert_eq!(state(&reader).await.unwrap_err().kind(), ErrorKind::Denied);
+    assert!(!admit(&owner, None).await);
+    assert!(!admit(&owner, Some("registry_later_nobody")).await);
+    // At the same time as others who do so.
+    let all = futures((0..4).map(|_| {
+        let owner = of("registry_later_owner");
+        async move { admit(&owner, observer).await }
+    }));
+    assert!(all.await.contains(&true));
+    assert!(!admit(&owner, observer).await);
+    let seen = State::Ready { owner: "registry_later_owner".into(), trusted: false };
+    assert_eq!(state(&reader).await.unwrap(), seen);
+    // One table is enough to be kept out by.
+    admin.run("REVOKE SELECT ON agent_iac.objects FROM registry_later_observer").await;
+    assert!(admit(&owner, observer).await);
+    assert_eq!(state(&reader).await.unwrap(), seen);
+}
+
 async fn a_newer_version_is_refused(cluster: &Cluster) {
     let server = installed(cluster, "registry_newer").await;
-    write(&server, "INSERT INTO agent_iac.registry VALUES (2)").await.unwrap();
-    assert_eq!(state(&server).await.unwrap_err().kind(), ErrorKind::NewerVersion);
+    for (set, kind) in [
+        ("UPDATE agent_iac.registry SET version = 3", ErrorKind::NewerVersion),
+        // It did not say of which cluster it is.
+        ("UPDATE agent_iac.registry SET version = 1", ErrorKind::Damaged),
+        ("UPDATE agent_iac.registry SET version = 2, system_identifier = '7'", ErrorKind::Refused),
+    ] {
+        write(&server, set).await.unwrap();
+        assert_eq!(state(&server).await.unwrap_err().kind(), kind, "{set}");
+    }
     write(&server, "DELETE FROM agent_iac.registry").await.unwrap();
     assert_eq!(state(&server).await.unwrap_err().kind(), ErrorKind::Damaged);
 }
@@ -203,7 +266,7 @@ async fn a_claim_is_written_with_its_work_or_not_at_all(cluster: &Cluster) {
     let one = claims[1].clone();
     let fails = server.transaction(None, Options::writing(), move |tx| async move {
         registry::enter(&tx, std::slice::from_ref(&one)).await?;
-        registry::register(&tx, &[(one, "{}".into())]).await?;
+        registry::register(&tx, &[outcome(one)]).await?;
         tx.batch("SELECT 1 / 0").await
     });
     fails.await.unwrap_err();
@@ -269,7 +332,7 @@ async fn a_writer_that_wakes_up_late_finds_its_claim_given_up(cluster: &Cluster)
     // Nor does one that asks nothing beforehand.
     let one = claims[0].clone();
     let blind = server.transaction(None, Options::writing(), move |tx| async move {
-        registry::register(&tx, &[(one, "{}".into())]).await
+        registry::register(&tx, &[outcome(one)]).await
     });
     let error = blind.await.unwrap_err();
     assert_eq!(error.kind(), ErrorKind::Refused, "{error:?}");
@@ -290,13 +353,51 @@ async fn thousands_of_claims_take_as_many_requests_as_one(cluster: &Cluster) {
     assert_eq!(requests[0], requests[1]);
 }
 
+async fn what_nobody_asks_for_any_more_is_forgotten(cluster: &Cluster) {
+    let server = installed(cluster, "registry_forgets").await;
+    let one = |run: &RunId, step: usize, fleet: &str, address: &str| Outcome {
+        claim: run.claim(step),
+        mark: mark(fleet, address),
+        text: r#"{"id": "7"}"#.to_owned(),
+    };
+    let register = |outcomes: Vec<Outcome>| {
+        server.transaction(None, Options::writing(), move |tx| async move {
+            let claims: Vec<Claim> = outcomes.iter().map(|one| one.claim.clone()).collect();
+            registry::enter(&tx, &claims).await?;
+            registry::register(&tx, &outcomes).await
+        })
+    };
+    // One that was given up stays, for its writer may still wake up.
+    let dead = RunId::random(&SystemEntropy).claim(1);
+    let settled = settle(&server, std::slice::from_ref(&dead), 100).await.unwrap();
+    assert_eq!(settled, [Registered::GivenUp]);
+    let other = RunId::random(&SystemEntropy);
+    register(vec![one(&other, 1, "other", "a.b")]).await.unwrap();
+    let mut last = None;
+    for _ in 0..1000 {
+        let run = RunId::random(&SystemEntropy);
+        register(vec![one(&run, 1, "fleet", "a.b"), one(&run, 2, "fleet", "a.c")]).await.unwrap();
+        last = Some(run);
+    }
+    let run = last.unwrap();
+    let left = "SELECT claim FROM agent_iac.claims ORDER BY 1";
+    let mut kept = [dead.clone(), other.claim(1), run.claim(1), run.claim(2)];
+    kept.sort();
+    assert_eq!(texts(&server, left).await, kept.each_ref().map(Claim::as_str));
+    // What was undone has forgotten nothing.
+    let late = one(&RunId::random(&SystemEntropy), 1, "fleet", "a.b");
+    let undone = server.transaction(None, Options::writing(), move |tx| async move {
+        registry::enter(&tx, std::slice::from_ref(&late.claim)).await?;
+        registry::register(&tx, &[late]).await?;
+        tx.batch("SELECT 1 / 0").await
+    });
+    undone.await.unwrap_err();
+    let settled = settle(&server, &[run.claim(1), dead], 100).await.unwrap();
+    assert_eq!(settled, [done(), Registered::GivenUp]);
+}
+
 async fn whose_an_object_is_can_be_read_changed_and_forgotten(cluster: &Cluster) {
     let server = installed(cluster, "registry_marks").await;
-    let mark = |fleet: &str, address: &str| Mark {
-        fleet: fleet.into(),
-        environment: "test".into(),
-        address: address.parse().unwrap(),
-    };
     let owned = |fleet: &str, detail: Option<&str>| Owned {
         mark: mark(fleet, r#"reader["eu"].account"#),
         detail: detail.map(str::to_owned),

@@ -21,6 +21,7 @@ on_each_version![
     a_certificate_is_accepted_for_its_name_from_a_trusted_authority_alone,
     a_login_is_bound_to_the_certificate_whatever_signed_it,
     a_server_without_tls_is_refused_where_tls_was_asked_for,
+    a_password_is_told_only_to_a_server_that_was_verified_and_where_that_was_said,
 ];
 
 fn openssl(folder: &Path, arguments: &str) {
@@ -153,4 +154,57 @@ async fn a_server_without_tls_is_refused_where_tls_was_asked_for(cluster: &Clust
         principal("postgres", cluster.password()),
     );
     server(plain).about().await.unwrap();
+}
+
+async fn a_password_is_told_only_to_a_server_that_was_verified_and_where_that_was_said(
+    cluster: &Cluster,
+) {
+    let cluster = Cluster::start(cluster.version());
+    let folder = tempfile::tempdir().unwrap();
+    certificates(folder.path(), "ec -pkeyopt ec_paramgen_curve:P-256", "-sha256");
+    let admin = cluster.admin().await;
+    for sql in [
+        "SET password_encryption = 'md5'; CREATE ROLE digested LOGIN PASSWORD 'p'",
+        "SET password_encryption = 'scram-sha-256'; CREATE ROLE told LOGIN PASSWORD 'p'",
+        "COPY (VALUES ('host all told 127.0.0.1/32 password'),
+            ('host all digested 127.0.0.1/32 md5'),
+            ('host all all 127.0.0.1/32 scram-sha-256')) TO PROGRAM 'cat >pg_hba.conf'",
+    ] {
+        admin.run(sql).await;
+    }
+    equip(&cluster, folder.path()).await;
+    let root = folder.path().join("ca.pem");
+    let tls = format!("sslmode=verify-full&sslrootcert={}", root.display());
+    let plain = || endpoint_of(&cluster, "sslmode=disable");
+    let full = || endpoint_of(&cluster, &tls);
+    let open = || endpoint_of(&cluster, &format!("{tls}&require_auth=password"));
+    for (user, endpoint, refused) in [
+        ("told", plain(), Some("in clear")),
+        ("told", full(), Some("in clear")),
+        ("told", open(), None),
+        ("digested", plain(), Some("by MD5")),
+        ("digested", open(), Some("by MD5")),
+        ("postgres", open(), None),
+    ] {
+        let password = if user == "postgres" { cluster.password() } else { "p" };
+        let tried = Prober::new(&Thread::start().unwrap(), endpoint.clone()).unwrap();
+        let tried = tried.try_login(user, &Secret::from_text(password.into()), None).await;
+        let worked = server(Settings::new(endpoint, principal(user, password))).about().await;
+        match (refused, worked) {
+            (None, worked) => {
+                assert!(worked.is_ok(), "{user}: {worked:?}");
+                assert_eq!(tried, Tried::Accepted, "{user}");
+            }
+            (Some(how), worked) => {
+                let error = worked.unwrap_err();
+                assert_eq!(error.kind(), ErrorKind::Denied, "{user}: {error:?}");
+                assert!(error.message().contains(how), "{user}: {error}");
+                assert!(matches!(&tried, Tried::Unknown(why) if why.contains(how)), "{tried:?}");
+            }
+        }
+    }
+}
+
+fn endpoint_of(cluster: &Cluster, query: &str) -> Endpoint {
+    format!("postgresql://localhost:{}/postgres?{query}", cluster.port()).parse().unwrap()
 }

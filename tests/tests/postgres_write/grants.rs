@@ -23,6 +23,8 @@ on_each_version![
     an_expression_says_nothing_but_which_rows,
     an_owner_needs_to_be_able_to_create,
     what_everybody_had_is_given_back_as_it_was,
+    everybody_gets_back_what_each_column_had,
+    what_may_be_passed_on_is_kept_for_each_privilege,
     the_provider_is_not_locked_out,
     what_a_version_does_not_know_is_refused,
     nobody_is_granted_to_by_a_name_that_means_everybody,
@@ -40,10 +42,7 @@ async fn another_grantors_grant_is_taken_back_as_him_or_refused_by_his_name(
     world.run("GRANT USAGE ON SCHEMA app TO @_x; SET ROLE @_x; GRANT SELECT ON app.t0 TO @_y; RESET ROLE").await;
     let by = |grantor: &str| format!("{} on table app.t0 by {grantor}", y.id);
     let passed = world.read::<pg::Grant>(&by(&x.id)).await.object().unwrap().clone();
-    // Before 16 nobody knows of a role that the administrators can become it.
-    if world.version >= 16 {
-        assert_eq!(passed.obstacle, None);
-    }
+    assert_eq!(passed.obstacle, None);
     world.gone::<pg::Grant>(world.delete(&passed)).await;
     // A stranger's, whom the administrators cannot become.
     world
@@ -450,7 +449,7 @@ async fn an_owner_needs_to_be_able_to_create(cluster: &'static Cluster) {
     let y = world.role("@_y").await;
     let on = grant(&y, pg::Table::new("app", "o0"), &[pg::Select]);
     let on = world.done::<pg::Grant>(world.create::<pg::Grant>(&on)).await;
-    assert!(on.id.ends_with(&format!(" by {}", x.id)), "{}", on.id);
+    assert_eq!(on.value("grantor"), Some(&"owners_x".into()));
     world.gone::<pg::Grant>(world.delete(&on)).await;
     world.gone::<pg::Ownership>(world.delete(&object)).await;
     let owner = "SELECT relowner::regrole FROM pg_class WHERE oid = 'app.o0'::regclass";
@@ -495,6 +494,67 @@ async fn what_everybody_had_is_given_back_as_it_was(cluster: &'static Cluster) {
         items
     };
     assert_eq!(sorted(&world.value(list).await), sorted(&before));
+}
+
+async fn what_may_be_passed_on_is_kept_for_each_privilege(cluster: &'static Cluster) {
+    let world = World::new(cluster, "passable", &[]).await;
+    let x = world.role("@_x").await;
+    let only = |only: &[pg::Privilege]| {
+        let mut grant = grant(&x, pg::Table::new("app", "t0"), &[pg::Select, pg::Insert]);
+        grant.grantable_only(Some(only.iter().copied().collect::<BTreeSet<_>>()));
+        grant
+    };
+    let list = "SELECT relacl FROM pg_class WHERE oid = 'app.t0'::regclass";
+    let mut object = world.done::<pg::Grant>(world.create::<pg::Grant>(&only(&[pg::Select]))).await;
+    assert!(world.value(list).await.contains("passable_x=ar*/"));
+    let part =
+        |words: &[&str]| Value::List(words.iter().map(|&word| word.into()).collect()).into_set();
+    for (by_hand, all, passed_on) in [
+        ("GRANT INSERT ON app.t0 TO @_x WITH GRANT OPTION", true, Value::Null),
+        ("REVOKE GRANT OPTION FOR SELECT ON app.t0 FROM @_x", false, Value::Null),
+        (
+            "REVOKE GRANT OPTION FOR SELECT ON app.t0 FROM @_x;
+            GRANT INSERT ON app.t0 TO @_x WITH GRANT OPTION",
+            false,
+            part(&["insert"]),
+        ),
+    ] {
+        world.run(&format!("SET ROLE @_owner; {by_hand}; RESET ROLE")).await;
+        // What was seen before is not what is there.
+        let stale = world.refused::<pg::Grant>(world.delete(&object)).await;
+        assert_eq!(stale.kind(), ErrorKind::StalePlan, "{by_hand}");
+        let seen = world.read::<pg::Grant>(&object.id).await.object().unwrap().clone();
+        assert_eq!(seen.value("grantable"), Some(&Value::Bool(all)), "{by_hand}");
+        assert_eq!(seen.value("grantable_only"), Some(&passed_on), "{by_hand}");
+        object =
+            world.done::<pg::Grant>(world.update::<pg::Grant>(&seen, &only(&[pg::Select]))).await;
+        assert!(world.value(list).await.contains("passable_x=ar*/"), "{by_hand}");
+    }
+    let mut all = grant(&x, pg::Table::new("app", "t0"), &[pg::Select, pg::Insert]);
+    all.grantable(true);
+    object = world.done::<pg::Grant>(world.update::<pg::Grant>(&object, &all)).await;
+    assert!(world.value(list).await.contains("passable_x=a*r*/"));
+    world.gone::<pg::Grant>(world.delete(&object)).await;
+}
+
+async fn everybody_gets_back_what_each_column_had(cluster: &'static Cluster) {
+    let world = World::new(cluster, "columns_back", &[]).await;
+    world
+        .run(
+            "SET ROLE @_owner; GRANT SELECT (a, b), UPDATE (b) ON app.t0 TO PUBLIC;
+            GRANT INSERT (c) ON app.t0 TO PUBLIC; RESET ROLE",
+        )
+        .await;
+    let list = "SELECT attname, attacl FROM pg_attribute
+        WHERE attrelid = 'app.t0'::regclass AND attnum > 0 ORDER BY 1";
+    let before = world.rows(list).await;
+    let mut public = pg::Public::builder();
+    public.on(pg::Column::new("app", "t0", ["a", "b", "c"])).revoke([pg::Select, pg::Update]);
+    let object = world.done::<pg::Public>(world.create::<pg::Public>(&public)).await;
+    let taken = world.rows(list).await;
+    assert!(taken.iter().all(|row| !row.contains("=r") && !row.contains("=w")), "{taken:?}");
+    world.gone::<pg::Public>(world.delete(&object)).await;
+    assert_eq!(world.rows(list).await, before);
 }
 
 async fn the_provider_is_not_locked_out(cluster: &'static Cluster) {

@@ -11,6 +11,8 @@ on_each_version![
     a_renamed_role_keeps_no_login_that_works,
     a_role_is_not_done_with_logging_in_before_its_sessions_ended,
     what_a_leaver_passed_on_is_told_before_it_is_lost,
+    what_only_another_can_take_back_is_told_before_anything_is_switched_off,
+    what_a_leaver_passed_on_elsewhere_is_told_before_anything_is_switched_off,
     nothing_that_is_registered_names_a_role_that_left,
 ];
 
@@ -98,6 +100,68 @@ async fn what_a_leaver_passed_on_is_told_before_it_is_lost(cluster: &'static Clu
     world.gone::<pg::Role>(world.delete(&role)).await;
     let list = "SELECT has_table_privilege('@_bob', 'app.hers', 'SELECT')";
     assert_eq!(world.value(list).await, "t");
+}
+
+async fn what_only_another_can_take_back_is_told_before_anything_is_switched_off(
+    cluster: &'static Cluster,
+) {
+    let world = World::new(cluster, "given", &["given_far"]).await;
+    let role = world.role("@_x").await;
+    world.login("@_x", 1).await;
+    world
+        .run(
+            "CREATE ROLE @_bob; SET ROLE @_owner; GRANT USAGE ON SCHEMA app TO @_bob, @_x;
+            GRANT SELECT, INSERT, UPDATE (a) ON app.t1 TO @_bob WITH GRANT OPTION; SET ROLE @_bob;
+            GRANT SELECT, INSERT, UPDATE (a) ON app.t1 TO @_x WITH GRANT OPTION; RESET ROLE;
+            SET ROLE @_x; GRANT SELECT ON app.t1 TO @_x__g1; RESET ROLE",
+        )
+        .await;
+    let far = cluster.admin_of("given_far").await;
+    far.run(
+        "SET ROLE given_owner; GRANT USAGE ON SCHEMA far TO given_bob, given_x; GRANT SELECT ON far.t TO given_bob WITH GRANT OPTION;
+        SET ROLE given_bob; GRANT SELECT ON far.t TO given_x; RESET ROLE",
+    )
+    .await;
+    let error = world.refused::<pg::Role>(world.delete(&role)).await;
+    assert_eq!(error.kind(), ErrorKind::Denied, "{error:?}");
+    let said = r#"in the database `given_far`: `given_bob` has to say REVOKE SELECT ON TABLE "far"."t" FROM "given_x""#;
+    assert!(error.message().contains(said), "{error}");
+    far.run("SET ROLE given_bob; REVOKE SELECT ON far.t FROM given_x; RESET ROLE").await;
+    let error = world.refused::<pg::Role>(world.delete(&role)).await;
+    for said in ["SELECT, INSERT ON TABLE", r#"UPDATE ("a") ON TABLE"#] {
+        assert!(error.message().contains(said), "{error}");
+    }
+    let (_session, pid) = world.session("@_x__g1").await;
+    assert!(world.is_at_work(&pid).await);
+    // Whom the administrators can become takes back what he gave.
+    world.run("GRANT @_bob TO @_admins").await;
+    world.gone::<pg::Role>(world.delete(&role)).await;
+    let list = "SELECT relacl::text LIKE '%given_x%' FROM pg_class WHERE oid = 'app.t1'::regclass";
+    assert_eq!(world.value(list).await, "f");
+    let list = "SELECT has_table_privilege('given_bob', 'app.t1', 'SELECT')";
+    assert_eq!(world.value(list).await, "t");
+}
+
+async fn what_a_leaver_passed_on_elsewhere_is_told_before_anything_is_switched_off(
+    cluster: &'static Cluster,
+) {
+    let world = World::new(cluster, "passer", &["passer_far"]).await;
+    let role = world.role("@_x").await;
+    world.login("@_x", 1).await;
+    world.run("CREATE ROLE @_bob").await;
+    let far = cluster.admin_of("passer_far").await;
+    far.run(
+        "SET ROLE passer_owner; GRANT USAGE ON SCHEMA far TO passer_x; GRANT SELECT ON far.t TO passer_x WITH GRANT OPTION;
+        SET ROLE passer_x; GRANT SELECT ON far.t TO passer_bob; RESET ROLE",
+    )
+    .await;
+    let error = world.refused::<pg::Role>(world.delete(&role)).await;
+    assert_eq!(error.kind(), ErrorKind::Refused, "{error:?}");
+    assert!(error.message().contains("table far.t to `passer_bob`"), "{error}");
+    let (session, _) = world.session("@_x__g1").await;
+    drop(session);
+    far.run("SET ROLE passer_x; REVOKE SELECT ON far.t FROM passer_bob; RESET ROLE").await;
+    world.gone::<pg::Role>(world.delete(&role)).await;
 }
 
 async fn nothing_that_is_registered_names_a_role_that_left(cluster: &'static Cluster) {

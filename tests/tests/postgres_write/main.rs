@@ -12,6 +12,7 @@
 mod contract;
 mod grants;
 mod leaving;
+mod owners;
 mod races;
 mod roles;
 mod speed;
@@ -328,12 +329,22 @@ impl World {
 }
 
 fn request(claim: Claim, operation: Operation<Values>, seen: Observation) -> WriteRequest {
-    WriteRequest { claim, mark: mark("tests"), operation, seen, credential: None }
+    let mark = seen.object().and_then(|seen| seen.mark.clone()).unwrap_or_else(|| own_mark(&claim));
+    WriteRequest { claim, mark, operation, seen, credential: None }
 }
 
 fn mark(fleet: &str) -> Mark {
-    let address = "tester.object".parse().unwrap();
-    Mark { fleet: fleet.into(), environment: "test".into(), address }
+    mark_at(fleet, "tester.object")
+}
+
+/// The mark of what this claim makes: each object has an address of its own.
+fn own_mark(claim: &Claim) -> Mark {
+    let (_, step) = claim.as_str().rsplit_once('.').unwrap();
+    mark_at("tests", &format!("tester.object{step}"))
+}
+
+fn mark_at(fleet: &str, address: &str) -> Mark {
+    Mark { fleet: fleet.into(), environment: "test".into(), address: address.parse().unwrap() }
 }
 
 /// The declared properties in normal form.

@@ -82,7 +82,9 @@ async fn what_exists_is_not_made_again(cluster: &'static Cluster) {
     assert!(error.repair().unwrap().contains("import it"), "{error:?}");
     let ours = world.role("@_ours").await;
     role.name("exists_ours");
-    let error = world.refused::<pg::Role>(world.create::<pg::Role>(&role)).await;
+    let again = world.create::<pg::Role>(&role);
+    let again = WriteRequest { mark: ours.mark.clone().unwrap(), ..again };
+    let error = world.refused::<pg::Role>(again).await;
     assert_eq!(error.kind(), ErrorKind::StalePlan, "{error:?}");
     let theirs = WriteRequest { mark: mark("others"), ..world.delete(&ours) };
     assert_eq!(world.refused::<pg::Role>(theirs).await.kind(), ErrorKind::Foreign);
@@ -336,15 +338,31 @@ async fn what_cannot_leave_is_told_with_the_repair(cluster: &'static Cluster) {
     assert_eq!(error.kind(), ErrorKind::NotFound);
     assert!(error.message().contains("the heir `stuck_nobody`"), "{error}");
     // An heir whom the administrators cannot act for.
-    world.run("CREATE ROLE @_nobody; GRANT CREATE ON SCHEMA app TO @_x, @_nobody").await;
-    world.run("SET ROLE @_x; CREATE TABLE app.hers (n int); RESET ROLE").await;
-    let error = world.refused::<pg::Role>(world.delete(&object)).await;
-    assert_eq!(error.kind(), ErrorKind::Denied, "{error:?}");
-    assert!(
-        error.repair().unwrap().contains("GRANT \"stuck_nobody\" TO \"stuck_admins\""),
-        "{error:?}"
-    );
-    world.run("GRANT @_nobody TO @_admins").await;
+    world.login("@_x", 1).await;
+    world
+        .run(
+            "CREATE ROLE @_nobody; GRANT USAGE, CREATE ON SCHEMA app TO @_x; SET ROLE @_x;
+            CREATE TABLE app.hers (n int);
+            CREATE FUNCTION app.hers() RETURNS int LANGUAGE sql RETURN 1; RESET ROLE",
+        )
+        .await;
+    for (missing, given) in [
+        (
+            r#"GRANT "stuck_nobody" TO "stuck_admins"; GRANT CREATE ON SCHEMA app TO "stuck_nobody""#,
+            "GRANT @_nobody TO @_admins",
+        ),
+        (
+            r#"GRANT CREATE ON SCHEMA app TO "stuck_nobody""#,
+            "GRANT CREATE ON SCHEMA app TO @_nobody",
+        ),
+    ] {
+        let error = world.refused::<pg::Role>(world.delete(&object)).await;
+        assert_eq!(error.kind(), ErrorKind::Denied, "{error:?}");
+        assert_eq!(error.repair(), Some(missing), "{error:?}");
+        // Nothing was switched off for it.
+        drop(world.session("@_x__g1").await);
+        world.run(given).await;
+    }
     world.gone::<pg::Role>(world.delete(&object)).await;
 }
 

@@ -6,7 +6,7 @@ use std::{
     time::Duration,
 };
 
-use super::{PROBE_BUDGET, at_generation, identity_of, tell, try_once};
+use super::{PROBE_BUDGET, at_generation, identity_of, tell, try_each, try_once};
 use crate::{
     address::{Address, Instance},
     apply::{
@@ -19,10 +19,13 @@ use crate::{
     error::{Error, ErrorKind, Result},
     ledger::{Cause, Claim, CredentialEvent, Entry, Event, Managed, Proof, State, StepEvent},
     plan::{Action, CredentialTarget, Part, Step},
-    provider::{Observation, Reference, Tried},
+    provider::{Attempt, Observation, Reference, Tried},
     schema::{Kind, ResourceType},
     secret::Secret,
 };
+
+/// How many secrets are open at the same time, at most.
+const OPEN: usize = 100;
 
 /// Why a dead credential has no proof at all.
 const UNTRIED: &str = "its value could not be opened to try it";
@@ -35,20 +38,34 @@ pub(in crate::apply) async fn controls(
     state: &State,
     steps: &[Step],
 ) -> BTreeMap<Address, Tried> {
-    let mut controls = BTreeMap::new();
+    let mut groups: BTreeMap<(&str, &str), Vec<(&Address, &Managed)>> = BTreeMap::new();
     for step in steps {
         if step.kind != Kind::Credential || step.action != Action::Delete {
             continue;
         }
         let Some(object) = state.object(&step.address) else { continue };
-        let Ok(ty) = engine.resource_type(&object.resource_type) else { continue };
-        let tried = match value_of(engine, object).await {
-            Ok(secret) => {
-                try_once(engine, &object.provider, ty, &identity_of(object, ty), &secret).await
+        let group = (object.provider.as_str(), object.resource_type.as_str());
+        groups.entry(group).or_default().push((&step.address, object));
+    }
+    let mut controls = BTreeMap::new();
+    for ((provider, ty), objects) in groups {
+        let Ok(ty) = engine.resource_type(ty) else { continue };
+        for objects in objects.chunks(OPEN) {
+            let mut opened = Vec::with_capacity(objects.len());
+            for (address, object) in objects {
+                match value_of(engine, object).await {
+                    Ok(secret) => opened.push((*address, identity_of(object, ty), secret)),
+                    Err(error) => {
+                        controls.insert((*address).clone(), Tried::Unknown(error.to_string()));
+                    }
+                }
             }
-            Err(error) => Tried::Unknown(error.to_string()),
-        };
-        controls.insert(step.address.clone(), tried);
+            let attempts: Vec<Attempt<'_>> =
+                opened.iter().map(|(_, identity, secret)| Attempt { identity, secret }).collect();
+            let tried = try_each(engine, provider, ty, &attempts).await;
+            let addresses = opened.iter().map(|(address, ..)| (*address).clone());
+            controls.extend(addresses.zip(tried));
+        }
     }
     controls
 }
@@ -277,5 +294,89 @@ pub(in crate::apply) async fn unproved(
             }
         }
     }
+    in_an_archive(state, ending, &mut found);
     Ok(found)
+}
+
+/// Says of each credential of which the ledger knows no end that it may stand in
+/// an archive: an agent may have begun to leave before the ledger begins.
+fn in_an_archive(
+    state: &State,
+    ending: &BTreeMap<&Instance, Cause>,
+    found: &mut BTreeMap<Instance, (BTreeSet<Address>, BTreeMap<Address, String>)>,
+) {
+    let Some(begins) = state.begins else { return };
+    for instance in ending.keys() {
+        let leaving = state.agents.get(*instance).and_then(|agent| agent.leaving);
+        if leaving.is_none_or(|leaving| leaving.batch > begins.from.sequence) {
+            continue;
+        }
+        let (proved, open) = found.entry((*instance).clone()).or_default();
+        let issued = state
+            .records
+            .iter()
+            .filter(|(address, record)| address.instance() == *instance && record.generations > 0);
+        for (address, _) in issued.filter(|(address, _)| !proved.contains(*address)) {
+            open.entry(address.clone()).or_insert_with(|| {
+                format!("its end stands in the archive, up to batch {}", begins.from.sequence)
+            });
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{
+        ledger::{AgentRecord, Checkpoint, Head, Leaving, Record},
+        value::Digest,
+    };
+
+    #[test]
+    fn an_end_that_was_archived_is_told_as_not_known_here() {
+        let instance: Instance = "triage".parse().unwrap();
+        let address = |name: &str| instance.resource(name).unwrap();
+        let mut state = State::default();
+        let leaving = Leaving {
+            cause: Cause::Removed,
+            since: jiff::Timestamp::UNIX_EPOCH,
+            batch: 40,
+            ended: false,
+        };
+        state.agents.insert(
+            instance.clone(),
+            AgentRecord {
+                owner: "team:support".into(),
+                purpose: "Sorts tickets.".into(),
+                expires: jiff::civil::date(2030, 1, 1),
+                grace: "7d".parse().unwrap(),
+                source: None,
+                since: jiff::Timestamp::UNIX_EPOCH,
+                leaving: Some(leaving),
+                proved_at: None,
+                hold: None,
+            },
+        );
+        for (name, generations) in [("key", 3), ("token", 1), ("account", 0)] {
+            let record = Record { version: 41, generations, ..Record::default() };
+            state.records.insert(address(name), record);
+        }
+        let ending = BTreeMap::from([(&instance, Cause::Removed)]);
+        let proved = BTreeSet::from([address("token")]);
+        let told = |until: Option<u64>| {
+            let from = |sequence| Head { sequence, hash: Digest::ZERO };
+            let state = State {
+                begins: until.map(|at| Checkpoint { from: from(at), until: at + 2 }),
+                ..state.clone()
+            };
+            let mut found = BTreeMap::from([(instance.clone(), (proved.clone(), BTreeMap::new()))]);
+            in_an_archive(&state, &ending, &mut found);
+            found.remove(&instance).unwrap().1
+        };
+        assert_eq!(told(None), BTreeMap::new());
+        assert_eq!(told(Some(39)), BTreeMap::new(), "it began to leave after that");
+        let open = told(Some(50));
+        assert_eq!(open.keys().collect::<Vec<_>>(), [&address("key")]);
+        assert!(open[&address("key")].contains("the archive, up to batch 50"), "{open:?}");
+    }
 }

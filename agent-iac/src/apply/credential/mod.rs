@@ -6,6 +6,8 @@ pub(super) use ending::{Ending, controls, end_credential, unproved, unproved_bec
 
 use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
+use futures_util::future::join_all;
+
 use super::{
     Engine, Outcome, Progress,
     ask::{Answer, first},
@@ -53,10 +55,9 @@ pub(super) async fn stage_new(
     } else {
         writer.compose(batch, &*run.engine.entropy).await.into_iter()
     };
-    let mut staged = Vec::with_capacity(begun.len());
+    let mut secrets = Vec::with_capacity(begun.len());
     for one in begun {
-        let address = &one.job.step.address;
-        let secret = composed.next().unwrap_or_else(|| {
+        secrets.push(composed.next().unwrap_or_else(|| {
             Err(Error::new(
                 ErrorKind::ProviderContract,
                 format!(
@@ -64,18 +65,18 @@ pub(super) async fn stage_new(
                     one.job.step.provider
                 ),
             ))
-        });
-        staged.push(match secret {
-            Ok(secret) => match target_of(one.job.target.as_deref()) {
-                Ok(credential) => {
-                    stage(run, address, credential, &one.claim, &secret).await.map(|_| secret)
-                }
-                Err(error) => Err(error),
-            },
-            Err(error) => Err(error.at(address)),
-        });
+        }));
     }
-    staged
+    // All at once: a store waits for its disk, and the waits of several
+    // overlap.
+    join_all(begun.iter().zip(secrets).map(|(one, secret)| async {
+        let address = &one.job.step.address;
+        let secret = secret.map_err(|error| error.at(address))?;
+        let credential = target_of(one.job.target.as_deref())?;
+        stage(run, address, credential, &one.claim, &secret).await?;
+        Ok(secret)
+    }))
+    .await
 }
 
 fn target_of(target: Option<&Managed>) -> Result<&CredentialRecord> {
@@ -261,7 +262,7 @@ fn is_untried(engine: &Engine, provider: &str, ty: &'static ResourceType) -> boo
     engine.prober(provider, ty.name).is_err_and(|error| error.kind() == ErrorKind::Unsupported)
 }
 
-/// Tries a secret, again only while nobody could be asked.
+/// Tries a secret, again only while it cannot be told.
 async fn try_once(
     engine: &Engine,
     provider: &str,
@@ -269,24 +270,47 @@ async fn try_once(
     identity: &str,
     secret: &Secret,
 ) -> Tried {
+    let attempt = Attempt { identity, secret };
+    try_each(engine, provider, ty, &[attempt]).await.swap_remove(0)
+}
+
+/// Tries secrets of one type, those of which it cannot be told together again:
+/// a suspended identity's mostly are, and each would be waited for.
+async fn try_each(
+    engine: &Engine,
+    provider: &str,
+    ty: &'static ResourceType,
+    attempts: &[Attempt<'_>],
+) -> Vec<Tried> {
     let prober = match engine.prober(provider, ty.name) {
         Ok(prober) => prober,
-        Err(error) => return Tried::Unknown(error.to_string()),
+        Err(error) => return vec![Tried::Unknown(error.to_string()); attempts.len()],
     };
-    let mut answer = Tried::Unknown("it was not asked".into());
-    for attempt in 0..PROBE_BUDGET {
-        if attempt > 0 {
-            engine.clock.sleep(Duration::from_millis(100 << attempt)).await;
+    let mut answers = vec![Tried::Unknown("it was not asked".into()); attempts.len()];
+    let mut open: Vec<usize> = (0..attempts.len()).collect();
+    for round in 0..PROBE_BUDGET {
+        if open.is_empty() {
+            break;
         }
-        let answers = prober.probe(&[Attempt { identity, secret }]).await;
-        match answers.into_iter().next() {
-            Some(Tried::Unknown(why)) => answer = Tried::Unknown(without(why, secret)),
-            Some(Tried::Refused(why)) => return Tried::Refused(without(why, secret)),
-            Some(Tried::Accepted) => return Tried::Accepted,
-            None => answer = Tried::Unknown("the provider did not answer".into()),
+        if round > 0 {
+            engine.clock.sleep(Duration::from_millis(100 << round)).await;
         }
+        let asked = open.iter().map(|at| &attempts[*at]);
+        let asked: Vec<Attempt<'_>> =
+            asked.map(|Attempt { identity, secret }| Attempt { identity, secret }).collect();
+        let mut told = prober.probe(&asked).await.into_iter();
+        for at in &open {
+            let secret = attempts[*at].secret;
+            answers[*at] = match told.next() {
+                Some(Tried::Unknown(why)) => Tried::Unknown(without(why, secret)),
+                Some(Tried::Refused(why)) => Tried::Refused(without(why, secret)),
+                Some(Tried::Accepted) => Tried::Accepted,
+                None => Tried::Unknown("the provider did not answer".into()),
+            };
+        }
+        open.retain(|at| matches!(answers[*at], Tried::Unknown(_)));
     }
-    answer
+    answers
 }
 
 /// A reason, unless it repeats the secret: it is recorded and shown.

@@ -12,7 +12,7 @@ use crate::{
     error::Result,
     ledger::{
         Actor, AgentEvent, Authority, Batch, CredentialEvent, Entry, Event, LedgerEvent,
-        ObservedEvent, PlanEvent, Proof, RecordEvent, RunEvent, RunId, StepEvent,
+        ObservedEvent, PlanEvent, Proof, Query, RecordEvent, RunEvent, RunId, StepEvent,
     },
     plan::render::{Document, Line, Style, count, moment},
 };
@@ -54,6 +54,14 @@ pub(super) fn history(cx: &Cx<'_>, args: &args::History) -> Result<Outcome> {
     }
     let mut document = Document::default();
     let hidden = all - kept.len();
+    let state = block_on(ledger.state(&Query::Agents(Vec::new())))?;
+    if let Some(begins) = state.begins {
+        let text = format!(
+            "What was before batch {} stands in an archive.",
+            begins.from.sequence.saturating_add(1)
+        );
+        document.push(Line::of(Style::Faint, text));
+    }
     if hidden > 0 {
         let text = format!("… {} before these", count(hidden, "entry", "entries"));
         document.push(Line::of(Style::Faint, text));
@@ -66,7 +74,11 @@ pub(super) fn history(cx: &Cx<'_>, args: &args::History) -> Result<Outcome> {
         document.push(Line::plain("Nothing is recorded."));
     }
     cx.ui.print(&document);
-    cx.ui.summarise(json!({ "entries": all, "left_out": hidden }));
+    cx.ui.summarise(json!({
+        "entries": all,
+        "left_out": hidden,
+        "begins": state.begins,
+    }));
     Ok(Outcome::Done)
 }
 
@@ -157,6 +169,33 @@ fn what(event: &Event) -> (Style, String) {
             LedgerEvent::Pinned { place, head } => {
                 (Style::Faint, format!("batch {} was pinned in {place}", head.sequence))
             }
+            LedgerEvent::Continued { from, batches, actor, .. } => (
+                Style::Plain,
+                format!(
+                    "archived up to batch {} by {actor}; {} what was recorded",
+                    from.sequence,
+                    match batches {
+                        1 => "this batch carries".to_owned(),
+                        more => format!("{more} batches carry"),
+                    }
+                ),
+            ),
+            LedgerEvent::Rewound { lost, to, actor, reason } => {
+                let lost: Vec<String> = lost
+                    .iter()
+                    .map(|(place, head)| {
+                        format!("batch {} ({}) of {place}", head.sequence, head.hash.short())
+                    })
+                    .collect();
+                (
+                    Style::Danger,
+                    format!(
+                        "rewound to batch {} by {actor}, giving up {}: {reason}",
+                        to.sequence,
+                        lost.join(", ")
+                    ),
+                )
+            }
         },
         Event::Plan(event) => match event {
             PlanEvent::Proposed { digest, actor } => {
@@ -208,6 +247,9 @@ fn what(event: &Event) -> (Style, String) {
             RecordEvent::Moved { from } => (Style::Change, format!("moved from {from}")),
             RecordEvent::Forgotten => (Style::Change, "forgotten; it stays as it is".into()),
             RecordEvent::Updated { .. } => (Style::Faint, "record followed".into()),
+            RecordEvent::Carried { record } => {
+                (Style::Faint, format!("recorded at version {}", record.version))
+            }
         },
     }
 }
@@ -248,6 +290,9 @@ fn agent(event: &AgentEvent) -> (Style, String) {
             (Style::Change, format!("held until {} by {actor}: {reason}", moment(*until)))
         }
         AgentEvent::Released { actor } => (Style::Change, format!("released by {actor}")),
+        AgentEvent::Carried { agent } => {
+            (Style::Faint, format!("declared since {}", moment(agent.since)))
+        }
         AgentEvent::Left { cause, seconds, proved, open } => (
             Style::Remove,
             format!(

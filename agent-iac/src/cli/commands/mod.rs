@@ -7,6 +7,7 @@ mod help;
 mod history;
 mod import;
 mod inventory;
+mod ledger;
 mod plan;
 mod show;
 mod verify;
@@ -53,6 +54,11 @@ pub(super) fn run(
             return Outcome::Done;
         }
         Command::Help { topic } => return help::help(ui, topic.as_deref()),
+        // There is no ledger yet that a deployment could be made with.
+        #[cfg(feature = "sqlite")]
+        Command::Ledger { command: super::args::LedgerCommand::Restore(restore) } => {
+            return ledger::restore(ui, env, &restore).unwrap_or_else(Outcome::from);
+        }
         _ => {}
     }
     let deployment = match deployment() {
@@ -72,6 +78,7 @@ pub(super) fn run(
         Command::History(history) => history::history(&cx, &history),
         Command::Graph(graph) => Ok(graph::graph(&cx, &graph)),
         Command::Verify(verify) => verify::verify(&cx, &verify),
+        Command::Ledger { command } => ledger::ledger(&cx, &command),
         Command::Kill(kill) => agents::kill(&cx, &kill),
         Command::Resume(one) => agents::resume(&cx, &one.agent),
         Command::Hold(hold) => agents::hold(&cx, &hold),

@@ -225,24 +225,19 @@ pub(super) fn drift(cx: &Cx<'_>, args: &args::Drift) -> Result<Outcome> {
         return Ok(cx.report(&report));
     }
     let whole = block_on(cx.deployment.plan(&PlanRequest::default()))?;
-    let steps = whole.steps.len();
+    let program = typed(&cx.ui.program);
+    let next = if whole.steps.is_empty() { Vec::new() } else { vec![format!("{program} plan")] };
+    let mut document = render::drift(&whole, &cx.options(args.depth.level(), Vec::new()));
+    document
+        .extend(next.iter().map(|command| Line::plain("Next:  ").with(Style::Heading, command)));
     // What would be done about it is the business of `plan`.
-    let only = SavedPlan::new(Plan {
+    let plan = Plan {
+        undeclared: whole.all_undeclared(),
         steps: Vec::new(),
         agents: Vec::new(),
         blocked: Vec::new(),
         ..whole
-    })?;
-    let plan = only.plan();
-    let program = typed(&cx.ui.program);
-    let next = if steps > 0 { vec![format!("{program} plan")] } else { Vec::new() };
-    let mut document = Document::default();
-    let shown = cx.text(&only, args.depth.level(), Vec::new());
-    // The last line speaks of changes; drift has a verdict of its own.
-    document.extend(shown.lines()[..shown.lines().len() - 1].iter().cloned());
-    document.extend([verdict(plan)]);
-    document
-        .extend(next.iter().map(|command| Line::plain("Next:  ").with(Style::Heading, command)));
+    };
     cx.ui.print(&document);
     for drift in &plan.drift {
         cx.ui.event("drift", json!({ "drift": drift }));
@@ -268,46 +263,5 @@ pub(super) fn drift(cx: &Cx<'_>, args: &args::Drift) -> Result<Outcome> {
         "observed_at": plan.observed_at,
         "next": next,
     }));
-    Ok(judged(plan, args.detailed_exitcode))
-}
-
-fn verdict(plan: &Plan) -> Line {
-    use render::{count, moment};
-    let mut unread = match plan.unread.len() {
-        0 => String::new(),
-        number => format!(", {} not checked", count(number, "object", "objects")),
-    };
-    if plan.unread_beside() > 0 {
-        unread.push_str(", what the systems give besides is unread");
-    }
-    if plan.drift.is_empty() && plan.undeclared.is_empty() && plan.in_doubt.is_empty() {
-        let style = if unread.is_empty() { Style::Good } else { Style::Change };
-        return Line::of(
-            style,
-            format!("No drift{unread}, observed at {}.", moment(plan.observed_at)),
-        );
-    }
-    Line::of(
-        Style::Danger,
-        format!(
-            "{} drifted, {} undeclared{unread}, {} in doubt, observed at {}.",
-            count(plan.drift.len(), "object", "objects"),
-            plan.undeclared.len(),
-            plan.in_doubt.len(),
-            moment(plan.observed_at)
-        ),
-    )
-}
-
-#[cfg(test)]
-mod tests {
-    use super::typed;
-
-    #[test]
-    fn a_command_to_type_survives_the_shell() {
-        assert_eq!(typed("plan.json"), "plan.json");
-        assert_eq!(typed(r#"reader["eu"]"#), r#"'reader["eu"]'"#);
-        assert_eq!(typed("it's"), r"'it'\''s'");
-        assert_eq!(typed(""), "''");
-    }
+    Ok(judged(&plan, args.detailed_exitcode))
 }

@@ -150,8 +150,14 @@ impl Museum {
     pub fn put<R: Resource>(&mut self, id: &str, fields: &[(&str, Reading)]) -> &mut Object {
         let fields =
             fields.iter().map(|(name, reading)| ((*name).to_owned(), reading.clone())).collect();
-        let object =
-            Object { id: id.to_owned(), fields, suspended: false, mark: None, obstacle: None };
+        let object = Object {
+            id: id.to_owned(),
+            fields,
+            suspended: false,
+            mark: None,
+            obstacle: None,
+            label: None,
+        };
         let of = self.objects.entry(R::TYPE).or_default();
         of.push(object);
         of.last_mut().unwrap()

@@ -6,8 +6,11 @@
 //! agree. It holds no lock while nobody writes.
 
 mod alive;
+mod anew;
 mod faults;
+mod form;
 mod open;
+mod restore;
 mod rows;
 #[cfg(test)]
 mod tests;
@@ -29,7 +32,9 @@ use self::{
     rows::Rows,
     writer::{Ask, Done, Job, Writer},
 };
-use super::{Append, Appended, Batch, Fence, Lease, Ledger, Prepared, Query, State};
+use super::{
+    Actor, Append, Appended, Batch, Fence, Head, Lease, Ledger, Prepared, Query, Sealed, State,
+};
 use crate::{
     clock::{Clock, Entropy, SystemClock, SystemEntropy},
     error::{Error, ErrorKind, Result},
@@ -263,7 +268,9 @@ impl Ledger for SqliteLedger {
     async fn append(&self, append: Append) -> Result<Appended> {
         match self.ask(Ask::Append(Box::new(Prepared::new(append)?))).await? {
             Done::Appended(appended) => Ok(appended),
-            Done::Leases => Err(Error::new(ErrorKind::Bug, "an append got another's answer")),
+            Done::Leases | Done::Checkpoint(_) => {
+                Err(Error::new(ErrorKind::Bug, "an append got another's answer"))
+            }
         }
     }
 
@@ -274,6 +281,23 @@ impl Ledger for SqliteLedger {
 
     async fn batches(&self, from: u64, limit: usize) -> Result<Vec<Batch>> {
         self.read(move |rows| rows.batches(from, limit)).await
+    }
+
+    async fn sealed(&self, from: u64, limit: usize) -> Result<Vec<Sealed>> {
+        self.read(move |rows| rows.sealed(from, limit)).await
+    }
+
+    async fn examine(&self) -> Result<()> {
+        self.read(form::examine).await
+    }
+
+    async fn checkpoint(&self, archived: Head, actor: &Actor) -> Result<Head> {
+        match self.ask(Ask::Checkpoint(archived, actor.clone())).await? {
+            Done::Checkpoint(head) => Ok(head),
+            Done::Leases | Done::Appended(_) => {
+                Err(Error::new(ErrorKind::Bug, "a checkpoint got another's answer"))
+            }
+        }
     }
 
     async fn renew(&self, fence: &Fence, ttl: Duration) -> Result<()> {

@@ -7,7 +7,8 @@ use rusqlite::{Connection, OpenFlags};
 use super::{
     Options,
     faults::{Explained as _, corrupts_wal, explain_commit, not_writable},
-    rows::{APPLICATION_ID, Rows, SCHEMA},
+    form,
+    rows::{APPLICATION_ID, Rows, SCHEMA, TRIGGERS},
 };
 use crate::{
     error::{Error, ErrorKind, Result, Retry},
@@ -56,6 +57,7 @@ pub(super) fn connect(path: &Path, options: &Options, mode: Mode) -> Result<Conn
         ));
     }
     settle_journal(&connection, path, rusqlite::version_number())?;
+    form::migrate(&connection, path, &mut |_| Ok(()))?;
     Ok(connection)
 }
 
@@ -94,7 +96,7 @@ fn absent(path: &Path, what: &str) -> Error {
         .help("check the path; the first apply makes the ledger where there is none")
 }
 
-fn pragma<T: rusqlite::types::FromSql>(
+pub(super) fn pragma<T: rusqlite::types::FromSql>(
     connection: &Connection,
     path: &Path,
     name: &str,
@@ -147,7 +149,7 @@ fn write_first(connection: &Connection, path: &Path, options: &Options) -> Resul
         Group::new(&mut state, &mut leases, options.clock.now()).decide(Prepared::new(append)?)?;
     connection
         .execute_batch(&format!(
-            "{SCHEMA} PRAGMA application_id = {APPLICATION_ID}; PRAGMA user_version = {FORMAT};"
+            "{SCHEMA} {TRIGGERS} PRAGMA application_id = {APPLICATION_ID}; PRAGMA user_version = {FORMAT};"
         ))
         .explained(path)?;
     let rows = Rows { connection, path };

@@ -17,8 +17,8 @@ use crate::{
     address::{Address, Instance},
     error::{Error, ErrorKind, Result},
     ledger::{
-        Accepted, Batch, Head, Header, Held, Lease, OpenRun, Query, Record, RunId, State, Touched,
-        grouping,
+        Accepted, Batch, Head, Header, Held, Lease, OpenRun, Query, Record, RunId, Sealed, State,
+        Touched, grouping,
     },
     value::Digest,
 };
@@ -33,7 +33,9 @@ CREATE TABLE meta (
   only INTEGER PRIMARY KEY CHECK (only = 1),
   ledger TEXT NOT NULL,
   fleet TEXT NOT NULL,
-  environment TEXT NOT NULL
+  environment TEXT NOT NULL,
+  begins TEXT,
+  lost TEXT NOT NULL DEFAULT '[]'
 );
 CREATE TABLE batches (
   sequence INTEGER PRIMARY KEY,
@@ -64,6 +66,11 @@ CREATE TABLE leases (
   until TEXT NOT NULL,
   process TEXT
 ) WITHOUT ROWID;
+";
+
+/// What refuses to change what was appended; made again when a checkpoint takes
+/// the place of what was archived.
+pub(super) const TRIGGERS: &str = "
 CREATE TRIGGER batches_refuse_update BEFORE UPDATE ON batches BEGIN
   SELECT RAISE(ABORT, 'the ledger is append-only');
 END;
@@ -112,6 +119,11 @@ impl Rows<'_> {
         Ok(Head { sequence: self.unsigned(sequence)?, hash })
     }
 
+    /// The version of the file's form, as of this transaction.
+    pub(super) fn format(&self) -> Result<u32> {
+        self.connection.query_row("PRAGMA user_version", [], |row| row.get(0)).explained(self.path)
+    }
+
     /// The fleet and environment that the ledger is of.
     pub(super) fn meant_for(&self) -> Result<(String, String)> {
         self.connection
@@ -123,13 +135,32 @@ impl Rows<'_> {
 
     /// A state without records.
     fn named(&self) -> Result<State> {
-        let (ledger, fleet, environment) = self
+        // Format 1 has neither a beginning nor a rewind, and is read as it is.
+        let sql = match self.format()? {
+            1 => "SELECT ledger, fleet, environment, NULL, '[]' FROM meta",
+            _ => "SELECT ledger, fleet, environment, begins, lost FROM meta",
+        };
+        let (ledger, fleet, environment, begins, lost) = self
             .connection
-            .query_row("SELECT ledger, fleet, environment FROM meta", [], |row| {
-                Ok((row.get(0)?, row.get(1)?, row.get(2)?))
+            .query_row(sql, [], |row| {
+                Ok((
+                    row.get(0)?,
+                    row.get(1)?,
+                    row.get(2)?,
+                    row.get::<_, Option<String>>(3)?,
+                    row.get::<_, String>(4)?,
+                ))
             })
             .explained(self.path)?;
-        Ok(State { head: self.head()?, ledger, fleet, environment, ..State::default() })
+        Ok(State {
+            head: self.head()?,
+            ledger,
+            fleet,
+            environment,
+            begins: begins.map(|begins| self.decode(&begins)).transpose()?,
+            lost: self.decode(&lost)?,
+            ..State::default()
+        })
     }
 
     /// The state, or the part that is asked for.
@@ -220,6 +251,27 @@ impl Rows<'_> {
 
     /// Up to `limit` batches, each checked against its own hash.
     pub(super) fn batches(&self, from: u64, limit: usize) -> Result<Vec<Batch>> {
+        let open = |sealed: &Sealed| {
+            if Digest::of_bytes(sealed.entries.as_bytes()) == sealed.header.body {
+                return sealed.open();
+            }
+            Err(Error::new(
+                ErrorKind::Damaged,
+                format!(
+                    "batch {} of the ledger `{}` holds other entries than its header was made for",
+                    sealed.header.sequence,
+                    self.path.display()
+                ),
+            )
+            .help("restore the ledger from a backup that is not older than its pin"))
+        };
+        self.sealed(from, limit)?.iter().map(open).collect()
+    }
+
+    /// Up to `limit` batches whose headers are right. The digest of the entries
+    /// is for whoever follows the chain: to take it twice would cost as much as
+    /// all the rest.
+    pub(super) fn sealed(&self, from: u64, limit: usize) -> Result<Vec<Sealed>> {
         let Ok(from) = i64::try_from(from) else { return Ok(Vec::new()) };
         let limit = i64::try_from(limit).unwrap_or(i64::MAX);
         let mut batches = Vec::new();
@@ -228,14 +280,14 @@ impl Rows<'_> {
              ORDER BY sequence LIMIT ?2",
             [from, limit],
             |row| {
-                batches.push(self.batch(row)?);
+                batches.push(self.one_sealed(row)?);
                 Ok(())
             },
         )?;
         Ok(batches)
     }
 
-    fn batch(&self, row: &Row<'_>) -> Result<Batch> {
+    fn one_sealed(&self, row: &Row<'_>) -> Result<Sealed> {
         let sequence: i64 = self.column(row, 0)?;
         let damaged = |what: &str| {
             Error::new(
@@ -244,21 +296,17 @@ impl Rows<'_> {
             )
             .help("restore the ledger from a backup that is not older than its pin")
         };
-        let header: Header = serde_json::from_str(&self.column::<String>(row, 1)?)
+        let text: String = self.column(row, 1)?;
+        let header: Header = serde_json::from_str(&text)
             .map_err(|error| damaged("has a header that cannot be read").caused_by(error))?;
         if i64::try_from(header.sequence) != Ok(sequence) {
             return Err(damaged("stands where another should"));
         }
-        if header.hash()?.to_string() != self.column::<String>(row, 2)? {
+        let hash = Digest::parse(&self.column::<String>(row, 2)?);
+        if Some(Digest::of_bytes(text.as_bytes())) != hash {
             return Err(damaged("has another header than its hash was made for"));
         }
-        let entries: String = self.column(row, 3)?;
-        if Digest::of_bytes(entries.as_bytes()) != header.body {
-            return Err(damaged("holds other entries than its header was made for"));
-        }
-        let entries = serde_json::from_str(&entries)
-            .map_err(|error| damaged("holds entries that cannot be read").caused_by(error))?;
-        Ok(Batch { header, entries })
+        Ok(Sealed { header, entries: self.column(row, 3)? })
     }
 
     /// The leases of these agents, or all of them.
@@ -354,20 +402,29 @@ impl Rows<'_> {
         &self,
         accepted: impl IntoIterator<Item = &'a Accepted>,
     ) -> Result<()> {
-        let mut insert = self.prepare(
-            "INSERT INTO batches (sequence, header, hash, entries) VALUES (?1, ?2, ?3, ?4)",
-        )?;
         for Accepted { appended, batch, json, .. } in accepted {
-            insert
-                .execute(params![
-                    signed(batch.header.sequence)?,
-                    grouping::text(&batch.header)?,
-                    appended.head.hash.to_string(),
-                    json,
-                ])
-                .explained(self.path)?;
+            self.put_batch(&batch.header, appended.head.hash, json)?;
         }
         Ok(())
+    }
+
+    /// Writes one batch, with the canonical JSON of its entries.
+    pub(super) fn put_batch(&self, header: &Header, hash: Digest, entries: &str) -> Result<()> {
+        self.write(
+            "INSERT INTO batches (sequence, header, hash, entries) VALUES (?1, ?2, ?3, ?4)",
+            params![signed(header.sequence)?, grouping::text(header)?, hash.to_string(), entries],
+        )
+    }
+
+    /// Writes all of the fold into tables that hold nothing yet.
+    pub(super) fn put_state(&self, state: &State) -> Result<()> {
+        self.put_meta(state)?;
+        let all = Touched {
+            addresses: state.records.keys().cloned().collect(),
+            agents: state.agents.keys().cloned().collect(),
+            runs: state.runs.keys().cloned().collect(),
+        };
+        self.put_changed(state, &all)
     }
 
     /// Writes the parts of the materialised fold that changed.
@@ -419,9 +476,11 @@ impl Rows<'_> {
     }
 
     pub(super) fn put_meta(&self, state: &State) -> Result<()> {
+        let begins = state.begins.as_ref().map(encode).transpose()?;
         self.write(
-            "INSERT INTO meta (only, ledger, fleet, environment) VALUES (1, ?1, ?2, ?3)",
-            [&state.ledger, &state.fleet, &state.environment],
+            "INSERT OR REPLACE INTO meta (only, ledger, fleet, environment, begins, lost) \
+             VALUES (1, ?1, ?2, ?3, ?4, ?5)",
+            params![state.ledger, state.fleet, state.environment, begins, encode(&state.lost)?],
         )
     }
 

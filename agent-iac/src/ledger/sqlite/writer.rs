@@ -12,14 +12,15 @@ use rusqlite::Connection;
 
 use super::{
     alive::{self, Alive},
+    anew,
     faults::{Explained as _, explain_commit},
     rows::Rows,
 };
 use crate::{
     address::Instance,
     clock::{Clock, Entropy},
-    error::{Error, Result},
-    ledger::{Accepted, Appended, Fence, Group, Held, Prepared, Touched},
+    error::{Error, ErrorKind, Result},
+    ledger::{Accepted, Actor, Appended, Fence, Group, Head, Held, Prepared, Touched},
     sqlite::Answer,
 };
 
@@ -37,11 +38,13 @@ pub(super) enum Ask {
     Append(Box<Prepared>),
     Renew(Fence, Duration),
     Release(Fence),
+    Checkpoint(Head, Actor),
 }
 
 pub(super) enum Done {
     Appended(Appended),
     Leases,
+    Checkpoint(Head),
 }
 
 pub(super) struct Writer {
@@ -68,7 +71,33 @@ impl Writer {
         }
     }
 
-    fn carry_out(&mut self, group: Vec<Job>) {
+    fn carry_out(&mut self, mut group: Vec<Job>) {
+        // A checkpoint needs all of the state, and a transaction of its own.
+        while let Some(at) = group.iter().position(|job| matches!(job.ask, Ask::Checkpoint(..))) {
+            let mut behind = group.split_off(at);
+            self.carry_out_together(group);
+            let Job { ask, answer } = behind.remove(0);
+            if let Ask::Checkpoint(archived, actor) = ask {
+                answer.give(self.checkpoint(archived, &actor).map(Done::Checkpoint));
+            }
+            group = behind;
+        }
+        self.carry_out_together(group);
+    }
+
+    fn checkpoint(&mut self, archived: Head, actor: &Actor) -> Result<Head> {
+        let rows = Rows { connection: &self.connection, path: &self.path };
+        let head = anew::begin(&rows, archived, actor, self.clock.now(), &mut |_| Ok(()))?;
+        // The space of the old history is given back. Where another program is
+        // at the file, later appends use it.
+        let _: rusqlite::Result<()> = self.connection.execute_batch("VACUUM");
+        Ok(head)
+    }
+
+    fn carry_out_together(&mut self, group: Vec<Job>) {
+        if group.is_empty() {
+            return;
+        }
         let (asks, answers): (Vec<Ask>, Vec<_>) =
             group.into_iter().map(|job| (job.ask, job.answer)).unzip();
         match self.transact(asks) {
@@ -115,6 +144,7 @@ impl Writer {
         }
         let rows = Rows { connection: &self.connection, path: &self.path };
         let mut state = rows.part(&needs)?;
+        let lost = state.lost.len();
         let mut leases = rows.leases(Some(&instances))?;
         let before = leases.clone();
         let mut group = Group::new(&mut state, &mut leases, self.clock.now());
@@ -132,6 +162,10 @@ impl Writer {
                     group.release(&fence);
                     Ok(Done::Leases)
                 }
+                // It is carried out by itself.
+                Ask::Checkpoint(..) => {
+                    Err(Error::new(ErrorKind::Bug, "a checkpoint stands within a group"))
+                }
             });
         }
         rows.put_batches(&accepted)?;
@@ -142,6 +176,9 @@ impl Writer {
             changed.runs.append(&mut taken.changed.runs);
         }
         rows.put_changed(&state, &changed)?;
+        if state.lost.len() != lost {
+            rows.put_meta(&state)?;
+        }
         let leases_changed = self.put_leases(&rows, &instances, &before, &leases)?;
         Ok((leases_changed || !accepted.is_empty(), outcomes))
     }
@@ -193,6 +230,7 @@ fn needs(asks: &[Ask]) -> (Touched, BTreeSet<Instance>) {
                     fences.push(fence);
                 }
             }
+            Ask::Checkpoint(..) => {}
             Ask::Renew(fence, _) | Ask::Release(fence) => {
                 leased.extend(fence.instances.iter().cloned());
             }

@@ -166,6 +166,7 @@ fn observation() -> impl Strategy<Value = Observation> {
             suspended,
             mark,
             obstacle: None,
+            label: None,
         },
     );
     prop_oneof![
@@ -206,12 +207,27 @@ fn authority() -> impl Strategy<Value = Authority> {
 
 fn ledger_event() -> impl Strategy<Value = LedgerEvent> {
     let head = (any::<u32>(), digest())
-        .prop_map(|(sequence, hash)| Head { sequence: sequence.into(), hash });
+        .prop_map(|(sequence, hash)| Head { sequence: sequence.into(), hash })
+        .boxed();
     prop_oneof![
         (text(), text(), text(), any::<u32>()).prop_map(|(id, fleet, environment, format)| {
             LedgerEvent::Opened { id, fleet, environment, format }
         }),
-        (text(), head).prop_map(|(place, head)| LedgerEvent::Pinned { place, head }),
+        (text(), head.clone()).prop_map(|(place, head)| LedgerEvent::Pinned { place, head }),
+        (text(), head.clone(), 1_u64..9, collection::vec(head.clone(), 0..2), actor()).prop_map(
+            |(id, from, batches, lost, actor)| LedgerEvent::Continued {
+                id,
+                fleet: String::from("office"),
+                environment: String::from("test"),
+                format: FORMAT,
+                from,
+                batches,
+                lost,
+                actor,
+            }
+        ),
+        (collection::btree_map(text(), head.clone(), 0..3), head, actor(), text())
+            .prop_map(|(lost, to, actor, reason)| LedgerEvent::Rewound { lost, to, actor, reason }),
     ]
 }
 
@@ -354,6 +370,16 @@ fn record_event() -> BoxedStrategy<RecordEvent> {
         address().prop_map(|from| RecordEvent::Moved { from }),
         Just(RecordEvent::Forgotten),
         shared().prop_map(|object| RecordEvent::Updated { object }),
+        (any::<u32>(), option::of(shared()), any::<u32>()).prop_map(
+            |(version, object, generations)| RecordEvent::Carried {
+                record: Box::new(Record {
+                    version: version.into(),
+                    object,
+                    generations,
+                    ..Record::default()
+                }),
+            }
+        ),
     ]
     .boxed()
 }

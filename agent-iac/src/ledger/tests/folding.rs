@@ -246,3 +246,73 @@ fn a_chain_tells_a_batch_that_was_left_out_changed_or_put_elsewhere() {
     earlier.header.time = Timestamp::UNIX_EPOCH;
     assert!(said(&[earlier, b.clone()]).contains("batch 2 of the ledger does not follow"));
 }
+
+#[test]
+fn what_a_checkpoint_carries_stands_in_a_checkpoint_and_nowhere_else() {
+    let state = {
+        let mut state = State::default();
+        let opened = LedgerEvent::Opened {
+            id: String::from("ledger"),
+            fleet: String::from("office"),
+            environment: String::from("test"),
+            format: FORMAT,
+        };
+        absorb(&mut state, vec![Entry::new(opened)]);
+        absorb(&mut state, vec![adopt(&address("triage.account"), "1")]);
+        state
+    };
+    let record = Box::new(state.records[&address("triage.account")].clone());
+    let carried = Entry::of(&address("triage.account"), RecordEvent::Carried { record });
+    cannot_follow(&state, vec![carried.clone()], "nothing else does");
+    let time = Timestamp::from_second(1_770_000_000).unwrap();
+    let actor = Actor::asserted("os", "ada");
+    let batches = checkpoint::batches(&state, time, &actor).unwrap();
+    let mut after = State::default();
+    for sealed in &batches {
+        after.absorb(&sealed.open().unwrap()).unwrap();
+    }
+    assert_eq!(after.records, state.records);
+    cannot_follow(&after, vec![carried], "nothing else does");
+    // Within the checkpoint nothing else stands.
+    let mut half = State::default();
+    half.absorb(&batches[0].open().unwrap()).unwrap();
+    cannot_follow(&half, vec![adopt(&address("triage.other"), "2")], "nothing else does");
+    let first = batches[0].open().unwrap().entries;
+    cannot_follow(&after, first.clone(), "opened a second time");
+    cannot_follow(&State::default(), first, "does not stand where it says");
+}
+
+#[test]
+fn a_rewind_goes_on_behind_every_number_that_was_given() {
+    let head = Head { sequence: 5, hash: Digest::ZERO };
+    let lost = |sequence| Head { sequence, hash: Digest::of_bytes(b"lost") };
+    let rewound = |lost: &[(&str, Head)]| {
+        Entry::new(LedgerEvent::Rewound {
+            lost: lost.iter().map(|(place, head)| ((*place).to_owned(), *head)).collect(),
+            to: head,
+            actor: Actor::asserted("os", "ada"),
+            reason: String::from("the disk died"),
+        })
+    };
+    let time = Timestamp::from_second(1_770_000_000).unwrap();
+    for (entries, number) in [
+        (vec![adopt(&address("triage.account"), "1")], 6),
+        (vec![rewound(&[("vault", lost(9)), ("other", lost(3))])], 10),
+        (vec![rewound(&[("vault", lost(2))])], 6),
+    ] {
+        let header = head.header(time, Digest::of(&entries).unwrap(), &entries);
+        assert_eq!(header.sequence, number);
+        let batch = Batch { header, entries };
+        head.clone().follow(&batch).unwrap();
+        head.clone().follow_sealed(&Sealed::of(&batch).unwrap()).unwrap();
+    }
+    // Only a rewind leaves numbers out.
+    let entries = vec![adopt(&address("triage.account"), "1")];
+    let body = Digest::of(&entries).unwrap();
+    let header = Header { sequence: 7, ..head.next(time, body) };
+    let batch = Batch { header, entries };
+    let error = head.clone().follow_sealed(&Sealed::of(&batch).unwrap()).unwrap_err();
+    assert!(error.message().contains("stands where batch 6 should"), "{error}");
+    let second = vec![adopt(&address("triage.account"), "1"), rewound(&[("vault", lost(9))])];
+    cannot_follow(&State::default(), second, "not the first of its batch");
+}

@@ -6,7 +6,7 @@ use std::{
 };
 
 use super::{
-    Fresh, IN_ITS_SYSTEM, Planner, Resolved, Wanted,
+    Fresh, IN_ITS_SYSTEM, Planner, Resolved, WHICH_IS_IT, Wanted,
     leaving::gone,
     resolve, shown,
     steps::{self, key_changes, replacing},
@@ -270,6 +270,10 @@ impl<'a> Planner<'a> {
         if let Some(obstacle) = real.obstacle.as_ref().filter(|_| writes) {
             let reason = format!("it is not as declared, and cannot be changed: {obstacle}");
             self.block(address, reason, IN_ITS_SYSTEM);
+        } else if key_changes(desired.resource_type, &changes)
+            && let Some(why) = self.is_called_otherwise(object, real)
+        {
+            self.block(address, why, WHICH_IS_IT);
         } else if let Some(reason) = reason {
             self.replace(&wanted, object, changes, reason, another);
         } else if !changes.is_empty() {

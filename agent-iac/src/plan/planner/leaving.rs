@@ -5,10 +5,11 @@ use std::collections::{BTreeMap, BTreeSet};
 use jiff::{SignedDuration, Timestamp};
 
 use super::{
-    IN_ITS_SYSTEM, Planner, agent_step, cannot_remove, end_of, occupied, source_of, steps,
+    IN_ITS_SYSTEM, Planner, WHICH_IS_IT, agent_step, cannot_remove, end_of, occupied, source_of,
+    steps,
 };
 use crate::{
-    address::{Address, Instance},
+    address::{Address, Instance, quoted},
     bugs::bug,
     ledger::{AgentRecord, Cause, Hold, Managed, Record},
     plan::{Action, AgentChange, Drift, Part, Reason},
@@ -302,6 +303,11 @@ impl<'a> Planner<'a> {
                 self.block(address, cannot_remove(&why), IN_ITS_SYSTEM);
             }
             seen => {
+                let otherwise = seen.object().and_then(|real| self.is_called_otherwise(old, real));
+                if let Some(why) = otherwise {
+                    self.block(address, why, WHICH_IS_IT);
+                    return;
+                }
                 let mut step = steps::removal(address, old, Reason::Deposed, seen, &old.access);
                 step.part = Part::Remove;
                 step.action = Action::ReplaceCreateFirst;
@@ -352,6 +358,10 @@ impl<'a> Planner<'a> {
             self.block(address, cannot_remove(why), IN_ITS_SYSTEM);
             return;
         }
+        if let Some(why) = seen.object().and_then(|real| self.is_called_otherwise(object, real)) {
+            self.block(address, why, WHICH_IS_IT);
+            return;
+        }
         let access = match (seen.object(), self.resource_type(&object.resource_type)) {
             (Some(real), Some(ty)) => self.access_of(address, &object.provider, ty, real),
             _ => object.access.clone(),
@@ -387,6 +397,28 @@ impl<'a> Planner<'a> {
         }
         let step = steps::removal(address, object, reason, seen, &access);
         self.push(step);
+    }
+
+    /// Why an identity may be another one than was recorded: it has its id, and
+    /// another name. Ids are of one system, and where that was restored from a
+    /// dump, they are given anew. Nobody is ended by a number alone.
+    pub(super) fn is_called_otherwise(&self, recorded: &Managed, real: &Object) -> Option<String> {
+        if recorded.kind != Kind::Identity {
+            return None;
+        }
+        let ty = self.resource_type(&recorded.resource_type)?;
+        ty.key_fields().find_map(|field| {
+            let (was, is) = (recorded.properties.get(field.name)?, real.value(field.name)?);
+            let (was, is) = (field.ty.normalise(was.clone()), field.ty.normalise(is.clone()));
+            (was != is).then(|| {
+                format!(
+                    "{} has its id and the {} {is}, and was recorded with {was}: it may be \
+                     another one",
+                    quoted(&recorded.id),
+                    field.name,
+                )
+            })
+        })
     }
 
     /// What was found on an identity, never declared, and cannot be removed: a

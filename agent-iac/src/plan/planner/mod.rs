@@ -104,6 +104,10 @@ struct Planner<'a> {
 /// Where an obstacle is mended: not by us.
 const IN_ITS_SYSTEM: &str = "see to it in its system, and plan again";
 
+/// The repair of an identity that may be another one than was recorded.
+const WHICH_IS_IT: &str = "when it is the same, give it its name back; when it is not, declare the \
+    recorded one as `removed`, and import what is there";
+
 fn cannot_remove(obstacle: &str) -> String {
     format!("it cannot be removed: {obstacle}")
 }
@@ -297,8 +301,9 @@ impl<'a> Planner<'a> {
                 continue;
             }
             let leaving = self.departures.contains_key(instance);
-            let free = !self.frozen.contains_key(instance);
             let ty = self.resource_type(&found.resource_type);
+            let free = !self.frozen.contains_key(instance)
+                && !ty.is_some_and(|ty| self.is_on_what_is_let_go(ty, found));
             let address =
                 Address::undeclared(instance.clone(), &found.resource_type, &found.object.id);
             match (ty, address) {
@@ -318,11 +323,25 @@ impl<'a> Planner<'a> {
                 }
                 (Some(ty), Ok(address)) if free && (leaving || reach == Reach::Exclusive) => {
                     self.rest_on_its_mark(found);
-                    self.push(steps::removal_of_undeclared(address, ty, found));
+                    let hands_over =
+                        self.capabilities(&found.provider, &found.resource_type).hands_over;
+                    self.push(steps::removal_of_undeclared(address, ty, found, hands_over));
                 }
                 _ => self.plan.undeclared.push(found.clone()),
             }
         }
+    }
+
+    /// Whether something is on an identity that is no longer managed: that stays
+    /// as it is, with all that it has.
+    fn is_on_what_is_let_go(&self, ty: &ResourceType, found: &Undeclared) -> bool {
+        let owner = || {
+            let field = ty.owner_field()?;
+            let link = ty.field(field)?.ty.link()?;
+            let id = found.object.value(field)?.as_text()?;
+            self.owners.get(&(id, link, found.provider.as_str()))
+        };
+        owner().is_some_and(|address| self.blueprint.removed().contains(*address))
     }
 
     /// What carries one of our marks may have been made by a run that ended

@@ -73,8 +73,12 @@ pub(super) fn removal_of_undeclared(
     address: Address,
     ty: &'static ResourceType,
     found: &Undeclared,
+    hands_over: bool,
 ) -> Step {
-    let access = found.access.change_to(&Access::NONE);
+    let mut access = found.access.change_to(&Access::NONE);
+    if hands_over {
+        access.undecided.insert("whoever takes it over gets what it gave".into());
+    }
     let changes = found
         .object
         .fields

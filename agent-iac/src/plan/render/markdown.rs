@@ -190,7 +190,7 @@ impl Page<'_> {
                     code(sign),
                     item(&step.address.to_string()),
                     words::risk(step.risk).map_or("", |(word, _)| word),
-                    item(&step.reason.to_string()),
+                    item(&words::why(step)),
                     step.source.as_ref().map_or_else(String::new, |source| {
                         format!(
                             ", declared at {}",
@@ -292,7 +292,7 @@ impl Page<'_> {
             format!(
                 "{} {} on {}{}",
                 item(&found.resource_type),
-                item(&found.object.id),
+                item(&words::called(&found.object)),
                 instance.map_or_else(|| "nobody's identity".into(), |instance| item(&instance)),
                 found.object.obstacle.as_ref().map_or_else(String::new, |why| {
                     format!("; it cannot be removed: {}", item(why))

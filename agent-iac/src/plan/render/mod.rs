@@ -21,7 +21,7 @@ pub(crate) use json::inert;
 pub use json::{Summary, json};
 pub use markdown::markdown;
 pub use span::{Document, Line, Span, Style, printable};
-pub use text::text;
+pub use text::{drift, text};
 #[cfg(feature = "cli")]
 pub(crate) use words::{count, first_line};
 pub(crate) use words::{moment, put};

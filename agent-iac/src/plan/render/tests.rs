@@ -238,6 +238,7 @@ fn busy() -> Plan {
             suspended: false,
             mark: None,
             obstacle: None,
+            label: Some("the old key".into()),
         },
         access: Access::NONE,
     }];
@@ -266,70 +267,109 @@ fn a_plan_shows_drift_first_and_the_riskiest_step_last() {
         Level::Default,
         false,
         &expect![[r#"
+            Drift: where the real is not as it was recorded
+                ~ mailer.grant
+                  allow: ["read"] -> ["*"]
+                  WIDENS: mailer.account gains * on mail/*
+
+            ────
+
+            Agents
+                + triage   declared: owner team:support, expires 2027-06-30, grace 1w; Sorts tickets.
+                ⏸ retired   leaves: it was removed from the fleet
+
+            Steps
+                = adopt    old.account   authority.account
+                  why: it exists and is to be imported
+                » move     old.grant   authority.account
+                  why: it exists and is to be imported
+                . forget   old.other   authority.account
+                  why: it exists and is to be imported
+                + create   triage.account   authority.account   src/fleet.rs:41
+                  why: it is declared and does not exist
+                  name: "triage"
+                + create   triage.key   authority.key   src/fleet.rs:41
+                  why: it is declared and does not exist
+                  account: triage.account
+                  generation 1 at vault:agents/triage/key
+                  note: after a crash a doubt is possible
+                × revoke   retired.key   authority.key   narrows
+                  why: its agent was removed from the fleet
+                  ends generation 6 at vault:agents/retired/key
+                ⏸ suspend  retired.account   authority.account   src/fleet.rs:41   narrows
+                  why: its agent was removed from the fleet
+              +/- replace  mailer.account   authority.account   src/fleet.rs:41   (makes the new one, before the old goes)   DESTROYS
+                  why: name cannot be changed in place
+                  name: "mailer" -> "mailer-2"   (cannot be changed in place)
+                ~ update   reader["eu"].invoices   authority.grant   src/fleet.rs:41   WIDENS
+                  why: it differs from the declaration
+                  allow:
+                    - "list"
+                    + "update"
+                    … 1 unchanged
+                  … 2 unchanged properties
+                  because: the tax office asks for corrections
+                  narrows: reader["eu"].account loses list on invoices/eu/*
+                  WIDENS: reader["eu"].account gains update on invoices/eu/*
+                ▶ resume   back.account   authority.account   src/fleet.rs:41   WIDENS
+                  why: its agent may act again
+
+            Blocked: what should change and may not, or cannot
+                ! mailer.inbox: it exists already, and this fleet did not make it
+                  help: import the id "7" at this address, or give it another name
+
+            Undeclared: found, and only reported
+                ? authority.key key-77 ("the old key")   on triage, at authority
+
+            Not checked
+                ? mailer.role: needs `directory.read`
+
+            Plan: 1 to adopt, 2 to add, 1 to change, 1 to replace, 1 to revoke, 0 to destroy, 1 to suspend, 1 to resume, 2 to record.
+            Access: WIDENS 1, narrows 1, 1 identity may act again.
+            Not checked: 1 object, as listed above.
+            Plan 297b2d94 of fleet billing in production.
+            Next:  deploy apply --digest 7f3a91c2
+        "#]],
+    );
+}
+
+#[test]
+fn drift_names_what_nobody_declared_also_where_a_step_removes_it() {
+    let mut plan = busy();
+    let mut removal = step(
+        "triage.?authority.key/key-78",
+        Action::Delete,
+        Kind::Credential,
+        Risk::Narrows,
+        Reason::Undeclared,
+    );
+    let mut found = plan.undeclared[0].object.clone();
+    found.id = "key-78".into();
+    found.label = Some("planted".into());
+    removal.seen = Observation::Present(found);
+    removal.access.lost.insert(Tuple::allow("key-78", "read", "mail/*"));
+    plan.steps = vec![removal];
+    assert!(
+        text(&saved(plan.clone()), &Options::default())
+            .to_string()
+            .contains("why: nobody declared it: planted")
+    );
+    expect![[r#"
         Drift: where the real is not as it was recorded
             ~ mailer.grant
               allow: ["read"] -> ["*"]
               WIDENS: mailer.account gains * on mail/*
 
-        ────
-
-        Agents
-            + triage   declared: owner team:support, expires 2027-06-30, grace 1w; Sorts tickets.
-            ⏸ retired   leaves: it was removed from the fleet
-
-        Steps
-            = adopt    old.account   authority.account
-              why: it exists and is to be imported
-            » move     old.grant   authority.account
-              why: it exists and is to be imported
-            . forget   old.other   authority.account
-              why: it exists and is to be imported
-            + create   triage.account   authority.account   src/fleet.rs:41
-              why: it is declared and does not exist
-              name: "triage"
-            + create   triage.key   authority.key   src/fleet.rs:41
-              why: it is declared and does not exist
-              account: triage.account
-              generation 1 at vault:agents/triage/key
-              note: after a crash a doubt is possible
-            × revoke   retired.key   authority.key   narrows
-              why: its agent was removed from the fleet
-              ends generation 6 at vault:agents/retired/key
-            ⏸ suspend  retired.account   authority.account   src/fleet.rs:41   narrows
-              why: its agent was removed from the fleet
-          +/- replace  mailer.account   authority.account   src/fleet.rs:41   (makes the new one, before the old goes)   DESTROYS
-              why: name cannot be changed in place
-              name: "mailer" -> "mailer-2"   (cannot be changed in place)
-            ~ update   reader["eu"].invoices   authority.grant   src/fleet.rs:41   WIDENS
-              why: it differs from the declaration
-              allow:
-                - "list"
-                + "update"
-                … 1 unchanged
-              … 2 unchanged properties
-              because: the tax office asks for corrections
-              narrows: reader["eu"].account loses list on invoices/eu/*
-              WIDENS: reader["eu"].account gains update on invoices/eu/*
-            ▶ resume   back.account   authority.account   src/fleet.rs:41   WIDENS
-              why: its agent may act again
-
-        Blocked: what should change and may not, or cannot
-            ! mailer.inbox: it exists already, and this fleet did not make it
-              help: import the id "7" at this address, or give it another name
-
-        Undeclared: found, and only reported
-            ? authority.key key-77   on triage, at authority
+        Undeclared: nobody declared it
+            ? authority.key key-77 ("the old key")   on triage, at authority
+            ? authority.key key-78 (planted)   on triage, at authority
+              gives planted read on mail/*
 
         Not checked
             ? mailer.role: needs `directory.read`
 
-        Plan: 1 to adopt, 2 to add, 1 to change, 1 to replace, 1 to revoke, 0 to destroy, 1 to suspend, 1 to resume, 2 to record.
-        Access: WIDENS 1, narrows 1, 1 identity may act again.
-        Not checked: 1 object, as listed above.
-        Plan 0c360b95 of fleet billing in production.
-        Next:  deploy apply --digest 7f3a91c2
-    "#]],
-    );
+        1 object drifted, 2 undeclared, 1 object not checked, 0 in doubt, observed at 2026-11-24T09:00:00Z.
+    "#]].assert_eq(&super::drift(&plan, &Options::default()).to_string());
 }
 
 #[test]
@@ -339,42 +379,42 @@ fn the_summary_has_one_line_a_step_and_an_ascii_form() {
         Level::Summary,
         true,
         &expect![[r#"
-        Drift: where the real is not as it was recorded
-            ~ mailer.grant   WIDENS
+            Drift: where the real is not as it was recorded
+                ~ mailer.grant   WIDENS
 
-        ----
+            ----
 
-        Agents
-            + triage   declared: owner team:support, expires 2027-06-30, grace 1w; Sorts tickets.
-           || retired   leaves: it was removed from the fleet
+            Agents
+                + triage   declared: owner team:support, expires 2027-06-30, grace 1w; Sorts tickets.
+               || retired   leaves: it was removed from the fleet
 
-        Steps
-            = adopt    old.account   authority.account
-            > move     old.grant   authority.account
-            . forget   old.other   authority.account
-            + create   triage.account   authority.account   src/fleet.rs:41
-            + create   triage.key   authority.key   src/fleet.rs:41
-            x revoke   retired.key   authority.key   narrows
-           || suspend  retired.account   authority.account   src/fleet.rs:41   narrows
-          +/- replace  mailer.account   authority.account   src/fleet.rs:41   (makes the new one, before the old goes)   DESTROYS
-            ~ update   reader["eu"].invoices   authority.grant   src/fleet.rs:41   WIDENS
-           |> resume   back.account   authority.account   src/fleet.rs:41   WIDENS
+            Steps
+                = adopt    old.account   authority.account
+                > move     old.grant   authority.account
+                . forget   old.other   authority.account
+                + create   triage.account   authority.account   src/fleet.rs:41
+                + create   triage.key   authority.key   src/fleet.rs:41
+                x revoke   retired.key   authority.key   narrows
+               || suspend  retired.account   authority.account   src/fleet.rs:41   narrows
+              +/- replace  mailer.account   authority.account   src/fleet.rs:41   (makes the new one, before the old goes)   DESTROYS
+                ~ update   reader["eu"].invoices   authority.grant   src/fleet.rs:41   WIDENS
+               |> resume   back.account   authority.account   src/fleet.rs:41   WIDENS
 
-        Blocked: what should change and may not, or cannot
-            ! mailer.inbox: it exists already, and this fleet did not make it
+            Blocked: what should change and may not, or cannot
+                ! mailer.inbox: it exists already, and this fleet did not make it
 
-        Undeclared: found, and only reported
-            ? authority.key key-77   on triage, at authority
+            Undeclared: found, and only reported
+                ? authority.key key-77 ("the old key")   on triage, at authority
 
-        Not checked
-            ? mailer.role: needs `directory.read`
+            Not checked
+                ? mailer.role: needs `directory.read`
 
-        Plan: 1 to adopt, 2 to add, 1 to change, 1 to replace, 1 to revoke, 0 to destroy, 1 to suspend, 1 to resume, 2 to record.
-        Access: WIDENS 1, narrows 1, 1 identity may act again.
-        Not checked: 1 object, as listed above.
-        Plan 0c360b95 of fleet billing in production.
-        Next:  deploy apply --digest 7f3a91c2
-    "#]],
+            Plan: 1 to adopt, 2 to add, 1 to change, 1 to replace, 1 to revoke, 0 to destroy, 1 to suspend, 1 to resume, 2 to record.
+            Access: WIDENS 1, narrows 1, 1 identity may act again.
+            Not checked: 1 object, as listed above.
+            Plan 297b2d94 of fleet billing in production.
+            Next:  deploy apply --digest 7f3a91c2
+        "#]],
     );
 }
 
@@ -387,47 +427,47 @@ fn the_full_form_adds_the_order_and_what_was_seen() {
         Level::Full,
         false,
         &expect![[r#"
-        Drift: where the real is not as it was recorded
-            ~ mailer.grant
-              allow: ["read"] -> ["*"]
-              WIDENS: mailer.account gains * on mail/*
+            Drift: where the real is not as it was recorded
+                ~ mailer.grant
+                  allow: ["read"] -> ["*"]
+                  WIDENS: mailer.account gains * on mail/*
 
-        ────
+            ────
 
-        Agents
-            + triage   declared: owner team:support, expires 2027-06-30, grace 1w; Sorts tickets.
-            ⏸ retired   leaves: it was removed from the fleet
+            Agents
+                + triage   declared: owner team:support, expires 2027-06-30, grace 1w; Sorts tickets.
+                ⏸ retired   leaves: it was removed from the fleet
 
-        Steps
-            + create   triage.account   authority.account   src/fleet.rs:41
-              why: it is declared and does not exist
-              order: 1 of 2; provider authority
-              seen: nothing
-              name: "triage"
-            + create   triage.key   authority.key   src/fleet.rs:41
-              why: it is declared and does not exist
-              order: 2 of 2, after 1; provider authority
-              seen: nothing
-              account: triage.account
-              generation 1 at vault:agents/triage/key
-              note: after a crash a doubt is possible
+            Steps
+                + create   triage.account   authority.account   src/fleet.rs:41
+                  why: it is declared and does not exist
+                  order: 1 of 2; provider authority
+                  seen: nothing
+                  name: "triage"
+                + create   triage.key   authority.key   src/fleet.rs:41
+                  why: it is declared and does not exist
+                  order: 2 of 2, after 1; provider authority
+                  seen: nothing
+                  account: triage.account
+                  generation 1 at vault:agents/triage/key
+                  note: after a crash a doubt is possible
 
-        Blocked: what should change and may not, or cannot
-            ! mailer.inbox: it exists already, and this fleet did not make it
-              help: import the id "7" at this address, or give it another name
+            Blocked: what should change and may not, or cannot
+                ! mailer.inbox: it exists already, and this fleet did not make it
+                  help: import the id "7" at this address, or give it another name
 
-        Undeclared: found, and only reported
-            ? authority.key key-77   on triage, at authority
+            Undeclared: found, and only reported
+                ? authority.key key-77 ("the old key")   on triage, at authority
 
-        Not checked
-            ? mailer.role: needs `directory.read`
+            Not checked
+                ? mailer.role: needs `directory.read`
 
-        Plan: 0 to adopt, 2 to add, 0 to change, 0 to replace, 0 to revoke, 0 to destroy.
-        Access: stays as it is.
-        Not checked: 1 object, as listed above.
-        Plan 0bd39937 of fleet billing in production.
-        Next:  deploy apply --digest 7f3a91c2
-    "#]],
+            Plan: 0 to adopt, 2 to add, 0 to change, 0 to replace, 0 to revoke, 0 to destroy.
+            Access: stays as it is.
+            Not checked: 1 object, as listed above.
+            Plan b82824b5 of fleet billing in production.
+            Next:  deploy apply --digest 7f3a91c2
+        "#]],
     );
 }
 
@@ -463,12 +503,12 @@ fn a_comment_has_marker_verdict_access_and_details() {
     let options = Options { next: vec!["deploy apply plan.json".into()], ..Options::default() };
     expect![[r#"
         <!-- agent-iac:billing:production:plan -->
-        <!-- digest:0c360b95531651440d01591050c20278cfa1b431d5e93608c58b11bbeaf0abfb -->
+        <!-- digest:297b2d948ebd1b775823d7c7da7be5402839348bc85ca6c85238d5b1b06d4e83 -->
         ### 🔴 **Access is WIDENED**: ` billing ` in ` production `
 
         Plan: 1 to adopt, 2 to add, 1 to change, 1 to replace, 1 to revoke, 0 to destroy, 1 to suspend, 1 to resume, 2 to record.  
         Access: WIDENS 1, narrows 1, 1 identity may act again.  
-        Digest: ` 0c360b95531651440d01591050c20278cfa1b431d5e93608c58b11bbeaf0abfb `
+        Digest: ` 297b2d948ebd1b775823d7c7da7be5402839348bc85ca6c85238d5b1b06d4e83 `
 
         | Access | Who | Action | Object | Condition |
         | --- | --- | --- | --- | --- |
@@ -569,7 +609,7 @@ fn a_comment_has_marker_verdict_access_and_details() {
 
         #### Undeclared
 
-        - ` authority.key ` ` key-77 ` on ` triage `
+        - ` authority.key ` ` key-77 ("the old key") ` on ` triage `
 
         #### Not checked
 
@@ -652,6 +692,7 @@ fn hostile() -> Plan {
             suspended: false,
             mark: None,
             obstacle: Some(HOSTILE.into()),
+            label: Some(HOSTILE.into()),
         },
         access: Access::exactly([Tuple::allow(HOSTILE, HOSTILE, HOSTILE)]),
     }];
@@ -818,6 +859,7 @@ fn a_plan_that_is_huge_in_every_way_fits_two_hundred_lines() {
                 suspended: false,
                 mark: None,
                 obstacle: None,
+                label: None,
             },
             access: Access::NONE,
         });

@@ -38,11 +38,8 @@ pub fn text(saved: &SavedPlan, options: &Options) -> Document {
     before.section(view.agents(plan));
     let mut after = Document::default();
     after.section(view.blocked(plan));
-    after.section(view.undeclared(plan));
-    after.section(view.unread(plan));
-    after.section(view.in_doubt(plan));
-    after.section(view.beside(plan));
-    after.section(view.warnings(plan));
+    after.section(view.undeclared(&plan.undeclared, "Undeclared: found, and only reported"));
+    view.not_known(plan, &mut after);
     after.section(end);
     // Two empty lines and the heading stand around the steps.
     let taken = before.lines().len() + after.lines().len() + 3;
@@ -50,6 +47,40 @@ pub fn text(saved: &SavedPlan, options: &Options) -> Document {
     document.section(view.steps(plan, options.max_lines.saturating_sub(taken)));
     document.section(after.lines().iter().cloned());
     document
+}
+
+/// What a plan found that is not as it was recorded or declared, as lines; what
+/// would be done about it is the business of [`text`].
+pub fn drift(plan: &Plan, options: &Options) -> Document {
+    let view = View { options };
+    let undeclared = plan.all_undeclared();
+    let mut document = Document::default();
+    document.section(view.drift(plan));
+    document.section(view.undeclared(&undeclared, "Undeclared: nobody declared it"));
+    view.not_known(plan, &mut document);
+    document.section([drift_in_one_line(plan, undeclared.len())]);
+    document
+}
+
+fn drift_in_one_line(plan: &Plan, undeclared: usize) -> Line {
+    let mut unread = match plan.unread.len() {
+        0 => String::new(),
+        number => format!(", {} not checked", count(number, "object", "objects")),
+    };
+    if plan.unread_beside() > 0 {
+        unread.push_str(", what the systems give besides is unread");
+    }
+    let when = words::moment(plan.observed_at);
+    if plan.drift.is_empty() && undeclared == 0 && plan.in_doubt.is_empty() {
+        let style = if unread.is_empty() { Style::Good } else { Style::Change };
+        return Line::of(style, format!("No drift{unread}, observed at {when}."));
+    }
+    let drifted = count(plan.drift.len(), "object", "objects");
+    let in_doubt = plan.in_doubt.len();
+    let text = format!(
+        "{drifted} drifted, {undeclared} undeclared{unread}, {in_doubt} in doubt, observed at {when}."
+    );
+    Line::of(Style::Danger, text)
 }
 
 /// The lines of some steps alone, in their order; for one agent's part of a
@@ -247,7 +278,7 @@ impl View<'_> {
         if self.options.level == Level::Summary {
             return lines;
         }
-        let mut detail = vec![(Style::Faint, format!("why: {}", step.reason))];
+        let mut detail = vec![(Style::Faint, format!("why: {}", words::why(step)))];
         if let Some((index, all)) = position {
             let after: Vec<String> =
                 step.after.iter().map(|before| (before + 1).to_string()).collect();
@@ -315,9 +346,16 @@ impl View<'_> {
         self.section(title, Style::Danger, &blocks, "more that is blocked", "more that are blocked")
     }
 
-    fn undeclared(&self, plan: &Plan) -> Vec<Line> {
-        let blocks: Vec<Block> = plan.undeclared.iter().map(|found| self.found(found)).collect();
-        let title = "Undeclared: found, and only reported";
+    /// What is in doubt, could not be read, or is given by others.
+    fn not_known(&self, plan: &Plan, document: &mut Document) {
+        document.section(self.unread(plan));
+        document.section(self.in_doubt(plan));
+        document.section(self.beside(plan));
+        document.section(self.warnings(plan));
+    }
+
+    fn undeclared(&self, undeclared: &[Undeclared], title: &str) -> Vec<Line> {
+        let blocks: Vec<Block> = undeclared.iter().map(|found| self.found(found)).collect();
         self.section(title, Style::Heading, &blocks, "more object", "more objects")
     }
 
@@ -327,15 +365,17 @@ impl View<'_> {
             None => "on nobody's identity".into(),
         };
         let head = Line::of(Style::Change, "    ? ")
-            .with(Style::Plain, format!("{} {}", found.resource_type, name(&found.object.id)))
+            .with(Style::Plain, format!("{} {}", found.resource_type, words::called(&found.object)))
             .with(Style::Faint, format!("   {whose}, at {}", name(&found.provider)));
         let change = crate::access::Access::NONE.change_to(&found.access);
         let mut lines = vec![head];
         if self.options.level != Level::Summary {
             let gives = found.access.tuples.iter().map(|tuple| {
+                let known_as = found.object.label.as_deref().unwrap_or(&found.object.id);
+                let itself = tuple.principal == found.object.id;
                 let text = format!(
                     "gives {} {} on {}",
-                    name(&tuple.principal),
+                    name(if itself { known_as } else { &tuple.principal }),
                     name(&tuple.action),
                     name(&tuple.object)
                 );

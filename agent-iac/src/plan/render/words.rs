@@ -9,8 +9,8 @@ use super::Style;
 use crate::{
     access::{AccessChange, Effect, Tuple},
     address::{Address, Instance},
-    plan::{Action, AgentChange, Part, PropertyChange, Risk, Step},
-    provider::Observation,
+    plan::{Action, AgentChange, Part, PropertyChange, Reason, Risk, Step},
+    provider::{Object, Observation},
     resource::{Node, Reading},
     schema::Kind,
     value::Value,
@@ -99,6 +99,23 @@ pub(super) fn name(text: &str) -> String {
         text.to_owned()
     } else {
         format!("{text:?}")
+    }
+}
+
+/// An object by its id, and by what people know it by.
+pub(super) fn called(object: &Object) -> String {
+    match &object.label {
+        Some(label) => format!("{} ({})", name(&object.id), name(label)),
+        None => name(&object.id),
+    }
+}
+
+/// Why a step is in the plan; of what nobody declared, also which one that is.
+pub(super) fn why(step: &Step) -> String {
+    let label = step.seen.object().and_then(|object| object.label.as_deref());
+    match (&step.reason, label) {
+        (Reason::Undeclared, Some(label)) => format!("{}: {}", step.reason, name(label)),
+        _ => step.reason.to_string(),
     }
 }
 

@@ -132,7 +132,7 @@ fn object(row: &Row<'_>) -> rusqlite::Result<Object> {
         _ => None,
     };
     let fields = BTreeMap::from([("id".to_owned(), text(id.clone()))]);
-    Ok(Object { id, fields, suspended: false, mark, obstacle: None })
+    Ok(Object { id, fields, suspended: false, mark, obstacle: None, label: None })
 }
 
 fn unprintable() -> Reading {

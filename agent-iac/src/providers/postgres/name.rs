@@ -97,6 +97,15 @@ pub(super) fn check_managed_role(name: &str) -> Option<BadName> {
             "choose another one",
         ));
     }
+    if is_login_name(name) {
+        return Some(BadName::new(
+            format!(
+                "the name {} ends as those of logins do, which are made for other roles",
+                quoted(name)
+            ),
+            "choose one that does not end with `__g` and a number",
+        ));
+    }
     if name.len() > MAX_ROLE {
         return Some(BadName::new(
             format!(
@@ -128,6 +137,14 @@ fn skeleton(name: &str) -> String {
             other => other,
         })
         .collect()
+}
+
+/// Whether a name is as those of logins are: as a member of the role before
+/// it, whoever has it is taken for that role's login.
+fn is_login_name(name: &str) -> bool {
+    name.rsplit_once("__g").is_some_and(|(_, generation)| {
+        !generation.is_empty() && generation.bytes().all(|byte| byte.is_ascii_digit())
+    })
 }
 
 /// The name of a role's login of one generation.
@@ -196,6 +213,16 @@ mod tests {
         assert_eq!(check_managed_role(&"n".repeat(50)), None);
         assert!(check_managed_role(&"n".repeat(51)).is_some());
         assert!(check_managed_role("pg_reader").is_some());
+        for (name, is_like_a_login) in [
+            ("reader__g1", true),
+            ("reader__g01", true),
+            ("a__g1__g20", true),
+            ("reader__g", false),
+            ("reader__g1x", false),
+            ("reader_g1", false),
+        ] {
+            assert_eq!(check_managed_role(name).is_some(), is_like_a_login, "{name}");
+        }
         assert_eq!(check_role("pg_monitor"), None, "a role of the server can be referred to");
     }
 

@@ -125,6 +125,10 @@ impl ObjectKind {
 ///     "function sales.total(integer, text)"
 /// );
 /// assert_eq!(Database::new("App").to_string(), r#"database "App""#);
+///
+/// let tables = ["invoices".to_owned(), "notes".to_owned()];
+/// let objects: Vec<_> = tables.iter().map(|name| Table::new("sales", name)).collect();
+/// assert_eq!(objects[1], Table::new(&String::from("sales"), &&tables[1]));
 /// ```
 ///
 /// An object of another database than the provider's own says which one
@@ -156,8 +160,8 @@ macro_rules! constructors {
         impl $name {
             /// Names one, by its schema and its name.
             #[allow(clippy::new_ret_no_self, reason = "`Table::new(…)` is how an object is named")]
-            pub fn new(schema: impl Into<String>, name: impl Into<String>) -> Object {
-                Object { schema: Some(schema.into()), ..Object::bare(ObjectKind::$name, name) }
+            pub fn new(schema: impl AsRef<str>, name: impl AsRef<str>) -> Object {
+                Object { schema: Some(text(schema)), ..Object::bare(ObjectKind::$name, name) }
             }
         }
     )*};
@@ -169,7 +173,7 @@ macro_rules! constructors {
         impl $name {
             /// Names one.
             #[allow(clippy::new_ret_no_self, reason = "`Schema::new(…)` is how an object is named")]
-            pub fn new(name: impl Into<String>) -> Object {
+            pub fn new(name: impl AsRef<str>) -> Object {
                 Object::bare(ObjectKind::$name, name)
             }
         }
@@ -211,12 +215,12 @@ pub struct Column;
 impl Column {
     /// Names some columns of one table.
     #[allow(clippy::new_ret_no_self, reason = "`Column::new(…)` is how an object is named")]
-    pub fn new<C: Into<String>>(
-        schema: impl Into<String>,
-        table: impl Into<String>,
+    pub fn new<C: AsRef<str>>(
+        schema: impl AsRef<str>,
+        table: impl AsRef<str>,
         columns: impl IntoIterator<Item = C>,
     ) -> Object {
-        let columns = columns.into_iter().map(Into::into).collect();
+        let columns = columns.into_iter().map(text).collect();
         Object { columns: Some(columns), ..Table::new(schema, table) }
     }
 }
@@ -234,14 +238,14 @@ macro_rules! routines {
         impl $name {
             /// Names one, by its schema, its name and the types of its arguments.
             #[allow(clippy::new_ret_no_self, reason = "`Function::new(…)` is how an object is named")]
-            pub fn new<A: Into<String>>(
-                schema: impl Into<String>,
-                name: impl Into<String>,
+            pub fn new<A: AsRef<str>>(
+                schema: impl AsRef<str>,
+                name: impl AsRef<str>,
                 arguments: impl IntoIterator<Item = A>,
             ) -> Object {
                 Object {
-                    schema: Some(schema.into()),
-                    arguments: Some(arguments.into_iter().map(Into::into).collect()),
+                    schema: Some(text(schema)),
+                    arguments: Some(arguments.into_iter().map(text).collect()),
                     ..Object::bare(ObjectKind::$name, name)
                 }
             }
@@ -251,13 +255,19 @@ macro_rules! routines {
 
 routines!(Function, Procedure);
 
+/// Names are taken as any text: in a declaration, an input is a `&String`, and
+/// what a loop over inputs gives is a reference to one.
+fn text(text: impl AsRef<str>) -> String {
+    text.as_ref().to_owned()
+}
+
 impl Object {
-    pub(super) fn bare(kind: ObjectKind, name: impl Into<String>) -> Self {
+    pub(super) fn bare(kind: ObjectKind, name: impl AsRef<str>) -> Self {
         Self {
             kind,
             database: None,
             schema: None,
-            name: name.into(),
+            name: text(name),
             columns: None,
             arguments: None,
         }
@@ -265,8 +275,8 @@ impl Object {
 
     /// Says that it is in another database than the provider's own.
     #[must_use]
-    pub fn in_database(mut self, database: impl Into<String>) -> Self {
-        self.database = Some(database.into());
+    pub fn in_database(mut self, database: impl AsRef<str>) -> Self {
+        self.database = Some(text(database));
         self
     }
 

@@ -18,7 +18,7 @@ use super::{
 use crate::{
     error::{Error, ErrorKind, Result},
     ledger::Claim,
-    provider::{Object, Settled, Written},
+    provider::{Mark, Object, Settled, Written},
     resource::Resource,
 };
 
@@ -45,7 +45,16 @@ impl From<Outcome> for Written {
 }
 
 /// What a write of type `R` left behind, as the registry keeps it.
-pub(super) fn text_of<R: Resource>(written: &Written) -> Result<String> {
+pub(super) fn of<R: Resource>(
+    claim: &Claim,
+    mark: &Mark,
+    written: &Written,
+) -> Result<registry::Outcome> {
+    let text = text_of::<R>(written)?;
+    Ok(registry::Outcome { claim: claim.clone(), mark: mark.clone(), text })
+}
+
+fn text_of<R: Resource>(written: &Written) -> Result<String> {
     let outcome = Outcome {
         type_name: R::TYPE.to_owned(),
         object: written.object.clone(),
@@ -135,9 +144,12 @@ async fn settle_in(
     claims: &[Claim],
 ) -> Result<Option<Vec<Registered>>> {
     let asked = claims.to_vec();
-    let options = Options::writing().statement_timeout(PATIENCE * 2);
+    let observer = view.layout.observer.clone();
+    // The transaction of the dead run may be the one that makes the registry,
+    // and is waited for as long.
+    let options = Options::writing().statement_timeout(PATIENCE * 2).lock_timeout(PATIENCE);
     let work = move |tx: Transaction| async move {
-        match registry::install(&tx, None).await {
+        match registry::install(&tx, observer.as_deref()).await {
             // Where not even the schema can be made, nothing was done.
             Err(error) if error.kind() == ErrorKind::Denied => {
                 if registry::state(&tx).await.is_ok_and(|state| state == State::Missing) {
@@ -146,7 +158,11 @@ async fn settle_in(
                 Err(error)
             }
             Err(error) => Err(error),
-            Ok(()) => registry::settle(&tx, &asked, PATIENCE).await.map(Some),
+            Ok(()) => {
+                let settled = registry::settle(&tx, &asked, PATIENCE).await?;
+                registry::admit(&tx, observer.as_deref()).await?;
+                Ok(Some(settled))
+            }
         }
     };
     view.server.transaction(database, options, work).await
@@ -168,6 +184,7 @@ mod tests {
             suspended: false,
             mark: None,
             obstacle: None,
+            label: None,
         };
         Written { object: Some(object), correlation: Some("pid 7".into()) }
     }

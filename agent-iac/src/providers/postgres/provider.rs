@@ -76,6 +76,7 @@ impl PostgresProvider {
     #[must_use]
     pub fn observe(mut self, principal: Principal) -> Self {
         self.layout.principals.insert(principal.user().to_owned());
+        self.layout.observer = Some(principal.user().to_owned());
         self.observe = Some(principal);
         self.seen = Arc::default();
         self
@@ -130,7 +131,7 @@ impl PostgresProvider {
     }
 
     fn view(&self, server: Server) -> View {
-        View { server, layout: Arc::new(self.layout.clone()) }
+        View::new(server, Arc::new(self.layout.clone()))
     }
 
     /// The cluster as planning sees it. Handles that are held at the same time
@@ -217,7 +218,7 @@ impl Provider for PostgresProvider {
     }
 
     fn writers(&self) -> Result<Writers> {
-        Ok(super::write::writers(self.applying()?, self.observe.as_ref().map(Principal::user)))
+        Ok(super::write::writers(self.applying()?))
     }
 
     fn probers(&self) -> Result<Probers> {

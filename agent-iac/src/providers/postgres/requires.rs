@@ -8,10 +8,12 @@ use std::collections::{BTreeMap, BTreeSet};
 use super::{
     DefaultPrivileges, Grant, Membership, Object, ObjectKind, Ownership, Parameter, Policy,
     Privilege, Public, Role,
+    catalog::verifiers,
     name::{ident, literal},
     view::Layout,
 };
 use crate::{
+    address::Address,
     blueprint::Blueprint,
     provider::{Principal, Requirement},
     resource::{Node, Property as _, Resource as _},
@@ -29,13 +31,17 @@ pub(super) fn requires(
     blueprint: &Blueprint,
 ) -> Vec<Requirement> {
     let mut needs = Needs::new(layout, apply);
-    let resources = blueprint.resources().values();
-    let ours: Vec<(&str, &BTreeMap<String, Node>)> = resources
-        .filter(|desired| desired.provider == name)
-        .map(|desired| (desired.resource_type.name, &desired.properties))
-        .collect();
+    let resources = || blueprint.resources().iter().filter(|(_, one)| one.provider == name);
+    let ours: Vec<(&str, &BTreeMap<String, Node>)> =
+        resources().map(|(_, desired)| (desired.resource_type.name, &desired.properties)).collect();
+    needs.heirs = heirs(blueprint);
     needs.of_the_way_in(observe, apply);
     if apply.is_some() {
+        for (_, adopted) in resources().filter(|(at, one)| {
+            one.resource_type.name == Role::TYPE && blueprint.imports().contains_key(at)
+        }) {
+            needs.of_adopted(text(&adopted.properties, "name"));
+        }
         for (type_name, properties) in &ours {
             needs.of(type_name, properties, &managed(&ours));
         }
@@ -52,6 +58,17 @@ fn managed(resources: &[(&str, &BTreeMap<String, Node>)]) -> BTreeSet<String> {
         .collect()
 }
 
+/// The heirs of the roles that the fleet makes.
+fn heirs(blueprint: &Blueprint) -> BTreeMap<Address, String> {
+    let roles = blueprint.resources().iter();
+    roles
+        .filter(|(_, desired)| desired.resource_type.name == Role::TYPE)
+        .filter_map(|(address, desired)| {
+            Some((address.clone(), text(&desired.properties, "heir")?))
+        })
+        .collect()
+}
+
 /// Statements, without repetitions, each at its first place.
 struct Needs<'l> {
     layout: &'l Layout,
@@ -61,8 +78,12 @@ struct Needs<'l> {
     requirements: Vec<Requirement>,
     /// What has to be granted on, by database and object.
     granted: BTreeMap<(Option<String>, Object), BTreeSet<Privilege>>,
+    /// What has to be passed on of some columns.
+    passed_on: BTreeMap<(Option<String>, Object), BTreeSet<OnColumns>>,
     /// What has to be owned.
     owned: BTreeSet<(Option<String>, Object)>,
+    /// Who takes over what a role leaves behind.
+    heirs: BTreeMap<Address, String>,
 }
 
 impl<'l> Needs<'l> {
@@ -74,7 +95,9 @@ impl<'l> Needs<'l> {
             said: BTreeSet::new(),
             requirements: Vec::new(),
             granted: BTreeMap::new(),
+            passed_on: BTreeMap::new(),
             owned: BTreeSet::new(),
+            heirs: BTreeMap::new(),
         }
     }
 
@@ -104,13 +127,10 @@ impl<'l> Needs<'l> {
                 // observes then; a login that comes later finds it made.
                 let login = ident(login);
                 let statement = block(&format!(
-                    "
-BEGIN
-    IF EXISTS (SELECT FROM pg_namespace WHERE nspname = 'agent_iac') THEN
+                    "    IF EXISTS (SELECT FROM pg_namespace WHERE nspname = 'agent_iac') THEN
         GRANT USAGE ON SCHEMA agent_iac TO {login};
         GRANT SELECT ON ALL TABLES IN SCHEMA agent_iac TO {login};
     END IF;
-END
 "
                 ));
                 let why = "to read the registry where it was made before";
@@ -120,11 +140,18 @@ END
         let Some(login) = apply else { return };
         let who = ident(&self.who);
         if let Some(administrators) = self.layout.administrators.clone() {
+            let name = literal(&administrators);
             let administrators = ident(&administrators);
+            // What is printed may be pasted again, as after the next change.
             self.say(
                 Principal::Apply,
                 None,
-                &format!("CREATE ROLE {administrators} NOLOGIN CREATEROLE"),
+                &block(&format!(
+                    "    IF NOT EXISTS (SELECT FROM pg_roles WHERE rolname = {name}) THEN
+        CREATE ROLE {administrators} NOLOGIN CREATEROLE;
+    END IF;
+"
+                )),
                 "to make the agents' roles; what is made belongs to it, whoever applies",
             );
             self.say(
@@ -154,6 +181,13 @@ END
             "to come in when agents use up all connections; it takes a `reserved_connections` \
              above 0 in the configuration, and has no counterpart before PostgreSQL 16",
         );
+        if let Some(observer) = observe {
+            let own = self.layout.own.clone();
+            let statement = block(&verifiers::ddl(&self.who, observer));
+            let why = "to see that a login's password was changed behind the fleet's back, which \
+                       only a superuser's function can tell; without it, that is not seen";
+            self.say(Principal::Observe, Some(&own), &statement, why);
+        }
         for database in databases {
             let why = "to come in, whatever PUBLIC may";
             self.say(Principal::Apply, None, &connect(database, login), why);
@@ -161,6 +195,20 @@ END
             let why = "to keep the registry of claims, in a schema of its own";
             self.say(Principal::Apply, None, &create, why);
         }
+    }
+
+    /// Who makes a role administers it; of one that was there before, somebody
+    /// has to say so. It is what the server gives whoever makes one.
+    fn of_adopted(&mut self, role: Option<String>) {
+        let Some(role) = role else { return };
+        let grant = format!(
+            "GRANT {} TO {} WITH ADMIN TRUE, INHERIT FALSE, SET FALSE",
+            ident(&role),
+            ident(&self.who)
+        );
+        let statement = from_16(&format!("EXECUTE {}", literal(&grant)), "NULL");
+        let why = "to administer a role that was there before";
+        self.say(Principal::Apply, None, &statement, why);
     }
 
     fn of(
@@ -174,7 +222,8 @@ END
             (Role::TYPE, _) => {
                 self.of_attributes(properties);
                 self.of_settings(properties);
-                self.member_of(text(properties, "heir"), "to give it what a role leaves behind");
+                let heir = text(properties, "heir").filter(|heir| !managed.contains(heir));
+                self.member_of(heir, "to give it what a role leaves behind");
             }
             (Membership::TYPE, _) => {
                 let of = text(properties, "of").filter(|of| !managed.contains(of));
@@ -191,7 +240,17 @@ END
             }
             (Grant::TYPE, Some(on)) => {
                 let allow = privileges(properties, "allow");
-                self.granted.entry(self.place(on)).or_default().extend(allow);
+                let (columns, place) = (on.columns.clone(), self.place(on));
+                if place.1.kind == ObjectKind::Schema && allow.contains(&Privilege::Create) {
+                    self.heir_creates(properties, &place, managed);
+                }
+                let is_passed_on =
+                    properties.get("grantable").and_then(Node::known) == Some(Value::Bool(true));
+                if let (Some(columns), true) = (columns, is_passed_on) {
+                    let passed_on = self.passed_on.entry(place.clone()).or_default();
+                    passed_on.insert((columns, allow.clone()));
+                }
+                self.granted.entry(place).or_default().extend(allow);
             }
             (Ownership::TYPE, Some(on)) => {
                 let place = self.place(on);
@@ -211,6 +270,23 @@ END
                 self.owned.insert(self.place(on));
             }
             _ => {}
+        }
+    }
+
+    /// Whoever may create something in a schema may leave it to an heir.
+    fn heir_creates(
+        &mut self,
+        properties: &BTreeMap<String, Node>,
+        (database, schema): &(Option<String>, Object),
+        managed: &BTreeSet<String>,
+    ) {
+        let Some(Node::Link(role)) = properties.get("to") else { return };
+        let heir = self.heirs.get(role).filter(|heir| !managed.contains(*heir));
+        if let Some(heir) = heir {
+            let statement =
+                format!("GRANT CREATE ON SCHEMA {} TO {}", schema.sql_name(), ident(heir));
+            let why = "to take over what a role makes there: whoever gets it could have made it";
+            self.say(Principal::Apply, database.as_deref(), &statement, why);
         }
     }
 
@@ -288,7 +364,8 @@ END
             }
             let place = (database.map(str::to_owned), object.clone());
             let privileges = granted.get(&place).filter(|_| !owned.contains(&place));
-            let statement = membership_of_owner(&object, privileges, &who);
+            let on_columns = self.passed_on.remove(&place).unwrap_or_default();
+            let statement = membership_of_owner(&object, privileges, &on_columns, &who);
             let why = format!("to act as the owner of {object}");
             self.say(Principal::Apply, database, &statement, &why);
         }
@@ -296,22 +373,37 @@ END
     }
 }
 
+/// Some columns, and privileges on them.
+type OnColumns = (BTreeSet<String>, BTreeSet<Privilege>);
+
 /// Who acts becomes a member of an object's owner, or gets the grant option
 /// where the owner is a superuser.
 fn membership_of_owner(
     object: &Object,
     privileges: Option<&BTreeSet<Privilege>>,
+    on_columns: &BTreeSet<OnColumns>,
     who: &str,
 ) -> String {
     let with_option = privileges.map(|privileges| {
-        let privileges: Vec<&str> = privileges.iter().map(|one| one.sql()).collect();
-        format!(
-            "GRANT {} ON {} {} TO {} WITH GRANT OPTION",
-            privileges.join(", "),
-            object.kind.sql(),
-            object.sql_name(),
-            ident(who)
-        )
+        let whole = (BTreeSet::new(), privileges.clone());
+        // Who has the option on a whole table gives it on no column.
+        let parts = std::iter::once(&whole).chain(on_columns).map(|(columns, privileges)| {
+            let columns: Vec<String> = columns.iter().map(|column| ident(column)).collect();
+            let columns = match columns.as_slice() {
+                [] => String::new(),
+                columns => format!(" ({})", columns.join(", ")),
+            };
+            let privileges: Vec<String> =
+                privileges.iter().map(|one| format!("{}{columns}", one.sql())).collect();
+            format!(
+                "GRANT {} ON {} {} TO {} WITH GRANT OPTION",
+                privileges.join(", "),
+                object.kind.sql(),
+                object.sql_name(),
+                ident(who)
+            )
+        });
+        parts.collect::<Vec<_>>().join("; ")
     });
     let Some(owner) = owner_of(object) else {
         return with_option.unwrap_or_else(|| format!("ALTER ROLE {} SUPERUSER", ident(who)));
@@ -321,24 +413,40 @@ fn membership_of_owner(
         format!("RAISE EXCEPTION '%', {}", literal(&text))
     });
     let who = literal(who);
-    let body = format!(
-        "
-DECLARE
-    owner oid := ({owner});
-BEGIN
+    declaring(
+        "    owner pg_catalog.oid;\n",
+        &format!(
+            "    owner := ({owner});
     IF (SELECT rolsuper FROM pg_roles WHERE oid = owner) THEN
         {of_superuser};
     ELSIF NOT pg_has_role({who}, owner, 'USAGE') THEN
         EXECUTE format('GRANT %I TO %I', pg_get_userbyid(owner), {who});
     END IF;
-END
 "
-    );
-    block(&body)
+        ),
+    )
 }
 
 /// Statements that depend on what is found at the server.
-fn block(body: &str) -> String {
+fn block(statements: &str) -> String {
+    declaring("", statements)
+}
+
+/// The same, with variables. Whoever pastes it may be superuser, in a database
+/// where others make functions and operators: before anything else, the server's
+/// own are all that can be called by a bare name.
+fn declaring(variables: &str, statements: &str) -> String {
+    let variables = match variables {
+        "" => String::new(),
+        some => format!("DECLARE\n{some}"),
+    };
+    let body = format!(
+        "
+{variables}BEGIN
+    PERFORM pg_catalog.set_config('search_path', 'pg_catalog, pg_temp', true);
+{statements}END
+"
+    );
     let mut tag = "$iac$".to_owned();
     while body.contains(&tag) {
         tag.insert(1, 'x');
@@ -349,14 +457,11 @@ fn block(body: &str) -> String {
 /// One statement from PostgreSQL 16 on, and another one before.
 fn from_16(statement: &str, before: &str) -> String {
     block(&format!(
-        "
-BEGIN
-    IF current_setting('server_version_num')::int >= 160000 THEN
+        "    IF current_setting('server_version_num')::int >= 160000 THEN
         {statement};
     ELSE
         {before};
     END IF;
-END
 "
     ))
 }
@@ -406,7 +511,7 @@ fn privileges(properties: &BTreeMap<String, Node>, field: &str) -> BTreeSet<Priv
 #[cfg(test)]
 mod tests {
     use super::{
-        super::{Select, Set, Table},
+        super::{Schema, Select, Set, Table},
         *,
     };
 
@@ -440,7 +545,6 @@ mod tests {
             [
                 r#"GRANT CONNECT ON DATABASE "app" TO "observe";"#,
                 r#"GRANT CONNECT ON DATABASE "archive" TO "observe";"#,
-                r#"CREATE ROLE "admins" NOLOGIN CREATEROLE;"#,
                 r#"GRANT "admins" TO "apply";"#,
                 r#"GRANT pg_signal_backend TO "admins";"#,
                 r#"GRANT CONNECT ON DATABASE "app" TO "apply";"#,
@@ -449,13 +553,16 @@ mod tests {
                 r#"GRANT CREATE ON DATABASE "archive" TO "admins";"#,
             ]
         );
-        let [own, archive, reserved] = &blocks[..] else { panic!("{blocks:?}") };
+        let [own, archive, made, reserved, digest] = &blocks[..] else { panic!("{blocks:?}") };
+        assert!(made.contains(r#"CREATE ROLE "admins" NOLOGIN CREATEROLE;"#), "{made}");
         for (database, text) in [("app", own), ("archive", archive)] {
             assert!(text.starts_with(&format!("-- in the database \"{database}\":\n")), "{text}");
             assert!(text.contains(r#"IN SCHEMA agent_iac TO "observe";"#), "{text}");
         }
         let grant = r#"EXECUTE 'GRANT pg_use_reserved_connections TO "apply" WITH INHERIT TRUE';"#;
         assert!(reserved.contains(grant), "{reserved}");
+        let grant = r#"agent_iac.verifier_digest(oid) TO "observe", "admins";"#;
+        assert!(digest.contains(grant), "{digest}");
     }
 
     #[test]
@@ -487,6 +594,28 @@ mod tests {
             statements(needs)[0],
             "-- in the database \"app\":\nGRANT CREATE ON SCHEMA \"s\" TO \"dba\";"
         );
+    }
+
+    #[test]
+    fn an_heir_can_create_wherever_a_role_can() {
+        let layout = layout();
+        let mut needs = Needs::new(&layout, Some("apply"));
+        let role: Address = "agent.role".parse().unwrap();
+        let heirs = BTreeMap::from([(role.clone(), "dba".to_owned())]);
+        needs.heirs.clone_from(&heirs);
+        let mut grant = properties(vec![
+            ("on", Schema::new("s").to_value()),
+            ("allow", BTreeSet::from([Privilege::Create]).to_value()),
+        ]);
+        grant.insert("to".into(), Node::Link(role));
+        let statement = "-- in the database \"app\":\nGRANT CREATE ON SCHEMA \"s\" TO \"dba\";";
+        needs.of(Grant::TYPE, &grant, &BTreeSet::new());
+        assert_eq!(statements(needs)[0], statement);
+        // One that the fleet makes is given what it needs by the fleet.
+        let mut needs = Needs::new(&layout, Some("apply"));
+        needs.heirs = heirs;
+        needs.of(Grant::TYPE, &grant, &BTreeSet::from(["dba".to_owned()]));
+        assert!(!statements(needs).contains(&statement.to_owned()));
     }
 
     #[test]
@@ -545,6 +674,7 @@ mod tests {
         let text = &all[2];
         for part in [
             "-- in the database \"archive\":\nDO $iac$",
+            "    PERFORM pg_catalog.set_config('search_path', 'pg_catalog, pg_temp', true);\n    owner :=",
             r#"WHERE oid = '"s"."t"'::regclass"#,
             r#"GRANT SELECT ON TABLE "s"."t" TO "admins" WITH GRANT OPTION;"#,
             "EXECUTE format('GRANT %I TO %I', pg_get_userbyid(owner), 'admins')",
@@ -555,9 +685,42 @@ mod tests {
     }
 
     #[test]
+    fn to_pass_on_what_is_on_columns_takes_the_option_on_them() {
+        let layout = layout();
+        let mut needs = Needs::new(&layout, Some("apply"));
+        let on = super::super::Column::new("s", "t", ["b", "a"]);
+        let mut grant = properties(vec![
+            ("on", on.to_value()),
+            ("allow", BTreeSet::from([Select]).to_value()),
+            ("grantable", true.into()),
+        ]);
+        let nobody = BTreeSet::new();
+        needs.of(Grant::TYPE, &grant, &nobody);
+        let text = statements(needs).pop().unwrap();
+        let whole = r#"GRANT SELECT ON TABLE "s"."t" TO "admins" WITH GRANT OPTION; "#;
+        let columns = r#"GRANT SELECT ("a", "b") ON TABLE "s"."t" TO "admins" WITH GRANT OPTION;"#;
+        assert!(text.contains(&format!("{whole}{columns}")), "{text}");
+        grant.insert("grantable".into(), Node::Known(false.into()));
+        let mut needs = Needs::new(&layout, Some("apply"));
+        needs.of(Grant::TYPE, &grant, &nobody);
+        assert!(!statements(needs).pop().unwrap().contains("(\"a\""));
+    }
+
+    #[test]
+    fn what_was_there_before_is_administered_as_what_one_makes() {
+        let layout = layout();
+        let mut needs = Needs::new(&layout, Some("apply"));
+        needs.of_adopted(Some("o'ld".into()));
+        let all = statements(needs);
+        let grant =
+            r#"EXECUTE 'GRANT "o''ld" TO "admins" WITH ADMIN TRUE, INHERIT FALSE, SET FALSE';"#;
+        assert!(all[0].contains(grant), "{all:?}");
+    }
+
+    #[test]
     fn a_name_cannot_end_the_block_that_it_stands_in() {
         let object = Table::new("s", "t$iac$");
-        let text = membership_of_owner(&object, None, "admins");
+        let text = membership_of_owner(&object, None, &BTreeSet::new(), "admins");
         assert!(text.starts_with("DO $xiac$") && text.ends_with("$xiac$"), "{text}");
     }
 }

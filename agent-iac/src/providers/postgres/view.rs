@@ -1,11 +1,15 @@
 //! A cluster as one principal sees it.
 //!
 //! Owns which databases of a cluster are looked at, which of them an object is
-//! in, and which roles are the engine's own. It asks the server nothing.
+//! in, which roles are the engine's own, and who reads together. It knows no
+//! catalog.
 
 use std::{collections::BTreeSet, fmt, sync::Arc};
 
-use super::server::Server;
+use super::{
+    catalog::Within,
+    server::{About, Server, Together},
+};
 use crate::{
     address::quoted,
     error::{Error, ErrorKind, Result},
@@ -16,6 +20,35 @@ use crate::{
 pub(super) struct View {
     pub(super) server: Server,
     pub(super) layout: Arc<Layout>,
+    /// What is about to be read there.
+    reads: Together<Within>,
+}
+
+impl View {
+    pub(super) fn new(server: Server, layout: Arc<Layout>) -> Self {
+        Self { server, layout, reads: Together::default() }
+    }
+
+    /// Reads one of the databases, as objects name it, on a snapshot that was
+    /// taken after this was asked for. What is asked for at the same time
+    /// shares it, and what one read finds out of the database's logins and
+    /// registry.
+    ///
+    /// # Errors
+    ///
+    /// Those of the work, and when the server cannot be reached.
+    pub(super) async fn read<T, F, W>(&self, database: Option<&str>, work: F) -> Result<T>
+    where
+        T: Send + 'static,
+        F: Fn(Within) -> W + Send + Sync + 'static,
+        W: Future<Output = Result<T>> + Send + 'static,
+    {
+        let (layout, name) = (Arc::clone(&self.layout), database.map(str::to_owned));
+        let make = move |tx, about: &About| {
+            Within::reading(tx, Arc::clone(&layout), name.clone(), about.major())
+        };
+        self.reads.read(&self.server, database, make, work).await
+    }
 }
 
 /// What is known of a cluster before it is asked.
@@ -30,6 +63,8 @@ pub(super) struct Layout {
     pub(super) administrators: Option<String>,
     /// The logins of the engine itself, which no fleet declares.
     pub(super) principals: BTreeSet<String>,
+    /// The login that planning reads as, which is let into the registry.
+    pub(super) observer: Option<String>,
     /// The names of the roles that are ours to look after, with `*` for any
     /// characters; all of them when there are none.
     pub(super) scope: BTreeSet<String>,

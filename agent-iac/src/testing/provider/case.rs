@@ -74,8 +74,22 @@ impl<'s> Case<'s> {
 
     /// The mark of what a fleet makes here.
     pub(super) fn mark(fleet: &str) -> Mark {
-        let address = "conformance.object".parse().expect("the address is well formed");
+        Self::mark_at(fleet, "conformance.object")
+    }
+
+    fn mark_at(fleet: &str, address: &str) -> Mark {
+        let address = address.parse().expect("the address is well formed");
         Mark { fleet: fleet.into(), environment: "test".into(), address }
+    }
+
+    /// The mark of a write about an object: each has an address of its own.
+    fn mark_of(&self, seen: &Observation) -> Mark {
+        match seen.object() {
+            None => {
+                Self::mark_at("conformance", &format!("conformance.object{}", self.suite.next()))
+            }
+            Some(seen) => seen.mark.clone().unwrap_or_else(|| Self::mark("conformance")),
+        }
     }
 
     /// The declared properties of a sample in normal form.
@@ -92,7 +106,7 @@ impl<'s> Case<'s> {
     pub(super) fn request(&self, operation: Operation<Values>, seen: Observation) -> WriteRequest {
         WriteRequest {
             claim: self.claim(),
-            mark: Self::mark("conformance"),
+            mark: self.mark_of(&seen),
             operation,
             seen,
             credential: None,

@@ -84,7 +84,7 @@ async fn creating(case: &mut Case<'_>, values: &Values) -> (Object, Claim) {
     }
     case.rule("what is created is answered as it was declared");
     let request = case.create(values);
-    let claim = request.claim.clone();
+    let (claim, mark) = (request.claim.clone(), request.mark.clone());
     let created = case.written(request).await;
     case.is_as_declared(&created, values);
     case.rule("what is created is read back as it was answered");
@@ -93,7 +93,8 @@ async fn creating(case: &mut Case<'_>, values: &Values) -> (Object, Claim) {
 
     case.rule("a create under the same claim makes nothing and answers the same id");
     let before = case.listed(&Listing::All).await.len();
-    let again = case.written(WriteRequest { claim: claim.clone(), ..case.create(values) }).await;
+    let again = WriteRequest { claim: claim.clone(), mark, ..case.create(values) };
+    let again = case.written(again).await;
     case.holds(again.id == created.id, &(&again.id, &created.id));
     let after = case.listed(&Listing::All).await.len();
     case.holds(before == after, &format!("{before} objects before and {after} after"));
@@ -246,7 +247,9 @@ async fn marking(case: &mut Case<'_>, created: &Object) {
     case.holds(created.obstacle.is_none(), &created.obstacle);
     let Some(mark) = &created.mark else { return };
     case.rule("an object carries the mark that it was written with");
-    case.holds(*mark == Case::mark("conformance"), mark);
+    let own = Case::mark("conformance");
+    let is_own = (&mark.fleet, &mark.environment) == (&own.fleet, &own.environment);
+    case.holds(is_own, mark);
     case.rule("another fleet's object is refused as foreign");
     let foreign = WriteRequest { mark: Case::mark("another"), ..case.delete(created) };
     case.refused(case.one(foreign).await, Some(ErrorKind::Foreign));

@@ -11,7 +11,7 @@ use super::{
 };
 use crate::{
     error::{ErrorKind, Result},
-    ledger::{Append, Appended, Batch, Entry, Fence, Lease, Ledger, Query, State},
+    ledger::{Actor, Append, Appended, Batch, Entry, Fence, Head, Lease, Ledger, Query, State},
 };
 
 /// Wraps any ledger, so that its world can crash and err before and after each
@@ -90,6 +90,18 @@ impl Ledger for GatedLedger {
     async fn batches(&self, from: u64, limit: usize) -> Result<Vec<Batch>> {
         self.pass("batches").await?;
         self.inner.batches(from, limit).await
+    }
+
+    async fn examine(&self) -> Result<()> {
+        self.pass("examine").await?;
+        self.inner.examine().await
+    }
+
+    async fn checkpoint(&self, archived: Head, actor: &Actor) -> Result<Head> {
+        self.before("ledger/checkpoint").await?;
+        let head = self.inner.checkpoint(archived, actor).await?;
+        self.after("ledger/checkpoint").await?;
+        Ok(head)
     }
 
     async fn renew(&self, fence: &Fence, ttl: Duration) -> Result<()> {

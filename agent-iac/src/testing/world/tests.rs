@@ -355,6 +355,7 @@ async fn deliver(rig: &Rig, store: &dyn SecretStore, secret: &Secret) -> Result<
         suspended: false,
         mark: None,
         obstacle: None,
+        label: None,
     });
     assert_eq!(object.kind, Kind::Credential);
     object.credential = Some(CredentialRecord {

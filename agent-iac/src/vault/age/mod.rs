@@ -38,7 +38,7 @@ pub use keys::{Key, Recipients};
 use std::{
     fs, io,
     path::{Path, PathBuf},
-    sync::Arc,
+    sync::{Arc, OnceLock},
 };
 
 use ::age::x25519;
@@ -158,6 +158,14 @@ impl AgeVault {
             create(folder)?;
         }
         Ok(Self::open(folder, recipients)?.engine_key(engine).reader_key(probe))
+    }
+
+    /// Whether a ledger's head was ever pinned in a folder, so that whoever finds
+    /// no ledger knows that there was one.
+    #[cfg(feature = "authority")]
+    pub(crate) fn has_seen_a_ledger(folder: &Path) -> bool {
+        let pins = fs::read_dir(folder.join(layout::PINS));
+        pins.is_ok_and(|mut pins| pins.next().is_some())
     }
 
     /// Gives the engine's key, which [`SecretStore::deliver`] needs.
@@ -283,7 +291,12 @@ impl SecretStore for AgeVault {
         self.shared.files.sweep()?;
         let labels = Reader { shared: Arc::clone(&self.shared) };
         let recipients = Arc::clone(&self.recipients);
-        Ok(Arc::new(Writer { labels, recipients, engine: Arc::new(engine) }))
+        Ok(Arc::new(Writer {
+            labels,
+            recipients,
+            engine: Arc::new(engine),
+            fingerprint_key: Arc::default(),
+        }))
     }
 
     fn open(&self) -> Result<Arc<dyn Open>> {
@@ -342,6 +355,8 @@ struct Writer {
     labels: Reader,
     recipients: Arc<Recipients>,
     engine: Arc<x25519::Identity>,
+    /// The key of fingerprints, once it was read: it is one for each vault.
+    fingerprint_key: Arc<OnceLock<(String, Secret)>>,
 }
 
 #[async_trait]
@@ -388,8 +403,21 @@ impl Deliver for Writer {
     }
 
     async fn fingerprint_key(&self) -> Result<(String, Secret)> {
+        let copy = |(name, key): &(String, Secret)| (name.clone(), key.duplicate());
+        if let Some(known) = self.fingerprint_key.get() {
+            return Ok(copy(known));
+        }
         let (recipients, engine) = (Arc::clone(&self.recipients), Arc::clone(&self.engine));
-        self.labels.run(move |files| fingerprint_key(files, &recipients, &engine)).await
+        let known = Arc::clone(&self.fingerprint_key);
+        self.labels
+            .run(move |files| {
+                if let Some(known) = known.get() {
+                    return Ok(copy(known));
+                }
+                let read = fingerprint_key(files, &recipients, &engine)?;
+                Ok(copy(known.get_or_init(|| read)))
+            })
+            .await
     }
 
     async fn set_pin(&self, pin: &Pin) -> Result<()> {

@@ -266,6 +266,7 @@ fn surroundings(of: Vec<Vec<usize>>) -> Surroundings {
         ],
         of,
         warnings: vec!["the mayor is as good as the king".into()],
+        unread: Vec::new(),
     }
 }
 

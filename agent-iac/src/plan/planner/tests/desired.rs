@@ -628,6 +628,7 @@ fn an_old_object_that_was_left_behind_by_a_replacement_goes() {
     let mut rig = Rig::applied(fleet(vec![small("a")]));
     let mut old = rig.recorded("a.account").clone();
     old.id = "id-old".into();
+    old.properties.insert("name".into(), "old".into());
     rig.record("a.account").deposed.push(old.into());
     let real = found::<Account>("id-old", &[("name", "old".into())]);
     let key = (address("a.account"), "id-old".to_owned());

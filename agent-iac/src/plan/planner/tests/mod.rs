@@ -240,8 +240,14 @@ impl Rig {
         let record =
             Record { version: 3, object: Some(object.into()), generations, ..Record::default() };
         self.state.records.insert(address.clone(), record);
-        let real =
-            Object { id, fields, suspended: false, mark: Some(mark(address)), obstacle: None };
+        let real = Object {
+            id,
+            fields,
+            suspended: false,
+            mark: Some(mark(address)),
+            obstacle: None,
+            label: None,
+        };
         self.seen
             .objects
             .insert(address.clone(), Observed { object: Observation::Present(real), stored });
@@ -338,6 +344,7 @@ fn found<R: Resource>(id: &str, fields: &[(&str, Value)]) -> Object {
         suspended: false,
         mark: None,
         obstacle: None,
+        label: None,
     };
     for field in R::RESOURCE.fields {
         object.fields.insert(field.name.to_owned(), Reading::Known(Value::Null));

@@ -323,6 +323,36 @@ fn what_was_planted_on_an_identity_is_reported_where_the_system_is_watched() {
 }
 
 #[test]
+fn what_goes_to_somebody_else_when_it_ends_widens_by_its_end() {
+    let mut rig = planted(Reach::Exclusive);
+    let of_grants = ("sim".to_owned(), "sim.grant".to_owned());
+    rig.seen.capabilities.get_mut(&of_grants).expect("it is known").hands_over = true;
+    let plan = rig.plan();
+    let step = plan.steps.iter().find(|step| step.resource_type == "sim.grant").expect("it goes");
+    assert_eq!(step.access.verdict(), crate::access::Verdict::Widens);
+}
+
+#[test]
+fn an_identity_that_is_called_otherwise_than_recorded_is_not_ended() {
+    let otherwise = "blocked a.account: `id-a.account` has its id and the name `x`";
+    let mut rig = Rig::applied(fleet(vec![small("a")]));
+    rig.read("a.account", "name", Reading::Known("x".into()));
+    let replaced = shown(&rig.plan());
+    assert!(replaced.contains(otherwise), "{replaced}");
+    assert!(!replaced.contains("create a.account"), "{replaced}");
+    rig.agent("a").leaving = Some(Leaving {
+        cause: Cause::Removed,
+        since: at("2027-01-01T00:00:00Z"),
+        batch: 1,
+        ended: false,
+    });
+    rig.undeclare("a");
+    let left = shown(&rig.plan());
+    assert!(left.contains(otherwise), "{left}");
+    assert!(!left.contains("suspend a.account") && !left.contains("delete a.account"), "{left}");
+}
+
+#[test]
 fn what_was_planted_goes_where_all_is_ours_and_an_unknown_identity_never_does() {
     check(
         &planted(Reach::Exclusive),
@@ -352,4 +382,29 @@ fn what_was_planted_on_a_leaving_agent_goes_with_it_in_every_reach() {
         unchanged 0
     "#]],
     );
+}
+
+#[test]
+fn what_is_on_an_identity_that_is_no_longer_managed_stays_with_it() {
+    for reach in [Reach::Declared, Reach::Exclusive] {
+        let mut rig = planted(reach);
+        rig.undeclare("a");
+        for at in ["a.account", "a.grant", "a.key"] {
+            rig.fleet.removed(address(at));
+        }
+        check(
+            &rig,
+            expect![[r#"
+            agent a leaves, removed from the fleet
+            agent a ends, removed from the fleet
+            0 forget a.account: it is said to be no longer managed; none
+            1 forget a.grant: it is said to be no longer managed; none
+            2 forget a.key: it is said to be no longer managed; none
+            undeclared sim.grant id-g of a
+            undeclared sim.key id-k of a
+            undeclared sim.account id-x of nobody
+            unchanged 0
+        "#]],
+        );
+    }
 }

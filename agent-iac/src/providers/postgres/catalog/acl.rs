@@ -105,6 +105,15 @@ pub(super) fn as_grants(
     grants
 }
 
+/// What of it may be passed on: whether all of it, and what where it is a part.
+pub(in super::super) fn grantable(held: &Held) -> (Value, Value) {
+    let with: BTreeSet<Privilege> =
+        held.iter().filter(|(_, option)| **option).map(|(privilege, _)| *privilege).collect();
+    let all = !with.is_empty() && with.len() == held.len();
+    let part = (!all && !with.is_empty()).then_some(with);
+    (Value::Bool(all), part.to_value())
+}
+
 /// Privileges as a property.
 pub(super) fn allow(held: &Held) -> Value {
     Value::List(held.keys().map(Property::to_value).collect()).into_set()

@@ -121,6 +121,11 @@ impl Class {
         Self::ALL.into_iter().find(|class| class.catalog().oid == oid)
     }
 
+    /// The number of the catalog, as dependencies name it.
+    pub(in super::super) const fn number(self) -> Oid {
+        self.catalog().oid
+    }
+
     /// Whether its objects belong to the whole cluster.
     pub(in super::super) const fn is_shared(self) -> bool {
         matches!(self, Self::Database | Self::Tablespace | Self::Parameter)
@@ -482,6 +487,52 @@ fn entry_in(row: &tokio_postgres::Row) -> Result<Entry> {
     })
 }
 
+/// What whoever asks may pass on of some objects by the grant option of a role
+/// whose rights he has, and not as the owner, in one request.
+pub(in super::super) async fn passed_on_by_others(
+    within: &Within,
+    places: &BTreeSet<Place>,
+) -> Result<BTreeMap<Place, BTreeSet<Privilege>>> {
+    let by_class = by_class(places);
+    let mut parts = Vec::new();
+    let mut parameters: Vec<super::super::server::Parameter<'_>> = Vec::new();
+    let others = |owner: &str| {
+        format!(
+            "e.is_grantable AND e.grantee NOT IN (0, {owner}) AND pg_has_role(e.grantee, 'USAGE')"
+        )
+    };
+    for (class, oids) in &by_class {
+        parameters.push((oids, Type::OID_ARRAY));
+        let Catalog { oid, from, oid_column, raw_acl, owner, .. } = class.catalog();
+        let (n, others) = (parameters.len(), others(owner));
+        parts.push(format!(
+            "SELECT {oid}::oid, {oid_column}, e.privilege_type
+            FROM {}, aclexplode({raw_acl}) e WHERE {oid_column} = ANY (${n}) AND {others}",
+            from.split(" JOIN ").next().unwrap_or(from),
+        ));
+        if *class == Class::Relation {
+            parts.push(format!(
+                "SELECT {oid}::oid, {oid_column}, e.privilege_type
+                FROM pg_class o JOIN pg_attribute a ON a.attrelid = o.oid, aclexplode(a.attacl) e
+                WHERE {oid_column} = ANY (${n}) AND {others}"
+            ));
+        }
+    }
+    if parts.is_empty() {
+        return Ok(BTreeMap::new());
+    }
+    let rows = within.tx.query(&parts.join(" UNION "), &parameters).await?;
+    let mut found: BTreeMap<Place, BTreeSet<Privilege>> = BTreeMap::new();
+    for row in &rows {
+        let (class, privilege): (Oid, &str) = (row.get(0), row.get(2));
+        let class = Class::numbered(class).ok_or_else(|| unknown("catalog", &class.to_string()))?;
+        let privilege =
+            Privilege::from_sql(privilege).ok_or_else(|| unknown("privilege", privilege))?;
+        found.entry(Place { class, oid: row.get(1) }).or_default().insert(privilege);
+    }
+    Ok(found)
+}
+
 /// Every privilege that was given to some grantees in this database, and in
 /// the cluster where it is the provider's own. Where an object has no list of
 /// its own, only what the server gives to everybody is missing.
@@ -542,13 +593,14 @@ pub(in super::super) async fn dependents(
     let (letter, role) = match how {
         // In whose list it is, the list itself will say.
         Dependence::Listed => ("a", "0::oid"),
-        Dependence::Owner => ("o", "refobjid"),
+        Dependence::Owner => ("o", "s.refobjid"),
     };
-    let shared = if within.database.is_none() { "dbid = 0 OR" } else { "" };
+    let shared = if within.database.is_none() { "s.dbid = 0 OR" } else { "" };
     let sql = format!(
-        "SELECT DISTINCT {role}, classid, objid, objsubid <> 0 FROM pg_shdepend
-        WHERE refclassid = 'pg_authid'::regclass AND refobjid = ANY ($1) AND deptype = '{letter}'
-            AND ({shared} dbid = (SELECT oid FROM pg_database WHERE datname = current_database()))"
+        "SELECT DISTINCT {role}, s.classid, s.objid, s.objsubid <> 0 FROM pg_shdepend s
+        WHERE s.refclassid = 'pg_authid'::regclass AND s.refobjid = ANY ($1)
+            AND s.deptype = '{letter}' AND ({shared}
+            s.dbid = (SELECT oid FROM pg_database WHERE datname = current_database()))"
     );
     let rows = within.tx.query(&sql, &[(&roles, Type::OID_ARRAY)]).await?;
     Ok(rows

@@ -19,7 +19,6 @@ use crate::{
     provider::{self, Observation, Reference},
     providers::postgres::{DefaultPrivileges, Future, Privilege, name::shown, server::Type},
     resource::{Property as _, Reading, Resource as _},
-    value::Value,
 };
 
 /// What finds default privileges.
@@ -168,6 +167,9 @@ impl Read for DefaultPrivileges {
         let mut entries = entries(within, &asked).await?;
         // What a creator will have on what is its own is ownership.
         entries.retain(|(grantee, _, creator, _), _| grantee != creator);
+        if entries.is_empty() {
+            return Ok(Vec::new());
+        }
         let people = creators(within, &entries).await?;
         let ids: Vec<String> =
             entries.keys().map(|parties| id_of(within, parties).to_string()).collect();
@@ -192,9 +194,10 @@ fn defaults(
     people: &People,
 ) -> provider::Object {
     let (_, on, creator, schema) = parties;
-    let grantable = held.values().any(|grantable| *grantable);
+    let (grantable, grantable_only) = acl::grantable(held);
     provider::Object {
         id: id_of(within, parties).to_string(),
+        label: Some(format!("of {}", people.name(*creator))),
         fields: fields([
             ("to", Reading::Known(to.to_string().into())),
             ("for_role", text(people.name(*creator))),
@@ -202,7 +205,8 @@ fn defaults(
             ("in_schema", optional_text(schema.clone())),
             ("database", optional_text(within.database.clone())),
             ("allow", Reading::Known(acl::allow(held))),
-            ("grantable", Reading::Known(Value::Bool(grantable))),
+            ("grantable", Reading::Known(grantable)),
+            ("grantable_only", Reading::Known(grantable_only)),
         ]),
         suspended: false,
         mark: None,

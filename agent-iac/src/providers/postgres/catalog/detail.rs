@@ -32,11 +32,14 @@ fn is_false(flag: &bool) -> bool {
     !flag
 }
 
-/// Of a login: the role that it was made for, whatever that is called later.
+/// Of a login: the role that it was made for, whatever that is called later, and
+/// the digest of the verifier that it was made with.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub(in super::super) struct LoginDetail {
     #[serde(default)]
     pub(in super::super) role: Option<String>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(in super::super) verifier: Option<String>,
 }
 
 /// Of a grant: the privileges that it was given, by their words. Two grants
@@ -71,9 +74,10 @@ pub(in super::super) struct PublicDetail {
     /// What nobody may do just because everybody may.
     #[serde(default)]
     pub(in super::super) revoke: BTreeSet<String>,
-    /// What PUBLIC really had, with the grantors: it is given back at the end.
+    /// What PUBLIC really had, which is given back at the end: each privilege
+    /// with the columns that it was on, and none where it was on the whole.
     #[serde(default)]
-    pub(in super::super) taken: BTreeMap<String, Oid>,
+    pub(in super::super) taken: BTreeMap<String, BTreeSet<String>>,
 }
 
 /// Of an ownership.

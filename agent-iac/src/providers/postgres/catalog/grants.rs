@@ -11,7 +11,7 @@ use super::{
     classes::{self, Class},
     detail::{self, GrantDetail},
     fields,
-    ids::{GrantId, Oid},
+    ids::{GrantId, Grantor, Oid},
     marks, object, object_of,
     people::{self, People},
     role_of, text,
@@ -21,7 +21,6 @@ use crate::{
     provider::{self, Observation, Reference},
     providers::postgres::{Grant, Object, Privilege},
     resource::{Reading, Resource as _},
-    value::Value,
 };
 
 /// What finds a grant.
@@ -31,7 +30,7 @@ pub(in super::super) struct GrantKey {
     on: Object,
     /// `None` for ours: the one by the object's owner, or else the one by the
     /// administrators.
-    grantor: Option<Oid>,
+    grantor: Option<Grantor>,
 }
 
 /// Whose a grant is, and from whom: entries of one list, or of the lists of a
@@ -67,7 +66,7 @@ impl Holdings {
 }
 
 /// The registered grants on columns, by whom and on which table they are.
-type RegisteredColumns = BTreeMap<(Oid, Object, Oid), Vec<Registered>>;
+type RegisteredColumns = BTreeMap<(Oid, Object, Grantor), Vec<Registered>>;
 
 async fn registered_columns(within: &Within, ids: &[String]) -> Result<RegisteredColumns> {
     let mut registered = RegisteredColumns::new();
@@ -130,6 +129,10 @@ impl Read for Grant {
             .map(|key| {
                 let found = place_of(&key.on)?.clone();
                 let holds = |grantor: &Oid| {
+                    // What an owner has from himself is ownership.
+                    if (key.grantee, *grantor) == (found.owner, found.owner) {
+                        return false;
+                    }
                     let parties = (found.place, key.grantee, *grantor);
                     match key.on.columns {
                         None => holdings.whole.contains_key(&parties),
@@ -137,10 +140,11 @@ impl Read for Grant {
                     }
                 };
                 let grantor = match key.grantor {
-                    Some(grantor) => Some(grantor).filter(holds),
+                    Some(grantor) => Some(grantor).filter(|by| holds(&by.role(found.owner))),
                     None => {
                         let ours = [Some(found.owner), people.administrators];
-                        ours.into_iter().flatten().find(holds)
+                        let ours = ours.into_iter().flatten().find(holds);
+                        ours.map(|oid| Grantor::of(oid, found.owner))
                     }
                 };
                 let id = GrantId { grantee: key.grantee, on: key.on.clone(), grantor: grantor? };
@@ -160,7 +164,7 @@ impl Read for Grant {
             .into_iter()
             .map(|found| {
                 let Some((id, found)) = found else { return Observation::Absent };
-                let parties = (found.place, id.grantee, id.grantor);
+                let parties = (found.place, id.grantee, id.grantor.role(found.owner));
                 let held = match &id.on.columns {
                     None => holdings.whole.get(&parties).cloned().unwrap_or_default(),
                     Some(columns) => {
@@ -212,12 +216,14 @@ impl Read for Grant {
         let mut grants: Vec<(GrantId, Held, Oid)> = Vec::new();
         for ((place, grantee, grantor), held) in holdings.whole {
             let Some(found) = found.get(&place) else { continue };
+            let grantor = Grantor::of(grantor, found.owner);
             let id = GrantId { grantee, on: found.object.clone(), grantor };
             grants.push((id, held, found.owner));
         }
         let mut columns = Vec::new();
         for ((place, grantee, grantor), held) in holdings.columns {
             let Some(found) = found.get(&place) else { continue };
+            let grantor = Grantor::of(grantor, found.owner);
             columns.push((
                 GrantId { grantee, on: found.object.clone(), grantor },
                 held,
@@ -269,18 +275,21 @@ pub(super) async fn grantees(
 }
 
 fn grant(id: &GrantId, to: Oid, held: &Held, people: &People, owner: Oid) -> provider::Object {
-    let grantable = held.values().any(|grantable| *grantable);
+    let (grantable, grantable_only) = acl::grantable(held);
+    let grantor = id.grantor.role(owner);
     provider::Object {
         id: id.to_string(),
+        label: Some(format!("{}, by {}", id.on, people.name(grantor))),
         fields: fields([
             ("to", Reading::Known(to.to_string().into())),
             ("on", object(&id.on)),
             ("allow", Reading::Known(acl::allow(held))),
-            ("grantable", Reading::Known(Value::Bool(grantable))),
-            ("grantor", text(people.name(id.grantor))),
+            ("grantable", Reading::Known(grantable)),
+            ("grantable_only", Reading::Known(grantable_only)),
+            ("grantor", text(people.name(grantor))),
         ]),
         suspended: false,
         mark: None,
-        obstacle: people.obstacle(id.grantor, id.grantor == owner),
+        obstacle: people.obstacle(grantor, grantor == owner),
     }
 }

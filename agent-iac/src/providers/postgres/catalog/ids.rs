@@ -15,12 +15,36 @@ pub(in super::super) type Oid = u32;
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(in super::super) struct NotAnId;
 
-/// `16423 on table sales.invoices by 10`
+/// In whose name something was given.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(in super::super) enum Grantor {
+    /// Whoever owns the object: what an owner gave is the next owner's.
+    Owner,
+    /// Another role, which had a grant option.
+    Role(Oid),
+}
+
+impl Grantor {
+    /// Who that is on an object of this owner.
+    pub(in super::super) const fn role(self, owner: Oid) -> Oid {
+        match self {
+            Self::Owner => owner,
+            Self::Role(oid) => oid,
+        }
+    }
+
+    /// How a role is called on an object of this owner.
+    pub(in super::super) const fn of(role: Oid, owner: Oid) -> Self {
+        if role == owner { Self::Owner } else { Self::Role(role) }
+    }
+}
+
+/// `16423 on table sales.invoices by owner`, or `… by 16424`
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(in super::super) struct GrantId {
     pub(in super::super) grantee: Oid,
     pub(in super::super) on: Object,
-    pub(in super::super) grantor: Oid,
+    pub(in super::super) grantor: Grantor,
 }
 
 /// `16423 in 16424 by 10`; before PostgreSQL 16, where the grantor has no
@@ -69,6 +93,15 @@ pub(in super::super) struct PublicId {
 pub(in super::super) struct LoginId {
     pub(in super::super) login: Oid,
     pub(in super::super) of: Option<Oid>,
+}
+
+impl fmt::Display for Grantor {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Owner => f.write_str("owner"),
+            Self::Role(oid) => write!(f, "{oid}"),
+        }
+    }
 }
 
 impl fmt::Display for GrantId {
@@ -147,11 +180,11 @@ impl GrantId {
     fn parse(text: &str) -> Option<Self> {
         let (grantee, rest) = text.split_once(" on ")?;
         let (on, grantor) = rest.rsplit_once(" by ")?;
-        Some(Self {
-            grantee: grantee.parse().ok()?,
-            on: on.parse().ok()?,
-            grantor: grantor.parse().ok()?,
-        })
+        let grantor = match grantor {
+            "owner" => Grantor::Owner,
+            oid => Grantor::Role(oid.parse().ok()?),
+        };
+        Some(Self { grantee: grantee.parse().ok()?, on: on.parse().ok()?, grantor })
     }
 }
 
@@ -246,8 +279,10 @@ mod tests {
                 r#"function s.f(integer) in "x y""#,
             ),
         ] {
-            let id = GrantId { grantee: 16_423, on: on.clone(), grantor: 10 };
-            check(&id, &format!("16423 on {text} by 10"));
+            for (grantor, by) in [(Grantor::Owner, "owner"), (Grantor::Role(10), "10")] {
+                let id = GrantId { grantee: 16_423, on: on.clone(), grantor };
+                check(&id, &format!("16423 on {text} by {by}"));
+            }
             check(&OwnershipId { owner: 16_423, on: on.clone() }, &format!("16423 owns {text}"));
             check(&PublicId { on }, &format!("PUBLIC on {text}"));
         }

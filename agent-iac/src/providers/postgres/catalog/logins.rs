@@ -10,13 +10,13 @@ use async_trait::async_trait;
 
 use super::{
     Asked, Read, Within,
-    detail::{self, RoleDetail},
+    detail::{self, LoginDetail, RoleDetail},
     fields,
     ids::{LoginId, MembershipId, Oid},
     marks, optional_text,
     people::{self, People, inherit_option, set_option},
     roles::{self, Settings},
-    text,
+    text, verifiers,
 };
 use crate::{
     address::quoted,
@@ -107,7 +107,13 @@ impl<'a> Side<'a> {
 
 /// Why a login does not simply become its role and nothing else; `None` when
 /// it does. It is a role of its own, which somebody may have changed.
-fn is_itself(login: Side<'_>, role: Side<'_>, member: &Member, is_off: bool) -> Option<String> {
+fn is_itself(
+    login: Side<'_>,
+    role: Side<'_>,
+    member: &Member,
+    is_off: bool,
+    is_changed: bool,
+) -> Option<String> {
     let name = quoted(&role.row.name);
     if !member.sets {
         return Some(format!("it is no member of {name} that can become it"));
@@ -121,6 +127,9 @@ fn is_itself(login: Side<'_>, role: Side<'_>, member: &Member, is_off: bool) -> 
     if !login.row.login && !is_off {
         return Some("it may not log in".into());
     }
+    if is_changed {
+        return Some("its password is another one than it was made with".into());
+    }
     match login.settings.get("role") {
         Some(becomes) if *becomes == role.row.name => {}
         Some(becomes) => return Some(format!("it becomes {}", quoted(becomes))),
@@ -132,6 +141,9 @@ fn is_itself(login: Side<'_>, role: Side<'_>, member: &Member, is_off: bool) -> 
     let (own, granted) = (login.row.attributes(), role.row.attributes());
     if let Some(attribute) = own.difference(&granted).next() {
         return Some(format!("it is {attribute} by itself"));
+    }
+    if role.row.replication && !login.row.replication {
+        return Some("it may not replicate as its role may".into());
     }
     if let Some((name, value)) =
         login.settings().find(|(name, value)| role.settings.get(*name) != Some(value))
@@ -208,6 +220,9 @@ impl Read for Login {
         let mut members = members(within, "m.roleid", &roles).await?;
         let declared = declared(within, &members).await?;
         members.retain(|member| member.acts() && !declared.contains(&(member.member, member.role)));
+        if members.is_empty() {
+            return Ok(Vec::new());
+        }
         let oids: Vec<Oid> = members.iter().map(|member| member.member).collect();
         let found = Logins::of(within, members, &oids).await?;
         Ok(found
@@ -275,6 +290,8 @@ struct Logins {
     people: People,
     /// Those that were switched off with their role.
     off: BTreeSet<Oid>,
+    /// Those that have another password than they were made with.
+    changed: BTreeSet<Oid>,
     version: u32,
 }
 
@@ -290,6 +307,11 @@ impl Logins {
         let people = people::people(within, &grantors.collect()).await?;
         let ids: Vec<String> = logins.iter().map(ToString::to_string).collect();
         let marks = marks::registered(within, Login::TYPE, Some(&ids)).await?;
+        let made = marks.iter().filter_map(|(id, owned)| {
+            let detail: LoginDetail = detail::read(owned.detail.as_deref());
+            Some((id.parse().ok()?, detail.verifier?))
+        });
+        let changed = verifiers::changed(within, &made.collect()).await?;
         let cannot: BTreeSet<Oid> =
             rows.iter().filter(|row| !row.login).map(|row| row.oid).collect();
         let masters = members.iter().filter(|member| cannot.contains(&member.member));
@@ -297,6 +319,7 @@ impl Logins {
         Ok(Self {
             members,
             off,
+            changed,
             rows: rows.into_iter().map(|row| (row.oid, row)).collect(),
             settings,
             marks: marks.into_iter().map(|(id, owned)| (id, owned.mark)).collect(),
@@ -326,7 +349,8 @@ impl Logins {
                 let why = match self.rows.get(&member.role) {
                     Some(role) => {
                         let role = Side { row: role, settings: settings(&member.role) };
-                        is_itself(login, role, member, self.off.contains(&oid))
+                        let (off, changed) = (self.off.contains(&oid), self.changed.contains(&oid));
+                        is_itself(login, role, member, off, changed)
                     }
                     None => Some("its role is gone".into()),
                 };
@@ -361,6 +385,7 @@ impl Logins {
         let limit = row.connection_limit.map_or(Value::Null, |limit| Value::Int(limit.into()));
         provider::Object {
             id,
+            label: Some(row.name.clone()),
             fields: fields([
                 ("of", text(of)),
                 ("connection_limit", Reading::Known(limit)),
@@ -416,7 +441,7 @@ mod tests {
         let role = row("reader");
         let check = |login: &roles::Row, own: &Settings, of: &Settings, member: &Member, off| {
             let login = Side { row: login, settings: own };
-            is_itself(login, Side { row: &role, settings: of }, member, off)
+            is_itself(login, Side { row: &role, settings: of }, member, off, false)
         };
         assert_eq!(check(&plain, &becomes, &Settings::new(), &member, false), None);
         assert_eq!(check(&plain, &with, &large, &member, false), None);

@@ -17,14 +17,14 @@ use crate::{
 /// Whether the registry is there. One that is somebody else's, who could write
 /// into it whatever he likes, is refused.
 pub(super) async fn is_ready(within: &Within) -> Result<bool> {
-    if let Some(ready) = within.registry.get() {
-        return Ok(*ready);
-    }
-    let is = |ready| Ok(*within.registry.get_or_init(|| ready));
+    within.registry.get_or_try_init(|| look(within)).await.copied()
+}
+
+async fn look(within: &Within) -> Result<bool> {
     match registry::state(&within.tx).await? {
-        State::Missing => is(false),
-        State::Ready { trusted: true, .. } => is(true),
-        State::Ready { owner, .. } if within.layout.is_own_role(&owner) => is(true),
+        State::Missing => Ok(false),
+        State::Ready { trusted: true, .. } => Ok(true),
+        State::Ready { owner, .. } if within.layout.is_own_role(&owner) => Ok(true),
         State::Ready { owner, .. } => Err(Error::new(
             ErrorKind::Foreign,
             format!(

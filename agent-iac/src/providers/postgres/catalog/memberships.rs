@@ -137,6 +137,9 @@ impl Read for Membership {
         let mut rows = rows(within, &members).await?;
         // A login's membership in its own role is the credential.
         rows.retain(|row| masters.get(&row.id.member) != Some(&row.id.role));
+        if rows.is_empty() {
+            return Ok(Vec::new());
+        }
         let people = grantors(within, &rows).await?;
         let ids: Vec<String> = rows.iter().map(|row| row.id.to_string()).collect();
         let mut marks = marks::registered(within, Self::TYPE, Some(&ids)).await?;
@@ -159,6 +162,7 @@ fn membership(within: &Within, row: &Row, to: Oid, people: &People) -> provider:
         if within.version >= people::GRANTORS { people.obstacle(row.grantor, true) } else { None };
     provider::Object {
         id: row.id.to_string(),
+        label: Some(format!("in {}, by {}", row.of, people.name(row.grantor))),
         fields: fields([
             ("to", Reading::Known(to.to_string().into())),
             ("of", text(row.of.clone())),

@@ -7,14 +7,14 @@
 //!
 //! A call costs the same number of requests whatever the number of objects:
 //! they are asked for by arrays, in one request for a step, on one snapshot of
-//! each database. What belongs to a role is found by the server's own account
+//! each database, which calls share that are made together. What belongs to a role is found by the server's own account
 //! of it (`pg_shdepend`), so that a cluster with a hundred thousand roles of
 //! somebody else's is no slower.
 
 // What cannot be looked for is answered as an observation, which is large.
 #![allow(clippy::result_large_err, reason = "an `Err` here is an answer, made once a reference")]
 
-mod acl;
+pub(super) mod acl;
 pub(super) mod classes;
 pub(super) mod default_privileges;
 pub(super) mod detail;
@@ -29,14 +29,17 @@ pub(super) mod people;
 mod policies;
 mod publics;
 pub(super) mod roles;
+pub(super) mod traps;
+pub(super) mod verifiers;
 
 use std::{
     collections::{BTreeMap, BTreeSet},
-    sync::{Arc, OnceLock},
+    sync::Arc,
 };
 
 use async_trait::async_trait;
 use futures_util::future::join_all;
+use tokio::sync::{Mutex, OnceCell};
 
 pub(super) use self::classes::{Class, Dependence, Dependent, Entry, Found, Place};
 use self::ids::Oid;
@@ -66,7 +69,9 @@ pub(super) struct Within {
     /// The major version of the server.
     pub(super) version: u32,
     /// Whether the database has a registry, once that was asked.
-    registry: Arc<OnceLock<bool>>,
+    registry: Arc<OnceCell<bool>>,
+    /// On a snapshot, the logins that were asked for last, and whose.
+    logins: Option<Arc<Mutex<Option<people::Answered>>>>,
 }
 
 impl Within {
@@ -77,14 +82,24 @@ impl Within {
         database: Option<String>,
         version: u32,
     ) -> Self {
-        Self { tx, layout, database, version, registry: Arc::default() }
+        Self { tx, layout, database, version, registry: Arc::default(), logins: None }
+    }
+
+    /// The same on a snapshot, on which nothing changes: what was found out
+    /// once is not asked again.
+    pub(super) fn reading(
+        tx: Transaction,
+        layout: Arc<Layout>,
+        database: Option<String>,
+        version: u32,
+    ) -> Self {
+        Self { logins: Some(Arc::default()), ..Self::new(tx, layout, database, version) }
     }
 
     /// Takes it from whoever writes that there is a registry, and that nobody
     /// else can write into it.
     pub(super) fn with_registry(self) -> Self {
-        self.registry.get_or_init(|| true);
-        self
+        Self { registry: Arc::new(OnceCell::new_with(Some(true))), ..self }
     }
 }
 
@@ -154,17 +169,15 @@ pub(super) async fn read<R: Read>(
     view: &View,
     references: &[Reference],
 ) -> Result<Vec<Observation>> {
-    let version = view.server.about().await?.major();
     let (mut answers, by_database) = sorted::<R>(&view.layout, references);
     let reads = by_database.into_iter().map(|(database, (places, keys))| {
-        let layout = Arc::clone(&view.layout);
+        let keys = Arc::new(keys);
+        let find = move |within: Within| {
+            let keys = Arc::clone(&keys);
+            async move { R::find(&within, &keys).await }
+        };
         async move {
-            let name = database.clone();
-            let within = move |tx| Within::new(tx, layout, name, version);
-            let answer = view
-                .server
-                .read(database.as_deref(), |tx| async move { R::find(&within(tx), &keys).await })
-                .await;
+            let answer = view.read(database.as_deref(), find).await;
             (database, places, answer)
         }
     });
@@ -249,37 +262,33 @@ fn sorted<R: Read>(
 ///
 /// When one of the databases cannot be read: what is there is not known.
 pub(super) async fn list<R: Read>(view: &View, listing: &Listing) -> Result<Vec<provider::Object>> {
-    let version = view.server.about().await?.major();
     let of: Option<BTreeSet<Oid>> = match listing {
         Listing::All => None,
         Listing::Of(ids) => Some(ids.iter().filter_map(|id| id.parse().ok()).collect()),
     };
     let of = Arc::new(of);
-    let within = |database: Option<&str>| {
-        let (layout, database) = (Arc::clone(&view.layout), database.map(str::to_owned));
-        move |tx| Within::new(tx, layout, database, version)
-    };
-    let (here, roles) = (within(None), Arc::clone(&of));
     let many = R::IN_EACH_DATABASE && !view.layout.others.is_empty();
-    let (mut objects, elsewhere) = view
-        .server
-        .read(None, move |tx| async move {
-            let within = here(tx);
+    let roles = Arc::clone(&of);
+    let here = move |within: Within| {
+        let roles = Arc::clone(&roles);
+        async move {
             let objects = R::all(&within, roles.as_ref().as_ref()).await?;
             let elsewhere = match roles.as_ref() {
                 Some(roles) if many => Some(databases_with(&within, roles).await?),
                 _ => None,
             };
             Ok((objects, elsewhere))
-        })
-        .await?;
+        }
+    };
+    let (mut objects, elsewhere) = view.read(None, here).await?;
     let others = view.layout.others.iter().filter(|name| {
         many && elsewhere.as_ref().is_none_or(|elsewhere| elsewhere.contains(*name))
     });
     let lists = others.map(|name| {
-        let (there, roles) = (within(Some(name)), Arc::clone(&of));
-        view.server.read(Some(name), move |tx| async move {
-            R::all(&there(tx), roles.as_ref().as_ref()).await
+        let roles = Arc::clone(&of);
+        view.read(Some(name), move |within: Within| {
+            let roles = Arc::clone(&roles);
+            async move { R::all(&within, roles.as_ref().as_ref()).await }
         })
     });
     for listed in join_all(lists).await {

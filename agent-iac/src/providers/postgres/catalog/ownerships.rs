@@ -7,19 +7,20 @@ use futures_util::future::try_join;
 
 use super::{
     Asked, Class, Dependence, Dependent, Found, Place, Read, Within, classes,
-    detail::{self, OwnershipDetail},
+    detail::{self, OwnershipDetail, RoleDetail},
     fields,
     grants::grantees,
     ids::{Oid, OwnershipId},
     marks, object, object_of,
     people::{self, People},
     text,
+    traps::{self, Traps},
 };
 use crate::{
     error::Result,
-    provider::{self, Observation, Reference},
+    provider::{self, Capabilities, Observation, Reference},
     providers::postgres::{
-        Object, Ownership,
+        Object, Ownership, Role,
         server::{Type, registry::Owned},
     },
     resource::{Reading, Resource as _},
@@ -40,6 +41,11 @@ impl Read for Ownership {
 
     const IN_EACH_DATABASE: bool = true;
 
+    fn capabilities() -> Capabilities {
+        // The heir gets what the owner had.
+        Capabilities { hands_over: true, ..super::capabilities() }
+    }
+
     fn asked(reference: &Reference) -> Result<Asked<OwnershipKey>, Observation> {
         let key = match reference {
             Reference::Id(id) => {
@@ -55,8 +61,10 @@ impl Read for Ownership {
         let objects = keys.iter().map(|key| key.on.clone()).collect();
         let found = classes::named(within, &objects).await?;
         let owners: BTreeSet<Oid> = found.values().map(|found| found.owner).collect();
+        let numbers: Vec<Oid> = owners.iter().copied().collect();
         let (people, masters) =
             try_join(people::people(within, &owners), people::masters(within, &owners)).await?;
+        let traps = traps::of(within, &numbers).await?;
         let id_of = |key: &OwnershipKey, found: &Found| {
             OwnershipId { owner: found.owner, on: key.on.clone() }.to_string()
         };
@@ -78,7 +86,10 @@ impl Read for Ownership {
                 }
                 let to = masters.get(&found.owner).copied().unwrap_or(found.owner);
                 let on = object(&key.on);
-                Observation::Present(ownership(within, id, to, on, found.owner, owned, &people))
+                let trap = trap(&traps, found.owner, found.place);
+                let mut object = ownership(within, id, to, on, found.owner, owned, &people);
+                object.obstacle = object.obstacle.or(trap);
+                Observation::Present(object)
             })
             .collect())
     }
@@ -86,33 +97,49 @@ impl Read for Ownership {
     async fn all(within: &Within, of: Option<&BTreeSet<Oid>>) -> Result<Vec<provider::Object>> {
         let (owners, masters) = grantees(within, of).await?;
         let owned = owned_by(within, &owners).await?;
-        let owners = owned.iter().map(|(owner, _)| *owner).collect();
+        if owned.is_empty() {
+            return Ok(Vec::new());
+        }
+        let owners: BTreeSet<Oid> = owned.iter().map(|(owner, _)| *owner).collect();
+        let numbers: Vec<Oid> = owners.iter().copied().collect();
         let people = people::people(within, &owners).await?;
-        let objects: Vec<(String, Oid, Reading)> = owned
+        let traps = traps::of(within, &numbers).await?;
+        let objects: Vec<(String, Oid, Reading, Option<String>)> = owned
             .into_iter()
             .map(|(owner, what)| match what {
                 Belonging::Object(found) => {
                     let id = OwnershipId { owner, on: found.object.clone() };
-                    (id.to_string(), owner, object(&found.object))
+                    let trap = trap(&traps, owner, found.place);
+                    (id.to_string(), owner, object(&found.object), trap)
                 }
                 Belonging::Other { what, .. } => {
                     let why = format!("it is the {what}, which cannot be declared");
-                    (format!("{owner} owns {what}"), owner, Reading::Unreadable(why))
+                    (format!("{owner} owns {what}"), owner, Reading::Unreadable(why), None)
                 }
             })
             .collect();
         let ids: Vec<String> = objects.iter().map(|(id, ..)| id.clone()).collect();
         let marks = marks::registered(within, Self::TYPE, Some(&ids)).await?;
+        let heirless = heirless(within, &objects, &masters).await?;
         Ok(objects
             .into_iter()
-            .map(|(id, owner, on)| {
+            .map(|(id, owner, on, trap)| {
                 let to = masters.get(&owner).copied().unwrap_or(owner);
                 let owned = marks.get(&id);
+                let is_heirless = owned.is_none() && heirless.contains(&to);
                 let cannot_be_named = matches!(on, Reading::Unreadable(_));
                 let mut object = ownership(within, id, to, on, owner, owned, &people);
+                object.obstacle = object.obstacle.or(trap);
                 if cannot_be_named && object.obstacle.is_none() {
                     object.obstacle = Some(
                         "its owner is changed by hand, or by REASSIGN OWNED when the role leaves"
+                            .into(),
+                    );
+                }
+                if is_heirless && object.obstacle.is_none() {
+                    object.obstacle = Some(
+                        "nobody is named who would take it over; give the role an `heir`, or the \
+                         object another owner by hand"
                             .into(),
                     );
                 }
@@ -120,6 +147,33 @@ impl Read for Ownership {
             })
             .collect())
     }
+}
+
+/// The roles without an heir for what nobody declared. Only the own database
+/// knows what is declared of a role.
+async fn heirless(
+    within: &Within,
+    objects: &[(String, Oid, Reading, Option<String>)],
+    masters: &BTreeMap<Oid, Oid>,
+) -> Result<BTreeSet<Oid>> {
+    if within.database.is_some() {
+        return Ok(BTreeSet::new());
+    }
+    let role = |owner: &Oid| masters.get(owner).copied().unwrap_or(*owner);
+    let roles: BTreeSet<Oid> = objects.iter().map(|(_, owner, ..)| role(owner)).collect();
+    let ids: Vec<String> = roles.iter().map(ToString::to_string).collect();
+    let registered = marks::registered(within, Role::TYPE, Some(&ids)).await?;
+    let has_heir = |oid: &Oid| {
+        let detail = registered.get(&oid.to_string()).and_then(|owned| owned.detail.as_deref());
+        detail::read::<RoleDetail>(detail).heir.is_some()
+    };
+    Ok(roles.into_iter().filter(|oid| !has_heir(oid)).collect())
+}
+
+/// Why an object stays with an owner who may have made it for the next one.
+fn trap(traps: &BTreeMap<Oid, Traps>, owner: Oid, place: Place) -> Option<String> {
+    let trap = traps.get(&owner)?.get(&(place.class.number(), place.oid))?;
+    Some(traps::obstacle(trap))
 }
 
 /// Something that belongs to somebody.
@@ -210,6 +264,7 @@ fn ownership(
     let detail: OwnershipDetail = detail::read(owned.and_then(|owned| owned.detail.as_deref()));
     provider::Object {
         id,
+        label: None,
         fields: fields([
             ("to", Reading::Known(to.to_string().into())),
             ("on", on),

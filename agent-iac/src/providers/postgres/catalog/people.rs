@@ -3,6 +3,8 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use futures_util::future::try_join;
+
 use super::{
     super::{
         Login,
@@ -155,14 +157,21 @@ pub(in super::super) async fn people(within: &Within, oids: &BTreeSet<Oid>) -> R
     };
     // From 16, who made a role holds the admin option on it, and can lend
     // himself the rest for as long as a write takes.
+    // Before that whoever may create roles can, and does it to those that are
+    // ours.
     let lent = if within.version >= GRANTORS {
         "OR EXISTS (SELECT FROM pg_auth_members m WHERE m.roleid = r.oid AND m.admin_option
             AND m.member = a.oid)"
+    } else if !oids.is_empty() && marks::is_ready(within).await? {
+        "OR a.rolcreaterole AND NOT r.rolsuper AND EXISTS (SELECT FROM agent_iac.objects o
+            WHERE o.type = 'postgres.role' AND o.id = r.oid::text)"
     } else {
         ""
     };
     let sql = format!(
-        "WITH RECURSIVE admin AS (SELECT oid, rolsuper FROM pg_roles WHERE rolname = $2),
+        "WITH RECURSIVE admin AS (
+            SELECT oid, rolsuper, rolcreaterole FROM pg_roles WHERE rolname = $2
+        ),
         {}, {}
         SELECT r.oid, r.rolname::text, coalesce(a.rolsuper OR s.target IS NOT NULL {lent}, true),
             coalesce(a.rolsuper OR i.target IS NOT NULL {lent}, true), a.oid,
@@ -198,18 +207,36 @@ pub(in super::super) async fn logins(
     within: &Within,
     roles: &BTreeSet<Oid>,
 ) -> Result<BTreeMap<Oid, Oid>> {
-    let mut logins = paired(within, "m.roleid", roles).await?;
-    logins.extend(made(within, "o.detail ->> 'role'", roles).await?);
+    let find = async || {
+        let (mut logins, made) =
+            try_join(paired(within, "m.roleid", roles), made(within, "o.detail ->> 'role'", roles))
+                .await?;
+        logins.extend(made);
+        Ok(logins)
+    };
+    let Some(answered) = &within.logins else { return find().await };
+    // Whoever asks meanwhile waits for the answer. Most of what is read in one
+    // go is of the same roles.
+    let mut last = answered.lock().await;
+    if let Some((_, logins)) = last.as_ref().filter(|(of, _)| of == roles) {
+        return Ok(logins.clone());
+    }
+    let logins = find().await?;
+    *last = Some((roles.clone(), logins.clone()));
     Ok(logins)
 }
+
+/// Some roles, and their logins.
+pub(super) type Answered = (BTreeSet<Oid>, BTreeMap<Oid, Oid>);
 
 /// The roles that some logins are of, by the same rule.
 pub(in super::super) async fn masters(
     within: &Within,
     logins: &BTreeSet<Oid>,
 ) -> Result<BTreeMap<Oid, Oid>> {
-    let mut masters = paired(within, "m.member", logins).await?;
-    masters.extend(made(within, "o.id", logins).await?);
+    let (mut masters, made) =
+        try_join(paired(within, "m.member", logins), made(within, "o.id", logins)).await?;
+    masters.extend(made);
     Ok(masters)
 }
 

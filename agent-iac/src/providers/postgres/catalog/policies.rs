@@ -179,6 +179,9 @@ impl Read for Policy {
         let roles: Vec<Oid> = asked.iter().copied().collect();
         let condition = "p.polroles && $1::oid[]";
         let rows = rows(within, condition, (&roles, Type::OID_ARRAY)).await?;
+        if rows.is_empty() {
+            return Ok(Vec::new());
+        }
         let people = people_of(within, &rows).await?;
         let ids: Vec<String> = rows.iter().map(|row| row.id(within).to_string()).collect();
         let marks = marks::registered(within, Self::TYPE, Some(&ids)).await?;
@@ -243,6 +246,7 @@ fn policy(
     };
     provider::Object {
         id: row.id(within).to_string(),
+        label: Some(format!("{} on {}", row.name, row.on)),
         fields: fields([
             ("to", to),
             ("on", object(&row.on)),

@@ -141,6 +141,7 @@ fn hardening(
         .find_map(|entry| people.obstacle(entry.grantor, entry.grantor == found.owner));
     Some(provider::Object {
         id,
+        label: None,
         fields: fields([
             ("on", object(on)),
             ("revoke", Reading::Known(Value::List(taken).into_set())),

@@ -168,6 +168,7 @@ impl Beside {
         let admins = self.admins.get(&row.oid).unwrap_or(&nobody);
         provider::Object {
             id: row.oid.to_string(),
+            label: Some(row.name.clone()),
             fields: fields([
                 ("name", text(row.name.clone())),
                 ("noinherit", flag(!row.inherits)),

@@ -2,7 +2,9 @@
 
 use std::{
     collections::{BTreeMap, BTreeSet},
+    num::NonZero,
     sync::Arc,
+    thread::{self, available_parallelism},
 };
 
 use postgres_protocol::password::scram_sha_256;
@@ -16,9 +18,9 @@ use crate::{
     provider::{Composition, IssueRequest, Issued, Mark, Object, Observation, Reference, Written},
     providers::postgres::{
         Login, Role,
-        catalog::{self, Within, detail::LoginDetail, ids::Oid, roles},
+        catalog::{self, Within, detail::LoginDetail, ids::Oid, roles, verifiers},
         name::{ident, literal, login_name},
-        outcome::text_of,
+        outcome,
         server::{
             Fault, Slice, Type, copy,
             registry::{self, Owned},
@@ -40,7 +42,24 @@ pub(super) struct Job {
     generation: u32,
     connection_limit: Option<i32>,
     valid_until: Option<String>,
-    secret: Option<Secret>,
+    login: Result<Verified>,
+}
+
+/// A login that is delivered, with what the server keeps of its password.
+struct Verified {
+    user: String,
+    verifier: String,
+}
+
+impl Verified {
+    fn of(secret: Option<&Secret>) -> Result<Self> {
+        let secret = secret.ok_or_else(|| {
+            Error::new(ErrorKind::Unsupported, "PostgreSQL makes no passwords")
+                .help("give the secret that was composed")
+        })?;
+        let Delivered { user, password } = secret::read(secret)?;
+        Ok(Self { user, verifier: password.expose(scram_sha_256) })
+    }
 }
 
 impl Job {
@@ -52,10 +71,33 @@ impl Job {
             generation: request.generation,
             connection_limit: request.desired.connection_limit,
             valid_until: request.desired.valid_until.clone(),
-            secret: request.secret.as_ref().map(Secret::duplicate),
+            login: Verified::of(request.secret.as_ref()),
         }
     }
+
+    /// Computes the verifiers before anything is locked for them, on as many
+    /// threads as there are processors: each is made to take milliseconds.
+    fn all(batch: &[IssueRequest<Login>]) -> Vec<Self> {
+        let threads = available_parallelism().map_or(1, NonZero::get).min(MOST_THREADS);
+        let part = batch.len().div_ceil(threads).max(1);
+        let of = |part: &[IssueRequest<Login>]| part.iter().map(Self::of).collect::<Vec<_>>();
+        if batch.len() < threads {
+            return of(batch);
+        }
+        thread::scope(|scope| {
+            let parts = batch.chunks(part).map(|part| scope.spawn(move || of(part)));
+            // All are begun before the first is waited for.
+            let parts: Vec<_> = parts.collect();
+            let done = |part: thread::ScopedJoinHandle<'_, Vec<Self>>| {
+                part.join().expect("nothing in a login's form makes its verifier panic")
+            };
+            parts.into_iter().flat_map(done).collect()
+        })
+    }
 }
+
+/// More threads than this would take a machine from everybody else.
+const MOST_THREADS: usize = 8;
 
 /// Makes what is to be delivered: each login's name, with a new password.
 pub(super) async fn compose(
@@ -95,7 +137,7 @@ async fn names(view: &View, oids: Vec<Oid>) -> Result<BTreeMap<String, String>> 
 
 /// Makes logins, all in one transaction where that is possible.
 pub(super) async fn issue(writer: &Writer, batch: &[IssueRequest<Login>]) -> Vec<Result<Issued>> {
-    let jobs = batch.iter().map(Job::of).collect();
+    let jobs = Job::all(batch);
     let made = writer.carry_out(None, jobs, |job: &Job| &job.claim, make).await;
     made.into_iter().map(|made| made.map(|written| Issued { written, secret: None })).collect()
 }
@@ -105,7 +147,7 @@ struct Making<'j> {
     job: &'j Job,
     role: &'j roles::Row,
     name: String,
-    verifier: String,
+    verifier: &'j str,
 }
 
 async fn make(
@@ -130,7 +172,7 @@ async fn make(
 
     let created: String = making.iter().map(Making::create).collect();
     // An error could quote the statement, and with it the verifier.
-    within.tx.batch_unquoted(&created).await.map_err(explain)?;
+    within.tx.batch_unquoted(&created).await.map_err(|error| explain(&making, error))?;
     let settings: String = making.iter().map(|one| one.settings(&roles)).collect();
     within.tx.batch(&settings).await?;
     let made = numbers(&within, making.iter().map(|one| one.name.as_str())).await?;
@@ -157,7 +199,7 @@ async fn make(
     for (((at, job), one), read) in fresh.iter().zip(&making).zip(read) {
         let Some(object) = faults.of(*at, as_made(one, read)) else { continue };
         let written = Written { object: Some(object), correlation: Some(correlation.clone()) };
-        outcomes.push((job.claim.clone(), text_of::<Login>(&written)?));
+        outcomes.push(outcome::of::<Login>(&job.claim, &job.mark, &written)?);
         answers[*at] = Some(written);
     }
     faults.none()?;
@@ -230,25 +272,20 @@ impl Roles {
         let role = self.rows.get(&job.role).ok_or_else(|| no_role(&job.role))?;
         let what = format!("the role {}", quoted(&role.name));
         job.mark.not_foreign(&what, self.marks.get(&job.role).map(|owned| &owned.mark))?;
-        let secret = job.secret.as_ref().ok_or_else(|| {
-            Error::new(ErrorKind::Unsupported, "PostgreSQL makes no passwords")
-                .help("give the secret that was composed")
-        })?;
-        let Delivered { user, password } = secret::read(secret)?;
+        let Verified { user, verifier } = job.login.as_ref().map_err(copy)?;
         let name = login_name(&role.name, job.generation);
-        if user != name {
+        if *user != name {
             // What was delivered already would never be let in.
             return Err(Error::new(
                 ErrorKind::StalePlan,
                 format!(
                     "what was delivered is for {}, and the login is {}",
-                    quoted(&user),
+                    quoted(user),
                     quoted(&name)
                 ),
             )
             .help("the role was renamed meanwhile; plan again"));
         }
-        let verifier = password.expose(scram_sha_256);
         Ok(Making { job, role, name, verifier })
     }
 }
@@ -256,22 +293,25 @@ impl Roles {
 impl Making<'_> {
     /// What the registry keeps of it: whose it is, whatever that is called.
     fn detail(&self) -> String {
-        let detail = LoginDetail { role: Some(self.job.role.clone()) };
+        let verifier = Some(verifiers::digest(self.verifier));
+        let detail = LoginDetail { role: Some(self.job.role.clone()), verifier };
         serde_json::to_string(&detail).expect("a text has a JSON form")
     }
 
     /// The statement that makes it. It inherits from its role: the server
     /// checks CONNECT for whoever logs in, before the setting `role` holds.
+    /// REPLICATION it checks then as well, and nobody inherits that.
     /// Whoever leaves the role by `SET ROLE NONE` has what the role has.
     fn create(&self) -> String {
         let (login, role) = (ident(&self.name), ident(&self.role.name));
         let limit = self.job.connection_limit.unwrap_or(-1);
-        let verifier = literal(&self.verifier);
+        let verifier = literal(self.verifier);
         let until = self.job.valid_until.as_ref();
         let until = until.map(|until| format!(" VALID UNTIL {}", literal(until)));
         let until = until.unwrap_or_default();
+        let replication = if self.role.replication { " REPLICATION" } else { "" };
         format!(
-            "CREATE ROLE {login} LOGIN INHERIT CONNECTION LIMIT {limit}{until} \
+            "CREATE ROLE {login} LOGIN INHERIT{replication} CONNECTION LIMIT {limit}{until} \
              PASSWORD {verifier} IN ROLE {role};\n"
         )
     }
@@ -293,11 +333,14 @@ impl Making<'_> {
 /// judges passwords is given the verifier, of which it can tell nothing. Each
 /// of them answers with another code, which the server itself does not give
 /// for such a statement.
-fn explain(error: Error) -> Error {
+fn explain(making: &[Making<'_>], error: Error) -> Error {
     match sqlstate(&error).filter(|_| error.retry() == Retry::Never) {
         Some("22000" | "22023" | "28000" | "28P01" | "0A000" | "P0001" | "XX000") => Error::new(
             ErrorKind::Refused,
-            "the server refused a SCRAM verifier in place of a password",
+            format!(
+                "the server refused a SCRAM verifier in place of the password of the login {}",
+                making.iter().map(|one| quoted(&one.name)).collect::<Vec<_>>().join(", ")
+            ),
         )
         .help(
             "look in `shared_preload_libraries` for an extension that judges passwords, as \

@@ -5,7 +5,8 @@
 //! role, goes to the role; then it is dropped. Each part can be repeated.
 //!
 //! Somebody else's role that can act as one of ours is not ours to drop: it
-//! loses its membership, and nothing more.
+//! loses its membership and the sessions in which it may have used that, and
+//! nothing more.
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -21,11 +22,11 @@ use crate::{
         Login,
         catalog::{self, Within, ids::LoginId, ids::Oid, people},
         name::ident,
-        outcome::text_of,
+        outcome,
         server::{Fault, Slice, Type, copy, registry},
         write::{
-            Claims, Faults, Leaver, Writer, answered, correlation, end_sessions, insist, leaving,
-            switch,
+            Claims, Faults, Leaver, Writer, answered, correlation, end_open_sessions, end_sessions,
+            goes_on, insist, leaving, switch,
         },
     },
     resource::Resource as _,
@@ -80,7 +81,20 @@ pub(super) async fn revoke(writer: &Writer, batch: &[RevokeRequest]) -> Vec<Resu
         .filter(|(_, prepared)| prepared.is_ok())
         .map(|(job, _)| job.clone())
         .collect();
-    let mut ended = writer.carry_out(None, go_on, claim, end).await.into_iter();
+    let mut ended = writer.carry_out(None, go_on.clone(), claim, end).await;
+    let left: BTreeMap<usize, Oid> = go_on
+        .iter()
+        .enumerate()
+        .filter(|(at, _)| ended[*at].is_ok())
+        .filter_map(|(at, job)| Some((at, parsed(job).filter(|id| id.of.is_some())?.login)))
+        .collect();
+    let members = left.values().copied().collect();
+    if let Err(error) = end_open_sessions(writer.view(), &members).await {
+        for at in left.into_keys() {
+            ended[at] = Err(goes_on(copy(&error)));
+        }
+    }
+    let mut ended = ended.into_iter();
     prepared
         .into_iter()
         .map(|prepared| {
@@ -258,7 +272,7 @@ async fn end(
             continue;
         }
         let written = Written { object: None, correlation: Some(correlation.clone()) };
-        outcomes.push((job.claim.clone(), text_of::<Login>(&written)?));
+        outcomes.push(outcome::of::<Login>(&job.claim, &job.mark, &written)?);
         answers[*at] = Some(written);
     }
     faults.none()?;

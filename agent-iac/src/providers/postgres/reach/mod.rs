@@ -22,7 +22,7 @@ use std::{
     sync::Arc,
 };
 
-use futures_util::future::{join_all, try_join};
+use futures_util::future::{join_all, try_join4};
 
 use self::{
     asked::{Asked, Wish},
@@ -43,6 +43,7 @@ use super::{
     view::View,
 };
 use crate::{
+    address::quoted,
     error::Result,
     provider::{Surrounded, Surroundings},
 };
@@ -59,6 +60,11 @@ struct Cluster {
     /// What these roles have in databases that are not looked at: how many
     /// entries, by the database and the role.
     elsewhere: BTreeMap<String, BTreeMap<Oid, u64>>,
+    /// The roles that could write into the registry, though it is not theirs.
+    forgers: Vec<String>,
+    /// The databases that are not looked at, and in which the engine's own
+    /// roles have a schema: another fleet may keep its registry there.
+    registries: BTreeSet<String>,
 }
 
 /// What one database says.
@@ -76,21 +82,27 @@ struct Room {
 
 /// Says what identities can do beside their own permissions.
 ///
+/// A database that cannot be read is named, and what the others say is told.
+///
 /// # Errors
 ///
-/// When a database cannot be read.
+/// When the provider's own database cannot be read.
 pub(super) async fn surroundings(view: &View, of: &[Surrounded]) -> Result<Surroundings> {
     let wishes: Vec<Wish> = of.iter().map(Wish::of).collect();
-    let about = view.server.about().await?;
-    let version = about.major();
-    let (layout, asked) = (Arc::clone(&view.layout), wishes.clone());
-    let cluster = view
-        .server
-        .read(None, move |tx| async move {
-            let within = Within::new(tx, layout, None, version);
-            cluster(&within, about, &asked).await
-        })
-        .await?;
+    let server = view.server.clone();
+    let (oids, names) = (
+        wishes.iter().filter_map(|wish| wish.oid).collect::<Vec<Oid>>(),
+        wishes.iter().flat_map(Wish::names).filter(|name| name.len() <= MAX_NAME),
+    );
+    let asked = Arc::new((oids, names.map(str::to_owned).collect::<Vec<String>>()));
+    let whole = move |within: Within| {
+        let (server, asked) = (server.clone(), Arc::clone(&asked));
+        async move {
+            let (oids, names) = asked.as_ref();
+            cluster(&within, server.about().await?, oids, names).await
+        }
+    };
+    let mut cluster = view.read(None, whole).await?;
     let asked: Vec<Asked> =
         wishes.into_iter().map(|wish| Asked::new(wish, &cluster.rows, &cluster.graph)).collect();
 
@@ -103,25 +115,51 @@ pub(super) async fn surroundings(view: &View, of: &[Surrounded]) -> Result<Surro
         roles.insert(DATABASE_OWNER);
     }
     let (roles, identities) = (Arc::new(roles), Arc::new(identities));
-    let rooms = view.layout.databases().map(|database| {
-        let (layout, roles, identities) =
-            (Arc::clone(&view.layout), Arc::clone(&roles), Arc::clone(&identities));
-        let doors = doors_of(&asked, database, &view.layout.own);
-        let name = database.map(str::to_owned);
-        view.server.read(database, move |tx| async move {
-            let within = Within::new(tx, layout, name, version);
-            room(&within, &roles, &identities, &doors).await
-        })
+    let databases = view.layout.databases().map(|database| {
+        let about = (Arc::clone(&roles), Arc::clone(&identities));
+        let doors = Arc::new(doors_of(&asked, database, &view.layout.own));
+        let read = view.read(database, move |within: Within| {
+            let ((roles, identities), doors) = (about.clone(), Arc::clone(&doors));
+            async move { room(&within, &roles, &identities, &doors).await }
+        });
+        async move { (database, read.await) }
     });
-    let rooms = join_all(rooms).await.into_iter().collect::<Result<Vec<Room>>>()?;
+    let (mut rooms, mut unread) = (Vec::new(), Vec::new());
+    for (database, read) in join_all(databases).await {
+        match (database, read) {
+            (_, Ok(room)) => rooms.push(room),
+            (None, Err(error)) => return Err(error),
+            (Some(name), Err(error)) => {
+                unread.push(format!("the database {}: {}", quoted(name), error.chain()));
+            }
+        }
+    }
+    if !unread.is_empty() {
+        cluster.elsewhere = accounted(view, &cluster, &rooms).await?;
+    }
     let (sources, of) = sources::of(&cluster, &rooms, &asked);
-    Ok(Surroundings { sources, of, warnings: warnings::of(&cluster, &rooms, &asked) })
+    Ok(Surroundings { sources, of, warnings: warnings::of(&cluster, &rooms, &asked), unread })
 }
 
-async fn cluster(within: &Within, about: About, asked: &[Wish]) -> Result<Cluster> {
-    let oids: Vec<Oid> = asked.iter().filter_map(|asked| asked.oid).collect();
-    let names: Vec<&str> =
-        asked.iter().flat_map(Wish::names).filter(|name| name.len() <= MAX_NAME).collect();
+/// What roles have in databases that could not be looked at, by the cluster's
+/// own account.
+async fn accounted(
+    view: &View,
+    cluster: &Cluster,
+    rooms: &[Room],
+) -> Result<BTreeMap<String, BTreeMap<Oid, u64>>> {
+    let roles: Vec<Oid> = cluster.rows.keys().copied().collect();
+    let looked_at: Vec<String> = rooms.iter().map(|room| room.name.clone()).collect();
+    let asked = Arc::new((roles, looked_at));
+    let read = move |within: Within| {
+        let asked = Arc::clone(&asked);
+        async move { elsewhere(&within, &asked.0, &asked.1).await }
+    };
+    view.read(None, read).await
+}
+
+/// What the cluster says of some roles, by their numbers and by their names.
+async fn cluster(within: &Within, about: About, oids: &[Oid], names: &[String]) -> Result<Cluster> {
     let condition = "r.oid IN (WITH RECURSIVE up AS (
         (SELECT oid FROM pg_roles WHERE oid = ANY ($1)
             UNION ALL SELECT oid FROM pg_roles WHERE rolname = ANY ($2))
@@ -130,7 +168,15 @@ async fn cluster(within: &Within, about: About, asked: &[Wish]) -> Result<Cluste
     let parameters = [(&oids as _, Type::OID_ARRAY), (&names as _, Type::NAME_ARRAY)];
     let rows = roles::rows(within, condition, &parameters).await?;
     let all: Vec<Oid> = rows.iter().map(|row| row.oid).collect();
-    let (graph, elsewhere) = try_join(graph(within, &all), elsewhere(within, &all)).await?;
+    let databases = within.layout.databases().map(|one| within.layout.name(one).to_owned());
+    let databases: Vec<String> = databases.collect();
+    let (graph, elsewhere, forgers, registries) = try_join4(
+        graph(within, &all),
+        elsewhere(within, &all, &databases),
+        forgers(within),
+        registries(within, &databases),
+    )
+    .await?;
     let sql = "SELECT datname::text, datdba FROM pg_database WHERE datallowconn";
     let databases = within.tx.query(sql, &[]).await?;
     Ok(Cluster {
@@ -139,7 +185,20 @@ async fn cluster(within: &Within, about: About, asked: &[Wish]) -> Result<Cluste
         graph,
         databases: databases.iter().map(|row| (row.get(0), row.get(1))).collect(),
         elsewhere,
+        forgers,
+        registries,
     })
+}
+
+/// The roles that write to every table, past its row-level security. Superusers
+/// are not named: nothing is closed to them.
+async fn forgers(within: &Within) -> Result<Vec<String>> {
+    let sql = "SELECT rolname::text FROM pg_roles
+        WHERE rolbypassrls AND NOT rolsuper AND pg_has_role(oid, 'pg_write_all_data', 'USAGE')
+        ORDER BY 1";
+    let rows = within.tx.query(sql, &[]).await?;
+    let names = rows.iter().map(|row| row.get::<_, String>(0));
+    Ok(names.filter(|name| !within.layout.is_own_role(name)).collect())
 }
 
 async fn graph(within: &Within, members: &[Oid]) -> Result<Graph> {
@@ -160,9 +219,11 @@ async fn graph(within: &Within, members: &[Oid]) -> Result<Graph> {
 
 /// What some roles have in databases that are not looked at, by the cluster's
 /// own account.
-async fn elsewhere(within: &Within, roles: &[Oid]) -> Result<BTreeMap<String, BTreeMap<Oid, u64>>> {
-    let looked_at: Vec<&str> =
-        within.layout.databases().map(|database| within.layout.name(database)).collect();
+async fn elsewhere(
+    within: &Within,
+    roles: &[Oid],
+    looked_at: &[String],
+) -> Result<BTreeMap<String, BTreeMap<Oid, u64>>> {
     let sql = "SELECT d.datname::text, s.refobjid, count(*)
         FROM pg_shdepend s JOIN pg_database d ON d.oid = s.dbid
         WHERE s.refclassid = 'pg_authid'::regclass AND s.refobjid = ANY ($1)
@@ -176,6 +237,21 @@ async fn elsewhere(within: &Within, roles: &[Oid]) -> Result<BTreeMap<String, BT
         elsewhere.entry(row.get(0)).or_default().insert(row.get(1), count);
     }
     Ok(elsewhere)
+}
+
+/// Where else the engine's own roles keep a schema. What is in it only that
+/// database tells.
+async fn registries(within: &Within, looked_at: &[String]) -> Result<BTreeSet<String>> {
+    let layout = &within.layout;
+    let own: Vec<&str> =
+        layout.principals.iter().chain(&layout.administrators).map(String::as_str).collect();
+    let sql = "SELECT DISTINCT d.datname::text FROM pg_shdepend s
+        JOIN pg_database d ON d.oid = s.dbid JOIN pg_roles r ON r.oid = s.refobjid
+        WHERE s.refclassid = 'pg_authid'::regclass AND s.classid = 'pg_namespace'::regclass
+            AND s.deptype = 'o' AND r.rolname = ANY ($1::name[]) AND d.datname::text <> ALL ($2)";
+    let parameters = [(&own as _, Type::TEXT_ARRAY), (&looked_at as _, Type::TEXT_ARRAY)];
+    let rows = within.tx.query(sql, &parameters).await?;
+    Ok(rows.iter().map(|row| row.get(0)).collect())
 }
 
 /// The schemas of a database without which wished privileges are good for

@@ -207,6 +207,7 @@ fn of_definer(name: &str, definer: &super::Definer) -> Source {
 }
 
 fn unread(name: &str) -> Source {
-    let why = "what these roles have there is not read; add it to the provider with `.database(…)`";
+    let why = "what these roles have there is not read; let the provider connect to it, and add it \
+        with `.database(…)`";
     source(name, Access::undecided(why))
 }

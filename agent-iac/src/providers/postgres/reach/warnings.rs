@@ -43,7 +43,24 @@ pub(super) fn of(cluster: &Cluster, rooms: &[Room], asked: &[Asked]) -> Vec<Stri
             warnings.push(format!("{creators} may create roles, and so become superuser"));
         }
     }
+    if !cluster.forgers.is_empty() {
+        let forgers: Vec<String> = cluster.forgers.iter().map(|name| quoted(name)).collect();
+        warnings.push(format!(
+            "{} may write into the registry of whose everything is, by BYPASSRLS with \
+             `pg_write_all_data`; what it says is worth no more than they are",
+            listed(&forgers)
+        ));
+    }
     powers(cluster, asked, &mut warnings);
+    if !cluster.registries.is_empty() {
+        let names: Vec<String> = cluster.registries.iter().map(|name| quoted(name)).collect();
+        warnings.push(format!(
+            "whoever applies here has a schema in {}, which this provider does not name: a fleet \
+             that keeps its registry there sees nothing of whose the roles of this one are, nor \
+             waits for it; give all fleets of a cluster the same database in their endpoints",
+            listed(&names)
+        ));
+    }
     let all = |of: fn(&Room) -> &BTreeSet<String>| -> Vec<String> {
         let names: BTreeSet<&String> = rooms.iter().flat_map(of).collect();
         names.into_iter().cloned().collect()
@@ -205,6 +222,8 @@ mod tests {
             graph: Graph::default(),
             databases: BTreeMap::new(),
             elsewhere: BTreeMap::new(),
+            forgers: Vec::new(),
+            registries: BTreeSet::new(),
         }
     }
 

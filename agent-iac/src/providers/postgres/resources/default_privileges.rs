@@ -1,6 +1,6 @@
 use std::collections::{BTreeMap, BTreeSet};
 
-use super::{check_role_name, flag, not_yet, privileges, text};
+use super::{check_grantable, check_role_name, grantable, not_yet, privileges, text};
 use crate::{
     Property, Resource,
     access::{Access, Tuple},
@@ -112,6 +112,8 @@ pub struct DefaultPrivileges {
     /// Whether it may give that to others.
     #[resource(default)]
     pub grantable: bool,
+    /// What of it it may give to others, where that is not all.
+    pub grantable_only: Option<BTreeSet<Privilege>>,
 }
 
 impl Grants for DefaultPrivileges {
@@ -138,11 +140,9 @@ impl Grants for DefaultPrivileges {
             .iter()
             .map(|privilege| Tuple::allow(principal, privilege.word(), &objects))
             .collect();
-        if flag(properties, "grantable", false) {
-            given.extend(allow.iter().map(|privilege| {
-                Tuple::allow(principal, format!("grant {}", privilege.word()), &objects)
-            }));
-        }
+        given.extend(grantable(properties, &allow).iter().map(|privilege| {
+            Tuple::allow(principal, format!("grant {}", privilege.word()), &objects)
+        }));
         Access::exactly(given)
     }
 }
@@ -164,6 +164,7 @@ impl Check for DefaultPrivileges {
                 },
             ));
         }
+        problems.extend(check_grantable(properties));
         let Some(on) = kind_of(properties) else { return problems };
         if !on.is_in_schemas() && text(properties, "in_schema").is_some() {
             problems.push(Problem {

@@ -1,6 +1,6 @@
 use std::collections::{BTreeMap, BTreeSet};
 
-use super::{check_object, flag, not_yet, privileges, tuples};
+use super::{check_grantable, check_object, grantable, not_yet, privileges, tuples};
 use crate::{
     Resource,
     access::Access,
@@ -27,6 +27,8 @@ pub struct Grant {
     /// Whether it may give that to others.
     #[resource(default)]
     pub grantable: bool,
+    /// What of it it may give to others, where that is not all.
+    pub grantable_only: Option<BTreeSet<Privilege>>,
     /// The role in whose name it was given.
     #[resource(output)]
     pub grantor: String,
@@ -41,20 +43,19 @@ impl Grants for Grant {
             return not_yet(principal, "allow");
         };
         let mut given = tuples(principal, &allow, &object);
-        if flag(properties, "grantable", false) {
-            let passed_on = given.iter().map(|tuple| {
-                let action = format!("grant {}", tuple.action);
-                crate::access::Tuple { action, ..tuple.clone() }
-            });
-            let passed_on: Vec<_> = passed_on.collect();
-            given.extend(passed_on);
-        }
+        let passed_on = tuples(principal, &grantable(properties, &allow), &object);
+        given.extend(passed_on.into_iter().map(|tuple| {
+            let action = format!("grant {}", tuple.action);
+            crate::access::Tuple { action, ..tuple }
+        }));
         Access::exactly(given)
     }
 }
 
 impl Check for Grant {
     fn check(properties: &BTreeMap<String, Node>) -> Vec<Problem> {
-        check_object(properties, "on", Some("allow"))
+        let mut problems = check_object(properties, "on", Some("allow"));
+        problems.extend(check_grantable(properties));
+        problems
     }
 }

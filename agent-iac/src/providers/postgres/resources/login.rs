@@ -15,7 +15,9 @@ use crate::{Resource, providers::postgres::Role, resource::Link};
 /// NONE` has nothing more.
 ///
 /// The server is given a SCRAM-SHA-256 verifier (RFC 5802, RFC 7677) and never
-/// sees the password.
+/// sees the password. Whoever has a login can give it another password, by
+/// `ALTER ROLE`: that is drift, and seen where a superuser made the function
+/// that `plan --requires` prints for it.
 #[derive(Clone, Debug, PartialEq, Eq, Resource)]
 #[resource(type = "postgres.login", kind = "credential")]
 pub struct Login {

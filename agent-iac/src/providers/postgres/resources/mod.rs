@@ -11,6 +11,7 @@ mod ownership;
 mod policy;
 mod public;
 mod role;
+pub(super) mod settings;
 
 pub use default_privileges::{
     DefaultPrivileges, DefaultPrivilegesBuilder, DefaultPrivilegesOutputs, DefaultPrivilegesSpec,
@@ -59,6 +60,44 @@ fn privileges(properties: &BTreeMap<String, Node>, name: &str) -> Option<BTreeSe
     use crate::resource::Property as _;
     const SET: Type = Type::Set(&Privilege::SCHEMA);
     BTreeSet::from_value(&SET.normalise(properties.get(name)?.known()?))
+}
+
+/// Of what is allowed, what may be passed on; what is not known counts as all.
+fn grantable(
+    properties: &BTreeMap<String, Node>,
+    allow: &BTreeSet<Privilege>,
+) -> BTreeSet<Privilege> {
+    if flag(properties, "grantable", false) {
+        return allow.clone();
+    }
+    if !is_given(properties, "grantable_only") {
+        return BTreeSet::new();
+    }
+    privileges(properties, "grantable_only").unwrap_or_else(|| allow.clone())
+}
+
+/// Judges what may be passed on: what the server keeps is written in one way.
+fn check_grantable(properties: &BTreeMap<String, Node>) -> Option<Problem> {
+    let only = privileges(properties, "grantable_only")?;
+    let problem = |message: String, help: &str| {
+        let (field, help) = ("grantable_only".to_owned(), Some(help.to_owned()));
+        Some(Problem { field, message, help })
+    };
+    if only.is_empty() {
+        return problem("no privilege is named".into(), "leave `grantable_only` out");
+    }
+    if flag(properties, "grantable", false) {
+        return problem("all of it may be passed on already".into(), "leave one of the two out");
+    }
+    let allow = privileges(properties, "allow")?;
+    if let Some(other) = only.iter().find(|one| !allow.contains(one)) {
+        let message = format!("`{}` is not allowed at all", other.word());
+        return problem(message, "name it in `allow` too");
+    }
+    if only == allow {
+        return problem("it names all that is allowed".into(), "write `grantable = true` instead");
+    }
+    None
 }
 
 /// Judges the object of a declaration, and what is allowed on it.

@@ -1,6 +1,6 @@
 use std::collections::BTreeMap;
 
-use super::{check_role_name, flag, is_given, text};
+use super::{check_role_name, flag, is_given, settings, text};
 use crate::{
     Resource,
     access::{Access, Tuple},
@@ -127,10 +127,12 @@ impl Check for Role {
                 });
             }
         }
-        let settings = properties.get("settings").and_then(Node::known);
-        let settings = settings.as_ref().and_then(Value::as_map);
-        for name in settings.into_iter().flat_map(BTreeMap::keys) {
+        let declared = properties.get("settings").and_then(Node::known);
+        let declared = declared.as_ref().and_then(Value::as_map);
+        for (name, value) in declared.into_iter().flatten() {
             let parameter = name.split('@').next().unwrap_or_default();
+            let list = value.as_text().filter(|_| settings::LISTS.contains(&parameter));
+            problems.extend(list.and_then(|list| not_canonical(name, list)));
             let good = parameter.split('.').all(|part| {
                 part.starts_with(|c: char| c.is_ascii_lowercase() || c == '_')
                     && part
@@ -149,4 +151,21 @@ impl Check for Role {
         }
         problems
     }
+}
+
+/// What is wrong with a list of names that the server would keep in other
+/// words: it would differ for ever.
+fn not_canonical(name: &str, list: &str) -> Option<Problem> {
+    let (message, help) = match settings::canonical(list) {
+        Some(canonical) if canonical == list => return None,
+        Some(canonical) => (
+            format!("`{name}` is a list of names, and not written as the server keeps it"),
+            format!("write `{canonical}`"),
+        ),
+        None => (
+            format!("`{name}` is a list of names, and `{list}` is none"),
+            "put a comma between two names, and quotes around one that has blanks".to_owned(),
+        ),
+    };
+    Some(Problem { field: "settings".into(), message, help: Some(help) })
 }

@@ -98,6 +98,34 @@ fn access_on_what_is_not_known_yet_is_undecided() {
 }
 
 #[test]
+fn what_may_be_passed_on_is_a_part_of_what_is_allowed() {
+    let with = |only: &[Privilege], all: bool| {
+        let mut grant = Grant::builder();
+        grant
+            .to(account())
+            .on(Table::new("s", "t"))
+            .allow([Privilege::Select, Privilege::Insert])
+            .grantable(all)
+            .grantable_only(Some(only.iter().copied().collect::<BTreeSet<_>>()));
+        grant
+    };
+    let good = with(&[Privilege::Select], false);
+    assert_eq!(problems::<Grant>(&good), Vec::<String>::new());
+    assert_eq!(
+        sentences(&Grant::grants("p", good.fields().nodes())),
+        ["p may grant select table s.t", "p may insert table s.t", "p may select table s.t"]
+    );
+    for (only, all, problem) in [
+        (&[][..], false, "no privilege is named"),
+        (&[Privilege::Select], true, "all of it may be passed on already"),
+        (&[Privilege::Update], false, "`update` is not allowed at all"),
+        (&[Privilege::Select, Privilege::Insert], false, "it names all that is allowed"),
+    ] {
+        assert_eq!(problems::<Grant>(&with(only, all)), [format!("grantable_only: {problem}")]);
+    }
+}
+
+#[test]
 fn every_mistake_in_a_declaration_is_named_with_its_property() {
     let mut role = Role::builder();
     role.name("Public").heir("none").connection_limit(3);

@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use tokio::sync::Semaphore;
 use tokio_postgres::SimpleQueryMessage;
 
 use super::{
@@ -14,14 +15,22 @@ use crate::{address::quoted, error::Result, provider::Tried, secret::Secret};
 /// No right to connect to the database, and no such database.
 const AFTERWARDS: [&str; 2] = ["42501", "3D000"];
 
+/// How many logins are tried at once. A server has few places, which agents at
+/// work need; and as each of them costs one of our processors as much as one of the
+/// server's, more would only wait for each other.
+const AT_ONCE: usize = 4;
+
 /// Tries logins at a server, as whoever was given them would. It has no login
 /// of its own.
 #[derive(Clone)]
-pub struct Prober(Route);
+pub struct Prober {
+    route: Route,
+    places: Arc<Semaphore>,
+}
 
 impl std::fmt::Debug for Prober {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        write!(f, "Prober({})", self.0.endpoint)
+        write!(f, "Prober({})", self.route.endpoint)
     }
 }
 
@@ -32,7 +41,8 @@ impl Prober {
     ///
     /// When the trusted authorities cannot be read.
     pub fn new(thread: &Thread, endpoint: Endpoint) -> Result<Self> {
-        Route::new(thread, endpoint).map(Self)
+        let places = Arc::new(Semaphore::new(AT_ONCE));
+        Ok(Self { route: Route::new(thread, endpoint)?, places })
     }
 
     /// Logs in once. `Refused` is the answer of the authentication alone, by
@@ -57,13 +67,18 @@ impl Prober {
         database: Option<&str>,
         role: Option<u32>,
     ) -> Tried {
-        let route = self.0.clone();
-        let database: Arc<str> = database.unwrap_or(self.0.endpoint.database()).into();
+        let (route, places) = (self.route.clone(), Arc::clone(&self.places));
+        let database: Arc<str> = database.unwrap_or(self.route.endpoint.database()).into();
         let (user, password) = (user.to_owned(), password.duplicate());
-        let tried = self.0.thread().run(async move {
+        let tried = self.route.thread().run(async move {
+            let _place = places.acquire_owned().await.expect("the semaphore is never closed");
             Ok(match route.connect(&user, &password, &database).await {
                 Ok(connection) => match role {
-                    Some(role) => becomes(&connection, &user, role).await,
+                    Some(role) => {
+                        let becomes = async { Ok(becomes(&connection, &user, role).await) };
+                        let becomes = route.in_time(becomes).await;
+                        becomes.unwrap_or_else(|error| Tried::Unknown(error.chain()))
+                    }
                     None => Tried::Accepted,
                 },
                 Err(Failure::Said(said)) if said.code().code() == "28P01" => {
@@ -79,11 +94,12 @@ impl Prober {
     }
 }
 
-/// Whether whoever was let in is a member of a role.
+/// Whether whoever was let in is a member of a role. Its session looks first
+/// wherever its settings say, so that nothing here is called by a bare name.
 async fn becomes(connection: &Connection, user: &str, role: u32) -> Tried {
     let sql = format!(
         "SELECT pg_catalog.pg_has_role(session_user, oid, 'MEMBER')
-        FROM pg_catalog.pg_roles WHERE oid = {role}"
+        FROM pg_catalog.pg_roles WHERE oid OPERATOR(pg_catalog.=) {role}::pg_catalog.oid"
     );
     match connection.client().simple_query(&sql).await {
         Ok(answer) => {

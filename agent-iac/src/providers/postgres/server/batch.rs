@@ -8,12 +8,16 @@ use std::{future::Future, sync::Arc, time::Duration};
 use super::{
     Server,
     error::copy,
+    lookout::Lookout,
+    sqlstate,
     transaction::{Options, Transaction},
 };
 use crate::error::{Error, ErrorKind, Result, Retry};
 
 /// How often a transaction is repeated that failed for a reason that passes.
 const ATTEMPTS: u32 = 5;
+/// How long a job waits for a lock that those before it waited for in vain.
+const NO_LONGER: &str = "SET LOCAL lock_timeout = '20ms'";
 /// The pause before the first repetition; each is twice as long as the last.
 const PAUSE: Duration = Duration::from_millis(50);
 
@@ -104,9 +108,11 @@ impl<J: Send + Sync + 'static> Batch<J> {
     /// jobs. A job that fails alone is answered with its error, and leaves
     /// nothing behind.
     ///
-    /// What passes (locks, deadlocks, lost connections before the commit) is
-    /// repeated as a whole, a few times with growing pauses. A commit whose
-    /// answer is lost leaves all jobs that had been carried out in doubt.
+    /// What passes (deadlocks, lost connections before the commit) is repeated
+    /// as a whole, a few times with growing pauses. A lock that somebody else
+    /// holds is waited for twice, for as long as the options say; then the jobs
+    /// that need it fail alone, and say who holds it. A commit whose answer is
+    /// lost leaves all jobs that had been carried out in doubt.
     pub async fn carry_out<A, B, BW, F, W>(self, before: B, work: F) -> Vec<Result<A>>
     where
         A: Send + 'static,
@@ -136,24 +142,34 @@ impl<J: Send + Sync + 'static> Batch<J> {
         W: Future<Output = Result<Vec<A>, Fault>> + Send + 'static,
     {
         let mut pause = PAUSE;
+        let mut held_up = false;
         for attempt in 1.. {
-            let is_last = attempt == ATTEMPTS;
+            let is_last = held_up || attempt == ATTEMPTS;
             let (before, work) = (Arc::clone(before), Arc::clone(work));
             let all =
                 Slice { jobs: Arc::clone(&self.jobs), places: (0..self.jobs.len()).collect() };
+            let lookout = held_up.then(|| (self.server.clone(), Lookout::default()));
             let done = self
                 .server
                 .transaction(self.database.as_deref(), self.options.clone(), move |tx| async move {
                     before(tx.clone(), all.clone()).await?;
-                    take_apart(&tx, all, &*work, is_last).await
+                    if let Some((server, lookout)) = &lookout {
+                        let rows = tx.query("SELECT pg_backend_pid()", &[]).await?;
+                        if let Some(row) = rows.first() {
+                            lookout.begin(server, tx.place().database(), row.get(0));
+                        }
+                    }
+                    let lookout = lookout.map(|(_, lookout)| lookout);
+                    take_apart(&tx, all, &*work, is_last, lookout.as_ref()).await
                 })
                 .await;
             match done {
                 Ok(answers) => return answers,
                 Err(error) if is_last || !passes(&error) => {
+                    let error = if held_up { in_vain(error) } else { error };
                     return self.jobs.iter().map(|_| Err(copy(&error))).collect();
                 }
-                Err(_) => {}
+                Err(error) => held_up = sqlstate(&error) == Some("55P03"),
             }
             tokio::time::sleep(pause).await;
             pause *= 2;
@@ -168,6 +184,12 @@ fn passes(error: &Error) -> bool {
     error.retry() != Retry::Never && error.kind() != ErrorKind::InDoubt
 }
 
+/// A lock was waited for long enough: whoever repeats the job at once would wait
+/// for it as long again, and everybody else for him.
+fn in_vain(error: Error) -> Error {
+    if sqlstate(&error) == Some("55P03") { error.retry_as(Retry::Never) } else { error }
+}
+
 /// Carries out what can be, and finds what cannot.
 ///
 /// An error means that the whole transaction is gone, or is to be repeated.
@@ -176,6 +198,7 @@ async fn take_apart<J, A, F, W>(
     all: Slice<J>,
     work: &F,
     is_last: bool,
+    lookout: Option<&Lookout>,
 ) -> Result<Vec<Result<A>>>
 where
     J: Send + Sync,
@@ -184,6 +207,7 @@ where
     W: Future<Output = Result<Vec<A>, Fault>> + Send,
 {
     let mut answers: Vec<Option<Result<A>>> = all.places.iter().map(|_| None).collect();
+    let mut hurried = false;
     // A stack, with what comes first on top: jobs stay in their order.
     let mut open = vec![all.clone()];
     while let Some(slice) = open.pop() {
@@ -211,11 +235,23 @@ where
                 Fault::These(_) => tx.place().lost(),
             });
         }
+        if let Fault::Somewhere(error) = &fault
+            && is_last
+            && !hurried
+            && sqlstate(error) == Some("55P03")
+        {
+            // The time is used up: what is held now stays held.
+            tx.batch(NO_LONGER).await?;
+            hurried = true;
+        }
         match fault {
             // On the last attempt, whoever is held up fails alone.
             Fault::Somewhere(error) if passes(&error) && !is_last => return Err(error),
             Fault::Somewhere(error) if slice.len() == 1 => {
-                answers[slice.places[0]] = Some(Err(error));
+                answers[slice.places[0]] = Some(Err(match lookout {
+                    Some(lookout) => in_vain(lookout.explain(error)),
+                    None => error,
+                }));
             }
             Fault::Somewhere(_) => {
                 let (first, second) = slice.places.split_at(slice.len() / 2);

@@ -22,6 +22,7 @@ use tokio_postgres::{
 use tokio_rustls::rustls;
 
 use super::{
+    demand::{Demand, Watch, Watched},
     error::{Place, Said},
     requests::Requests,
     settings::{Endpoint, Host, TlsMode},
@@ -188,11 +189,12 @@ impl Route {
                 let port = stream.local_addr().ok().map(|address| address.port());
                 match &self.trust {
                     None => {
-                        let login = config.connect_raw(stream, NoTls).await;
+                        let login = config.connect_raw(Watched::new(stream), NoTls).await;
                         self.begun(login, place, port)
                     }
                     Some(trust) => {
-                        let login = config.connect_raw(stream, trust.with(name)?).await;
+                        let watch = Watch::new(self.endpoint.tells_passwords());
+                        let login = config.connect_raw(stream, trust.with(name, watch)?).await;
                         self.begun(login, place, port)
                     }
                 }
@@ -203,7 +205,7 @@ impl Route {
                 let stream = tokio::net::UnixStream::connect(path)
                     .await
                     .map_err(|error| self.unreachable("cannot be connected to").caused_by(error))?;
-                self.begun(config.connect_raw(stream, NoTls).await, place, None)
+                self.begun(config.connect_raw(Watched::new(stream), NoTls).await, place, None)
             }
             #[cfg(not(unix))]
             Host::Unix(_) => Err(Error::new(
@@ -250,6 +252,15 @@ impl Route {
         .help("write `sslmode=verify-full`, or `127.0.0.1`")
     }
 
+    /// Waits for a first answer, for as long as a login may take. A pooler lets
+    /// people in before it has a server for them, and then makes them wait.
+    pub(super) async fn in_time<T>(&self, answer: impl Future<Output = Result<T>>) -> Result<T> {
+        match timeout(self.endpoint.connect_timeout(), answer).await {
+            Ok(answer) => answer,
+            Err(_) => Err(self.unreachable("let a login in, and then did not answer in time")),
+        }
+    }
+
     fn unreachable(&self, how: &str) -> Error {
         Error::new(ErrorKind::Provider, format!("PostgreSQL at {} {how}", self.server))
             .help("look whether the server runs and this machine may reach it")
@@ -294,9 +305,11 @@ impl Route {
         let mut cause = error.source();
         while let Some(error) = cause {
             // An `io::Error` hides what it wraps behind a method of its own.
-            let inner = error
-                .downcast_ref::<io::Error>()
-                .and_then(io::Error::get_ref)
+            let wrapped = error.downcast_ref::<io::Error>().and_then(io::Error::get_ref);
+            if let Some(demand) = wrapped.and_then(|inner| inner.downcast_ref::<Demand>()) {
+                return self.demanded(*demand, place).into();
+            }
+            let inner = wrapped
                 .and_then(|inner| inner.downcast_ref::<rustls::Error>())
                 .or_else(|| error.downcast_ref());
             if let Some((what, help)) = inner.and_then(tls::refused) {
@@ -317,6 +330,23 @@ impl Route {
                 .into();
         }
         self.unreachable("broke off before the login was done").caused_by(text).into()
+    }
+
+    fn demanded(&self, demand: Demand, place: &Place) -> Error {
+        let help = match (demand, self.trust.is_some()) {
+            (Demand::Md5, _) => {
+                "set the password anew with `password_encryption = 'scram-sha-256'`, and ask for \
+                 `scram-sha-256` in `pg_hba.conf`"
+            }
+            (Demand::Cleartext, false) => {
+                "ask for `scram-sha-256` in `pg_hba.conf`; look also who listens there"
+            }
+            (Demand::Cleartext, true) => {
+                "ask for `scram-sha-256` in `pg_hba.conf`, or write `require_auth=password` where \
+                 the server cannot do without"
+            }
+        };
+        Error::new(ErrorKind::Denied, format!("{place}: {demand}, and does not get it")).help(help)
     }
 
     /// Words a failure for whoever wanted to work there.
@@ -341,8 +371,10 @@ impl Route {
         let place = connection.place();
         let failed = |error: tokio_postgres::Error| place.failed(&error);
         // Within a transaction, so that a pooler answers from one session, and
-        // with names that no schema of the database can take over.
+        // with names that no schema of the database can take over. The login may
+        // be one that is cut off as soon as it is silent in a transaction.
         let text = "BEGIN READ ONLY; SET LOCAL search_path = pg_catalog, pg_temp;
+            SET LOCAL idle_in_transaction_session_timeout = '60s';
             SELECT current_setting('server_version_num'), pg_is_in_recovery()::int,
                 current_database(),
                 (SELECT oid FROM pg_database WHERE datname = current_database()),

@@ -37,6 +37,12 @@ impl Said {
         self
     }
 
+    /// One that no server said.
+    #[cfg(test)]
+    pub(super) fn made_up(code: &str) -> Self {
+        Self { severity: "ERROR", code: code.to_owned(), message: None }
+    }
+
     /// The SQLSTATE, as `42501`.
     pub fn code(&self) -> &str {
         &self.code
@@ -313,11 +319,7 @@ fn meaning(said: &DbError) -> Meaning {
             "the server does not take a value",
             "compare the declaration with what the server says",
         ),
-        "08P01" if said.message().contains("statement pooling") => never(
-            Unsupported,
-            "a pooler in between allows no transactions",
-            "connect to the server itself, or set `pool_mode` to `transaction` or `session`",
-        ),
+        "08P01" => of_pooler(said),
         code if code.starts_with("58") => {
             later(Io, "the server's operating system failed", "look at the server's log and disk")
         }
@@ -334,15 +336,71 @@ fn meaning(said: &DbError) -> Meaning {
     }
 }
 
+/// What `PgBouncer` says of its own: it has one code for everything, which is that
+/// of a message that nobody understands, and English words.
+fn of_pooler(said: &DbError) -> Meaning {
+    use ErrorKind::{Denied, NotFound, Provider, Timeout, Unsupported};
+    let meaning = |kind, retry, what, help| Meaning { kind, retry, what, help };
+    let says = |words: &[&str]| words.iter().any(|words| said.message().contains(words));
+    if says(&["statement pooling"]) {
+        return meaning(
+            Unsupported,
+            Retry::Never,
+            "a pooler in between allows no transactions",
+            "connect to the server itself, or set `pool_mode` to `transaction` or `session`",
+        );
+    }
+    if says(&["authentication failed", "auth failed", "no such user", "login failed"]) {
+        return meaning(
+            Denied,
+            Retry::Never,
+            "a pooler in between refused the login",
+            "give the login's present password, and let the pooler know the login (`auth_query` \
+             or `auth_file` of PgBouncer)",
+        );
+    }
+    if says(&["no such database"]) {
+        return meaning(
+            NotFound,
+            Retry::Never,
+            "a pooler in between knows no such database",
+            "name it in the pooler's configuration, or correct the name",
+        );
+    }
+    if says(&["no more connections", "query_wait_timeout"]) {
+        return meaning(
+            Provider,
+            Retry::Backoff,
+            "a pooler in between has no connection left",
+            "end connections that are not needed, or raise its limits",
+        );
+    }
+    if says(&["timeout"]) {
+        return meaning(
+            Timeout,
+            Retry::Backoff,
+            "a pooler in between gave up waiting",
+            "look at the pooler's log and its timeouts",
+        );
+    }
+    meaning(
+        Provider,
+        Retry::Backoff,
+        "the connection failed",
+        "look at the server, and at what stands between",
+    )
+}
+
 /// The same error for another write of a batch.
 pub(in super::super) fn copy(error: &Error) -> Error {
     let mut copy = Error::new(error.kind(), error.message()).retry_as(error.retry());
     if let Some(help) = error.repair() {
         copy = copy.help(help);
     }
-    match error.source().and_then(|cause| cause.downcast_ref::<Said>()) {
+    let Some(cause) = error.source() else { return copy };
+    match cause.downcast_ref::<Said>() {
         Some(said) => copy.caused_by(said.clone()),
-        None => copy,
+        None => copy.caused_by(cause.to_string()),
     }
 }
 

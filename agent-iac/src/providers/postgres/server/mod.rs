@@ -12,7 +12,9 @@
 mod attempt;
 mod batch;
 mod connection;
+mod demand;
 mod error;
+mod lookout;
 mod pool;
 pub mod registry;
 mod requests;
@@ -21,6 +23,7 @@ mod settings;
 mod tests;
 mod thread;
 mod tls;
+mod together;
 mod transaction;
 
 use std::{
@@ -39,6 +42,7 @@ use pool::{Lease, Pool};
 pub use requests::Requests;
 pub use settings::{Endpoint, Host, Password, Principal, TlsMode};
 pub use thread::Thread;
+pub use together::Together;
 pub use tokio_postgres::types::Type;
 use transaction::Begun;
 pub use transaction::{Options, Parameter, Transaction};
@@ -326,7 +330,7 @@ impl Server {
             .connect(principal.user(), &password, database)
             .await
             .map_err(|failure| route.failed(failure, principal.user(), database))?;
-        let about = route.greet(&connection).await?;
+        let about = route.in_time(route.greet(&connection)).await?;
         self.compare(about)?;
         Ok(connection)
     }

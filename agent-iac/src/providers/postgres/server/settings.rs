@@ -33,6 +33,10 @@ const MAX_PASSWORD: u64 = 4096;
 /// that a login may take. A password in the URL is refused, because URLs end up
 /// in histories, logs and lists of processes.
 ///
+/// A password is proved by SCRAM, and never told: a server that asks for it in
+/// clear, or by MD5, is refused. `require_auth=password` lets one that was
+/// verified in full ask for it, for those that pass it on to a directory.
+///
 /// ```
 /// use agent_iac::providers::postgres::Endpoint;
 ///
@@ -51,6 +55,7 @@ pub struct Endpoint {
     database: String,
     user: Option<String>,
     tls: TlsMode,
+    tells_passwords: bool,
     connect_timeout: Duration,
 }
 
@@ -99,6 +104,11 @@ impl Endpoint {
     /// Whether and how the connection is encrypted.
     pub fn tls(&self) -> &TlsMode {
         &self.tls
+    }
+
+    /// Whether a server that was verified may ask for a password in clear.
+    pub fn tells_passwords(&self) -> bool {
+        self.tells_passwords
     }
 
     /// How long a connection may take to be there, with its login.
@@ -199,12 +209,14 @@ impl FromStr for Endpoint {
         let user = user.map(|user| name("user", user)).transpose()?;
         let database = name("database", decoded("database", database)?)?;
         let tls = tls(parameters.sslmode.as_deref(), parameters.sslrootcert, &host)?;
+        let tells_passwords = tells_passwords(parameters.require_auth.as_deref(), &tls)?;
         Ok(Self {
             host,
             port: port.unwrap_or(5432),
             database,
             user,
             tls,
+            tells_passwords,
             connect_timeout: parameters.connect_timeout.unwrap_or(CONNECT_TIMEOUT),
         })
     }
@@ -216,6 +228,7 @@ struct Parameters {
     port: Option<u16>,
     sslmode: Option<String>,
     sslrootcert: Option<PathBuf>,
+    require_auth: Option<String>,
     connect_timeout: Option<Duration>,
 }
 
@@ -242,6 +255,10 @@ impl Parameters {
                 twice(self.sslmode.is_some())?;
                 self.sslmode = Some(value.to_owned());
             }
+            "require_auth" => {
+                twice(self.require_auth.is_some())?;
+                self.require_auth = Some(value.to_owned());
+            }
             "sslrootcert" => {
                 twice(self.sslrootcert.is_some())?;
                 // `system` is libpq's word for what is meant without a file.
@@ -264,7 +281,10 @@ impl Parameters {
                     "{} is not a parameter that is understood in the URL of a PostgreSQL server",
                     quoted(key)
                 ))
-                .help("there are `sslmode`, `sslrootcert`, `connect_timeout`, `host` and `port`"));
+                .help(
+                    "there are `sslmode`, `sslrootcert`, `require_auth`, `connect_timeout`, `host` \
+                     and `port`",
+                ));
             }
         }
         Ok(())
@@ -398,6 +418,20 @@ fn tls(mode: Option<&str>, root: Option<PathBuf>, host: &Host) -> Result<TlsMode
         )
         .help(full)),
         Some(other) => Err(invalid(format!("{} is not an `sslmode`", quoted(other))).help(full)),
+    }
+}
+
+/// The words are those of libpq, where they are lists; two of them are meant.
+fn tells_passwords(require: Option<&str>, tls: &TlsMode) -> Result<bool> {
+    match (require, tls) {
+        (None | Some("scram-sha-256"), _) => Ok(false),
+        (Some("password"), TlsMode::VerifyFull { .. }) => Ok(true),
+        (Some("password"), TlsMode::Disable) => {
+            Err(invalid("`require_auth=password` would tell the password to whoever listens there")
+                .help("write `sslmode=verify-full` too, or leave it away"))
+        }
+        (Some(other), _) => Err(invalid(format!("{} is not a `require_auth`", quoted(other)))
+            .help("there are `scram-sha-256`, which is the default, and `password`")),
     }
 }
 

@@ -63,6 +63,19 @@ fn a_server_elsewhere_is_verified_in_full_and_one_here_need_not_be() {
 }
 
 #[test]
+fn a_password_is_told_only_to_a_server_that_was_verified_and_where_that_was_said() {
+    for (url, tells) in [
+        ("postgresql://db/app", false),
+        ("postgresql://db/app?require_auth=scram-sha-256", false),
+        ("postgresql://localhost/app?require_auth=scram-sha-256", false),
+        ("postgresql://db/app?require_auth=password", true),
+        ("postgresql://localhost/app?sslmode=verify-full&require_auth=password", true),
+    ] {
+        assert_eq!(parsed(url).tells_passwords(), tells, "{url}");
+    }
+}
+
+#[test]
 fn what_cannot_be_meant_is_refused_with_the_reason() {
     let modes = "postgresql://db/app?sslmode=";
     for (url, reason) in [
@@ -100,6 +113,10 @@ fn what_cannot_be_meant_is_refused_with_the_reason() {
         ("postgresql://localhost/app?sslmode=disable&sslrootcert=x", "needs `sslmode=verify-full`"),
         ("postgresql:///app?host=/run/pg&sslmode=verify-full", "not encrypted"),
         ("postgresql:///app?host=/run/pg&sslrootcert=x", "not encrypted"),
+        ("postgresql://localhost/app?require_auth=password", "whoever listens there"),
+        ("postgresql:///app?host=/run/pg&require_auth=password", "whoever listens there"),
+        ("postgresql://db/app?require_auth=md5", "`md5` is not a `require_auth`"),
+        ("postgresql://db/app?require_auth=password&require_auth=password", "given twice"),
     ] {
         let error = refused(url);
         assert_eq!(error.kind(), ErrorKind::InvalidInput);
@@ -343,6 +360,48 @@ fn a_pooler_that_allows_no_transactions_is_refused_with_the_reason() {
     assert!(error.repair().is_some_and(|help| help.contains("pool_mode")));
 }
 
+#[test]
+fn what_a_pooler_says_of_its_own_is_told_from_what_a_server_says() {
+    for (said, kind, what) in [
+        ("SASL authentication failed", ErrorKind::Denied, "refused the login"),
+        ("no such user", ErrorKind::Denied, "refused the login"),
+        ("server login failed: FATAL x", ErrorKind::Denied, "refused the login"),
+        ("no such database: app", ErrorKind::NotFound, "knows no such database"),
+        ("no more connections allowed", ErrorKind::Provider, "has no connection left"),
+        ("query_wait_timeout", ErrorKind::Provider, "has no connection left"),
+        ("client_login_timeout", ErrorKind::Timeout, "gave up waiting"),
+    ] {
+        let body = format!("SFATAL\0VFATAL\0C08P01\0M{said}\0\0");
+        let error = asked(impostor(Some(message(b'E', body.as_bytes()))));
+        assert_eq!(error.kind(), kind, "{said}: {error:?}");
+        assert!(error.message().contains(&format!("a pooler in between {what}")), "{error:?}");
+        assert!(error.repair().is_some(), "{said}");
+    }
+}
+
+#[test]
+fn a_password_is_told_to_nobody_who_asks_for_it() {
+    use std::io::{Read as _, Write as _};
+    for (code, salt, how) in [(3, &b""[..], "in clear"), (5, b"salt", "by MD5")] {
+        let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+        let port = listener.local_addr().unwrap().port();
+        let heard = std::thread::spawn(move || {
+            let (mut stream, _) = listener.accept().unwrap();
+            assert!(stream.read(&mut [0; 8192]).unwrap() > 0);
+            let asked = message(b'R', &[&[0, 0, 0, code], salt].concat());
+            stream.write_all(&asked).unwrap();
+            let mut told = Vec::new();
+            let _: std::io::Result<usize> = stream.read_to_end(&mut told);
+            told
+        });
+        let error = asked(parsed(&format!("postgresql://127.0.0.1:{port}/app")));
+        assert_eq!(error.kind(), ErrorKind::Denied, "{error:?}");
+        assert!(error.message().contains(how), "{error}");
+        assert!(error.repair().is_some_and(|help| help.contains("scram-sha-256")), "{error:?}");
+        assert_eq!(heard.join().unwrap(), b"", "{how}");
+    }
+}
+
 /// The answer to the first question, with this version.
 fn greeting(version: &str) -> Vec<u8> {
     let columns = [version, "0", "app", "5", "0", "1", "0"];
@@ -363,6 +422,23 @@ fn greeting(version: &str) -> Vec<u8> {
         message(b'Z', b"T"),
     ];
     parts.concat()
+}
+
+#[test]
+fn a_pooler_that_lets_in_and_has_no_server_is_given_up_in_time() {
+    use std::io::{Read as _, Write as _};
+    let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let port = listener.local_addr().unwrap().port();
+    std::thread::spawn(move || {
+        let (mut stream, mut heard) = (listener.accept().unwrap().0, [0; 8192]);
+        assert!(stream.read(&mut heard).unwrap() > 0);
+        let let_in = [message(b'R', &[0, 0, 0, 0]), message(b'Z', b"I")].concat();
+        stream.write_all(&let_in).unwrap();
+        while stream.read(&mut heard).is_ok_and(|read| read > 0) {}
+    });
+    let error = asked(parsed(&format!("postgresql://127.0.0.1:{port}/app?connect_timeout=1")));
+    assert!(error.message().ends_with("and then did not answer in time"), "{error:?}");
+    assert_eq!(error.retry(), Retry::Backoff);
 }
 
 #[test]

@@ -25,6 +25,7 @@ use tokio_rustls::{
     },
 };
 
+use super::demand::Watch;
 use crate::{
     address::quoted,
     error::{Error, ErrorKind, Result},
@@ -49,8 +50,9 @@ impl Trust {
         Ok(Self(Arc::new(config)))
     }
 
-    /// A handshake with the server of this name or address.
-    pub(super) fn with(&self, host: &str) -> Result<Handshake> {
+    /// A handshake with the server of this name or address, and what the server
+    /// may ask for after it.
+    pub(super) fn with(&self, host: &str, watch: Watch) -> Result<Handshake> {
         let name = ServerName::try_from(host.to_owned()).map_err(|error| {
             Error::new(
                 ErrorKind::InvalidInput,
@@ -59,7 +61,7 @@ impl Trust {
             .help("name the server as the DNS does")
             .caused_by(error)
         })?;
-        Ok(Handshake { connector: TlsConnector::from(Arc::clone(&self.0)), name })
+        Ok(Handshake { connector: TlsConnector::from(Arc::clone(&self.0)), name, watch })
     }
 }
 
@@ -131,6 +133,7 @@ pub(super) fn refused(error: &rustls::Error) -> Option<(&'static str, &'static s
 pub(super) struct Handshake {
     connector: TlsConnector,
     name: ServerName<'static>,
+    watch: Watch,
 }
 
 impl<S> TlsConnect<S> for Handshake
@@ -143,17 +146,21 @@ where
 
     fn connect(self, stream: S) -> Self::Future {
         Box::pin(async move {
-            self.connector.connect(self.name, stream).await.map(Box::new).map(Encrypted)
+            let stream = self.connector.connect(self.name, stream).await?;
+            Ok(Encrypted { stream: Box::new(stream), watch: self.watch })
         })
     }
 }
 
 /// A connection under TLS.
-pub(super) struct Encrypted<S>(Box<tokio_rustls::client::TlsStream<S>>);
+pub(super) struct Encrypted<S> {
+    stream: Box<tokio_rustls::client::TlsStream<S>>,
+    watch: Watch,
+}
 
 impl<S: AsyncRead + AsyncWrite + Unpin> TlsStream for Encrypted<S> {
     fn channel_binding(&self) -> ChannelBinding {
-        let (_, session) = self.0.get_ref();
+        let (_, session) = self.stream.get_ref();
         let certificate = session.peer_certificates().and_then(|chain| chain.first());
         match certificate.and_then(|certificate| end_point(certificate)) {
             Some(digest) => ChannelBinding::tls_server_end_point(digest),
@@ -164,11 +171,12 @@ impl<S: AsyncRead + AsyncWrite + Unpin> TlsStream for Encrypted<S> {
 
 impl<S: AsyncRead + AsyncWrite + Unpin> AsyncRead for Encrypted<S> {
     fn poll_read(
-        mut self: Pin<&mut Self>,
+        self: Pin<&mut Self>,
         cx: &mut Context<'_>,
         buffer: &mut ReadBuf<'_>,
     ) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.0).poll_read(cx, buffer)
+        let Self { stream, watch } = self.get_mut();
+        watch.poll_read(stream, cx, buffer)
     }
 }
 
@@ -178,15 +186,15 @@ impl<S: AsyncRead + AsyncWrite + Unpin> AsyncWrite for Encrypted<S> {
         cx: &mut Context<'_>,
         buffer: &[u8],
     ) -> Poll<io::Result<usize>> {
-        Pin::new(&mut self.0).poll_write(cx, buffer)
+        Pin::new(&mut self.stream).poll_write(cx, buffer)
     }
 
     fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.0).poll_flush(cx)
+        Pin::new(&mut self.stream).poll_flush(cx)
     }
 
     fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.0).poll_shutdown(cx)
+        Pin::new(&mut self.stream).poll_shutdown(cx)
     }
 }
 

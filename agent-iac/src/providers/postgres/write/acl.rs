@@ -9,9 +9,14 @@ use std::{
     ops::Bound,
 };
 
-use super::super::{
-    Object, Privilege,
-    catalog::{Class, Entry, Found, Within, classes},
+use futures_util::future::try_join;
+
+use super::{
+    super::{
+        Object, Privilege,
+        catalog::{Class, Entry, Found, Within, classes},
+    },
+    powers::{Acting, Powers},
 };
 use crate::error::Result;
 
@@ -28,6 +33,8 @@ pub(super) struct Acls {
     /// The objects that are there, by their names without columns.
     pub(super) places: BTreeMap<Object, Found>,
     entries: BTreeMap<Spot, Given>,
+    /// What the one who writes may give without being the owner.
+    rivals: BTreeMap<Object, BTreeSet<Privilege>>,
 }
 
 /// The whole object that some columns are of.
@@ -46,8 +53,16 @@ impl Acls {
         let keys = places.values().map(|found| found.place).collect();
         let relations = places.values().filter(|found| found.place.class == Class::Relation);
         let relations = relations.map(|found| found.place.oid).collect();
-        let entries = classes::entries(within, &keys, &relations, grantees).await?;
-        Ok(Self::of(places, entries))
+        let (entries, others) = try_join(
+            classes::entries(within, &keys, &relations, grantees),
+            classes::passed_on_by_others(within, &keys),
+        )
+        .await?;
+        let rivals = places
+            .iter()
+            .filter_map(|(object, found)| Some((object.clone(), others.get(&found.place)?.clone())))
+            .collect();
+        Ok(Self { rivals, ..Self::of(places, entries) })
     }
 
     pub(super) fn of(places: BTreeMap<Object, Found>, read: Vec<Entry>) -> Self {
@@ -59,12 +74,34 @@ impl Acls {
             let spot = ((*object).clone(), entry.grantee, entry.column, entry.grantor);
             entries.entry(spot).or_default().insert(entry.privilege, entry.grantable);
         }
-        Self { places, entries }
+        Self { places, entries, rivals: BTreeMap::new() }
     }
 
     /// Who owns an object; `None` when it is not there.
     pub(super) fn owner(&self, on: &Object) -> Option<u32> {
         self.places.get(&whole(on)).map(|found| found.owner)
+    }
+
+    /// How the rights of an object's owner are used for some privileges, as
+    /// [`Powers::as_owner`]. The server takes whoever it meets first of those
+    /// that could give them, so that where another role could too, it has to be
+    /// done as the owner.
+    pub(super) fn as_owner(
+        &self,
+        powers: &Powers,
+        on: &Object,
+        owner: u32,
+        privileges: &BTreeSet<Privilege>,
+    ) -> Option<Acting> {
+        let acting = powers.as_owner(owner)?;
+        let rivals = self.rivals.get(&whole(on));
+        let is_rivalled = rivals.is_some_and(|rivals| !rivals.is_disjoint(privileges));
+        Some(match acting {
+            Acting::Me | Acting::With(_) if is_rivalled => {
+                powers.as_grantor(owner).unwrap_or(acting)
+            }
+            acting => acting,
+        })
     }
 
     /// Who owns the objects.
@@ -89,7 +126,7 @@ impl Acls {
         let on = whole(on);
         let mut given: BTreeMap<u32, BTreeSet<Privilege>> = BTreeMap::new();
         for ((object, grantee, _, by), privileges) in &self.entries {
-            if *object == on && *by == grantor && *grantee != grantor {
+            if *object == on && *by == grantor {
                 given.entry(*grantee).or_default().extend(privileges.keys());
             }
         }
@@ -172,6 +209,7 @@ mod tests {
         let spot = |column: Option<&str>, by| (table.clone(), 7, column.map(str::to_owned), by);
         let acls = Acls {
             places: BTreeMap::new(),
+            rivals: BTreeMap::new(),
             entries: BTreeMap::from([
                 (spot(None, 1), given(&[(Insert, false)])),
                 (spot(Some("a"), 1), given(&[(Select, false), (Update, false)])),

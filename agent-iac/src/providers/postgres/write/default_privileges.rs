@@ -63,6 +63,7 @@ impl Kind for DefaultPrivileges {
             ("database", spec.database.to_value()),
             ("allow", spec.allow.to_value()),
             ("grantable", spec.grantable.into()),
+            ("grantable_only", spec.grantable_only.to_value()),
         ])
     }
 
@@ -122,6 +123,13 @@ impl Kind for DefaultPrivileges {
             if !is_same {
                 return Err(key_changed(&what, Self::NOUN));
             }
+            if id.grantee == id.creator {
+                return Err(Error::new(
+                    ErrorKind::InvalidInput,
+                    format!("{what} are the creator's own, who may do everything to what it makes"),
+                )
+                .help("leave them out, or name another role in `for_role`"));
+            }
             if !now.names.contains_key(&id.grantee) {
                 return Err(Error::new(
                     ErrorKind::NotFound,
@@ -133,7 +141,10 @@ impl Kind for DefaultPrivileges {
         let parties = (id.grantee, id.on, id.creator, id.schema.clone());
         let before = now.given.get(&parties).cloned().unwrap_or_default();
         let before = as_found(&what, before, found)?;
-        let after = job.spec().map(|spec| desired(&spec.allow, spec.grantable)).unwrap_or_default();
+        let after = job
+            .spec()
+            .map(|spec| desired(&spec.allow, spec.grantable, spec.grantable_only.as_ref()));
+        let after = after.unwrap_or_default();
         let acting = match now.powers.as_owner(id.creator) {
             Some(acting) => acting,
             None if before.is_empty() && after.is_empty() => Acting::Me,

@@ -21,9 +21,9 @@ use crate::{
     providers::postgres::{
         Grant, GrantSpec, Object, ObjectKind, Privilege,
         catalog::{
-            Within,
+            Within, acl,
             detail::{self, GrantDetail},
-            ids::GrantId,
+            ids::{GrantId, Grantor},
             marks,
             people::BOOTSTRAP,
         },
@@ -50,6 +50,8 @@ pub(super) struct Now {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Change {
     pub(super) id: GrantId,
+    /// Who the grantor is.
+    pub(super) by: u32,
     pub(super) acting: Acting,
     pub(super) before: Given,
     pub(super) after: Given,
@@ -59,7 +61,7 @@ pub(super) struct Change {
 
 /// The role that a write is about, and the object; the grantor when it names
 /// one.
-fn parties(job: &Job<Grant>) -> Result<(u32, Object, Option<u32>)> {
+fn parties(job: &Job<Grant>) -> Result<(u32, Object, Option<Grantor>)> {
     match job.id() {
         Some(id) => {
             let id: GrantId = id.parse().map_err(|_| no_such(id))?;
@@ -95,6 +97,7 @@ impl Kind for Grant {
             ("on", spec.on.to_value()),
             ("allow", spec.allow.to_value()),
             ("grantable", spec.grantable.into()),
+            ("grantable_only", spec.grantable_only.to_value()),
         ])
     }
 
@@ -108,7 +111,10 @@ impl Kind for Grant {
             registered(within, &parties),
         )
         .await?;
-        let grantors = parties.iter().filter_map(|(.., grantor)| *grantor);
+        let grantors = parties.iter().filter_map(|(.., grantor)| match grantor {
+            Some(Grantor::Role(oid)) => Some(*oid),
+            _ => None,
+        });
         let roles = acls.owners().into_iter().chain(grantors).collect();
         let powers = powers::read(within, &roles, &BTreeSet::new()).await?;
         Ok(Now { acls, powers, names, registered })
@@ -143,37 +149,61 @@ impl Kind for Grant {
                 _ => Err(not_there(&what, &on)),
             };
         };
+        if found.is_none() && job.spec().is_none() {
+            return Ok(Change::nothing(job, grantee, on));
+        }
+        if grantee == owner && job.spec().is_some() {
+            return Err(Error::new(
+                ErrorKind::InvalidInput,
+                format!("{what} is to the owner of it, who may do everything to it"),
+            )
+            .help("leave it out, or give the object another owner"));
+        }
         let powers = &now.powers;
         // What nobody can be for the owner may still be given with a grant
         // option; then the server says.
-        let ours = || powers.as_owner(owner).map_or((powers.me, Acting::Me), |how| (owner, how));
-        let (grantor, acting) = match grantor {
+        let concerned: BTreeSet<Privilege> = job
+            .spec()
+            .map(|spec| spec.allow.clone())
+            .into_iter()
+            .chain(found.map(|found| held(&found.object)))
+            .flatten()
+            .collect();
+        let ours = || {
+            let how = now.acls.as_owner(powers, &on, owner, &concerned);
+            how.map_or((powers.me, Acting::Me), |how| (owner, how))
+        };
+        let (by, acting) = match grantor.map(|grantor| grantor.role(owner)) {
             None => ours(),
-            Some(grantor) if grantor == owner => (owner, ours().1),
-            Some(grantor) => {
-                let how = powers.as_grantor(grantor);
-                (grantor, how.ok_or_else(|| powers.cannot_become(&what, grantor))?)
+            Some(by) if by == owner => (owner, ours().1),
+            Some(by) => {
+                let how = powers.as_grantor(by);
+                (by, how.ok_or_else(|| powers.cannot_become(&what, by))?)
             }
         };
-        let mut given = now.acls.given_at(&on, grantee, grantor);
+        let mut given = now.acls.given_at(&on, grantee, by);
         if on.columns.is_some() && found.is_none() {
             // On a column, another grant may have given something before.
             given.clear();
         }
         let before = as_found(&what, given, found)?;
-        let after = job.spec().map(|spec| desired(&spec.allow, spec.grantable)).unwrap_or_default();
+        let after = job
+            .spec()
+            .map(|spec| desired(&spec.allow, spec.grantable, spec.grantable_only.as_ref()));
+        let after = after.unwrap_or_default();
         let columns = if on.columns.is_none() {
-            let columns = now.acls.columns(&on, grantee, grantor);
+            let columns = now.acls.columns(&on, grantee, by);
             columns.map(|(column, given)| (column.clone(), given.clone())).collect()
         } else {
             BTreeMap::new()
         };
+        let grantor = grantor.unwrap_or_else(|| Grantor::of(by, owner));
         let id = GrantId { grantee, on, grantor };
-        Ok(Change { id, acting, before, after, columns })
+        Ok(Change { id, by, acting, before, after, columns })
     }
 
     async fn carry_out(within: &Within, now: &Now, changes: &[(&Job<Self>, Change)]) -> Result<()> {
-        let depths = depths(changes.iter().map(|(_, change)| &change.id));
+        let depths = depths(changes.iter().map(|(_, change)| (&change.id, change.by)));
         // What the registered grants will have given once the batch is done.
         let mut registered = now.registered.clone();
         for (_, change) in changes.iter().filter(|(_, change)| change.id.on.columns.is_some()) {
@@ -216,9 +246,9 @@ impl Kind for Grant {
     }
 
     fn check(_: &Now, after: &Now, job: &Job<Self>, change: &Change) -> Result<()> {
-        let GrantId { grantee, on, grantor } = &change.id;
+        let GrantId { grantee, on, .. } = &change.id;
         for (column, given) in &change.columns {
-            let now = after.acls.given_on(on, column, *grantee, *grantor);
+            let now = after.acls.given_on(on, column, *grantee, change.by);
             // Another write of the batch may be about the column itself; what
             // it leaves is compared there.
             if !given.keys().any(|privilege| now.contains_key(privilege)) && !now.is_empty() {
@@ -256,8 +286,9 @@ pub(super) fn as_found(what: &str, given: Given, found: Option<&Found>) -> Resul
     let its_own = held(&found.object);
     let before: Given = given.into_iter().filter(|(one, _)| its_own.contains(one)).collect();
     let is_whole = before.len() == its_own.len();
-    let grantable = found.object.value("grantable").and_then(Value::as_bool) == Some(true);
-    let is_same = is_whole && before.values().any(|option| *option) == grantable;
+    let (all, part) = acl::grantable(&before);
+    let now = |field: &str| found.object.value(field).unwrap_or(&Value::Null);
+    let is_same = is_whole && *now("grantable") == all && *now("grantable_only") == part;
     if is_same { Ok(before) } else { Err(moved()) }
 }
 
@@ -270,8 +301,13 @@ fn held(object: &provider::Object) -> BTreeSet<Privilege> {
 }
 
 /// What a declaration gives.
-pub(super) fn desired(allow: &BTreeSet<Privilege>, grantable: bool) -> Given {
-    allow.iter().map(|privilege| (*privilege, grantable)).collect()
+pub(super) fn desired(
+    allow: &BTreeSet<Privilege>,
+    grantable: bool,
+    only: Option<&BTreeSet<Privilege>>,
+) -> Given {
+    let passes_on = |one: &Privilege| grantable || only.is_some_and(|only| only.contains(one));
+    allow.iter().map(|privilege| (*privilege, passes_on(privilege))).collect()
 }
 
 /// The privileges that go, and those that lose their grant option.
@@ -315,9 +351,10 @@ pub(super) fn not_there(what: &str, on: &Object) -> Error {
 
 impl Change {
     fn nothing(job: &Job<Grant>, grantee: u32, on: Object) -> Self {
-        let grantor = parties(job).ok().and_then(|(.., grantor)| grantor).unwrap_or_default();
+        let grantor = parties(job).ok().and_then(|(.., grantor)| grantor);
         Self {
-            id: GrantId { grantee, on, grantor },
+            id: GrantId { grantee, on, grantor: grantor.unwrap_or(Grantor::Owner) },
+            by: grantee,
             acting: Acting::Me,
             before: Given::new(),
             after: Given::new(),
@@ -415,7 +452,7 @@ impl Change {
 /// The registered grants on columns of the tables that some writes are about.
 async fn registered(
     within: &Within,
-    parties: &[(u32, Object, Option<u32>)],
+    parties: &[(u32, Object, Option<Grantor>)],
 ) -> Result<BTreeMap<GrantId, BTreeSet<Privilege>>> {
     let prefixes: BTreeSet<String> = parties
         .iter()
@@ -440,30 +477,31 @@ async fn registered(
 
 /// How deep each entry stands in a chain of grantors, by what the batch is
 /// about: what was passed on goes before what it was passed on from.
-fn depths<'i>(ids: impl Iterator<Item = &'i GrantId> + Clone) -> Vec<u8> {
+fn depths<'i>(grants: impl Iterator<Item = (&'i GrantId, u32)> + Clone) -> Vec<u8> {
     let mut from: BTreeMap<(Object, u32), BTreeSet<u32>> = BTreeMap::new();
-    for id in ids.clone().filter(|id| id.grantee != id.grantor) {
-        from.entry((whole(&id.on), id.grantee)).or_default().insert(id.grantor);
+    for (id, by) in grants.clone().filter(|(id, by)| id.grantee != *by) {
+        from.entry((whole(&id.on), id.grantee)).or_default().insert(by);
     }
-    ids.map(|id| {
-        let (mut depth, mut grantors) = (0, BTreeSet::from([id.grantor]));
-        // A chain that is longer, or closed, is left to the server.
-        while depth < 8 {
-            let on = whole(&id.on);
-            let next: BTreeSet<u32> = grantors
-                .iter()
-                .filter_map(|grantor| from.get(&(on.clone(), *grantor)))
-                .flatten()
-                .copied()
-                .collect();
-            if next.is_empty() {
-                break;
+    grants
+        .map(|(id, by)| {
+            let (mut depth, mut grantors) = (0, BTreeSet::from([by]));
+            // A chain that is longer, or closed, is left to the server.
+            while depth < 8 {
+                let on = whole(&id.on);
+                let next: BTreeSet<u32> = grantors
+                    .iter()
+                    .filter_map(|grantor| from.get(&(on.clone(), *grantor)))
+                    .flatten()
+                    .copied()
+                    .collect();
+                if next.is_empty() {
+                    break;
+                }
+                (depth, grantors) = (depth + 1, next);
             }
-            (depth, grantors) = (depth + 1, next);
-        }
-        depth
-    })
-    .collect()
+            depth
+        })
+        .collect()
 }
 
 async fn explain(within: &Within, now: &Now, what: &str, change: &Change, error: Error) -> Error {
@@ -473,23 +511,31 @@ async fn explain(within: &Within, now: &Now, what: &str, change: &Change, error:
         Some("42501" | "01007" | "01006" | "0LP01") => {
             let (me, powers) = (now.powers.my_name(), &now.powers);
             let Some(owner) = owner else { return error };
-            let owner_name = powers.name(owner);
-            let message = if powers.as_owner(owner).is_some() {
-                format!("{what} cannot be written, although {me} can act as its owner {owner_name}")
+            // Either it was done in somebody's name, or nobody's would do.
+            let in_name = change.by != powers.me && powers.as_grantor(change.by).is_some()
+                || powers.as_owner(owner).is_some();
+            let name = powers.name(if in_name { change.by } else { owner });
+            let message = if in_name {
+                format!("{what} cannot be written, although {me} can act as {name}, who gives it")
             } else {
                 format!(
-                    "{what} cannot be written by {me}, which is no member of the owner \
-                     {owner_name} and has no grant option"
+                    "{what} cannot be written by {me}, which is no member of the owner {name} and \
+                     has no grant option"
                 )
             };
-            let help = match powers.role(owner) {
-                Some(power) => format!(
+            let help = match (powers.role(if in_name { change.by } else { owner }), &on.schema) {
+                (Some(power), Some(schema)) if in_name => format!(
+                    "GRANT USAGE ON SCHEMA {} TO {}, in whose name it is given",
+                    ident(schema),
+                    ident(&power.name)
+                ),
+                (Some(power), _) => format!(
                     "GRANT {} TO {}, or give it the privileges WITH GRANT OPTION; \
                      it also needs USAGE on the schema",
                     ident(&power.name),
                     ident(me)
                 ),
-                None => "let the owner do it".into(),
+                (None, _) => "let the owner do it".into(),
             };
             Error::new(ErrorKind::Denied, message).help(help).caused_by(error)
         }
@@ -542,7 +588,8 @@ mod tests {
 
     fn change(on: Object, before: &[(Privilege, bool)], after: &[(Privilege, bool)]) -> Change {
         Change {
-            id: GrantId { grantee: 7, on, grantor: 2 },
+            id: GrantId { grantee: 7, on, grantor: Grantor::Owner },
+            by: 2,
             acting: Acting::Me,
             before: given(before),
             after: given(after),
@@ -630,6 +677,7 @@ mod tests {
                 suspended: false,
                 mark: None,
                 obstacle: None,
+                label: None,
             },
             detail: None,
         };
@@ -672,11 +720,17 @@ mod tests {
 
     #[test]
     fn what_was_passed_on_stands_deeper_than_what_it_came_from() {
-        let id = |grantee, grantor| GrantId { grantee, on: Table::new("s", "t"), grantor };
-        let ids = [id(7, 2), id(8, 7), id(9, 8), id(5, 6)];
-        assert_eq!(depths(ids.iter()), [0, 1, 2, 0]);
-        let closed = [id(7, 8), id(8, 7)];
-        assert_eq!(depths(closed.iter()), [8, 8]);
+        let check = |chain: &[(u32, u32)], expected: &[u8]| {
+            let id = |grantee, by| GrantId {
+                grantee,
+                on: Table::new("s", "t"),
+                grantor: Grantor::of(by, 2),
+            };
+            let ids: Vec<_> = chain.iter().map(|(to, by)| (id(*to, *by), *by)).collect();
+            assert_eq!(depths(ids.iter().map(|(id, by)| (id, *by))), expected);
+        };
+        check(&[(7, 2), (8, 7), (9, 8), (5, 6)], &[0, 1, 2, 0]);
+        check(&[(7, 8), (8, 7)], &[8, 8]);
     }
 
     #[test]

@@ -48,9 +48,9 @@ impl<K: Kind> Manage<K> for Writer {
     }
 }
 
-/// Handles that write a cluster. `observer` is let into the registry.
-pub(in super::super) fn writers(view: View, observer: Option<&str>) -> Writers {
-    let writer = Arc::new(Writer::new(view, observer.map(str::to_owned)));
+/// Handles that write a cluster.
+pub(in super::super) fn writers(view: View) -> Writers {
+    let writer = Arc::new(Writer::new(view));
     Writers::new()
         .with::<Role, _>(&writer)
         .with::<Grant, _>(&writer)

@@ -7,7 +7,8 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use super::{
-    Found, GRANTORS,
+    Found, GRANTORS, heirs,
+    passing::{self, Given},
     powers::{self, Powers},
     role::Now,
     rules,
@@ -22,6 +23,7 @@ use crate::{
             Within,
             classes::OWNS,
             detail::{self, RoleDetail},
+            traps,
         },
         name::ident,
         server::{Type, sqlstate},
@@ -90,6 +92,11 @@ impl Leaver {
         }
     }
 
+    /// Whether what it owns goes to somebody who may more than it may.
+    fn enriches(&self) -> bool {
+        self.heir.is_some() && !self.heir_is_ours
+    }
+
     /// What a person calls it.
     pub(in super::super) fn what(&self) -> &str {
         &self.what
@@ -102,6 +109,19 @@ impl Leaver {
 
     fn oids(&self) -> impl Iterator<Item = u32> {
         self.names.keys().copied()
+    }
+
+    /// Its heir, with its number.
+    pub(super) fn heir_in(&self, powers: &Powers) -> Option<(&str, u32)> {
+        let heir = self.heir.as_deref()?;
+        Some((heir, powers.oid(heir)?))
+    }
+
+    /// Whether one becomes a member of its heir for as long as it takes: of
+    /// the role of a login, and of one that can be administered.
+    pub(super) fn borrows_heir(&self, powers: &Powers) -> bool {
+        let administers = |(_, oid): (&str, u32)| powers.role(oid).is_some_and(|power| power.admin);
+        self.heir_is_ours || self.heir_in(powers).is_some_and(administers)
     }
 }
 
@@ -238,6 +258,39 @@ fn without_heir(leaver: &Leaver, owned: &BTreeSet<&String>) -> Error {
     .help("declare an `heir` that takes it over and apply that, or drop it by hand")
 }
 
+/// What stands in the way of leavers in this database, before anything of them
+/// is touched; but for what has no heir, which is told of all databases at once.
+pub(super) async fn in_the_way(
+    within: &Within,
+    powers: &Powers,
+    leavers: &[&Leaver],
+) -> Result<Vec<(u32, Error)>> {
+    if leavers.is_empty() {
+        return Ok(Vec::new());
+    }
+    let mut found = heirs::unfit(within, powers, leavers).await?;
+    found.extend(trapped(within, leavers).await?);
+    found.extend(passing::passed_on(within, leavers).await?);
+    found.extend(Given::read(within, leavers).await?.held(within, leavers));
+    Ok(found)
+}
+
+/// Leavers that own something here which would run with their heirs' rights.
+async fn trapped(within: &Within, leavers: &[&Leaver]) -> Result<Vec<(u32, Error)>> {
+    let enriching: Vec<&&Leaver> = leavers.iter().filter(|one| one.enriches()).collect();
+    let oids: Vec<u32> = enriching.iter().flat_map(|one| one.oids()).collect();
+    let traps = traps::of(within, &oids).await?;
+    Ok(enriching
+        .into_iter()
+        .filter_map(|leaver| {
+            let of = leaver.oids().filter_map(|oid| traps.get(&oid));
+            let of: Vec<String> = of.flat_map(BTreeMap::values).cloned().collect();
+            let refused = || traps::refused(&leaver.what, within.tx.database(), &of);
+            (!of.is_empty()).then(|| (leaver.role, refused()))
+        })
+        .collect())
+}
+
 pub(in super::super) async fn powers_over(within: &Within, leavers: &[&Leaver]) -> Result<Powers> {
     let heirs = leavers.iter().filter_map(|one| one.heir.clone()).collect();
     let mut powers =
@@ -266,15 +319,17 @@ pub(in super::super) async fn release(
         return Ok(());
     }
     let oids = oids_of(leavers.iter().copied());
-    // Who reassigns has to be a member of both sides. The heir that somebody
-    // declared is not ours to become.
-    let heirs = leavers.iter().filter(|one| one.heir_is_ours);
-    let heirs: BTreeSet<u32> = heirs.filter_map(|one| powers.oid(one.heir.as_deref()?)).collect();
+    // Who reassigns has to be a member of both sides.
+    let heirs = leavers.iter().filter(|one| one.borrows_heir(powers));
+    let heirs: BTreeSet<u32> =
+        heirs.filter_map(|one| one.heir_in(powers)).map(|(_, oid)| oid).collect();
     let both = oids.iter().copied().chain(heirs);
     let lent: Vec<u32> = both.filter(|oid| !powers.is_full(*oid)).collect();
     let (lend, end) = powers.lend_all(&lent);
     within.tx.batch(&lend).await?;
-    if let Some((_, error)) = ownerless(within, leavers).await?.pop() {
+    let mut barred = ownerless(within, leavers).await?;
+    barred.extend(heirs::unfit(within, powers, leavers).await?);
+    if let Some((_, error)) = barred.pop() {
         return Err(error);
     }
     let mut by_heir: BTreeMap<&str, Vec<String>> = BTreeMap::new();
@@ -287,91 +342,37 @@ pub(in super::super) async fn release(
         .into_iter()
         .map(|(heir, names)| format!("REASSIGN OWNED BY {} TO {}", names.join(", "), ident(heir)))
         .collect();
+    let enriched = leavers.iter().filter(|one| one.enriches());
+    let enriched: Vec<u32> = enriched.filter_map(|one| powers.oid(one.heir.as_deref()?)).collect();
+    // What they had before is theirs; whatever more runs as one of them now,
+    // somebody who leaves has made.
+    let before = traps::of(within, &enriched).await?;
     within.tx.batch(&reassign.join(";\n")).await?;
+    let mut after = traps::of(within, &enriched).await?;
+    for (heir, had) in &before {
+        after.entry(*heir).or_default().retain(|trap, _| !had.contains_key(trap));
+    }
+    let new: Vec<String> = after.into_values().flat_map(BTreeMap::into_values).collect();
+    if !new.is_empty() {
+        let what: Vec<&str> = leavers.iter().map(|one| one.what()).collect();
+        return Err(traps::refused(&what.join(", "), within.tx.database(), &new));
+    }
     // `DROP OWNED` would drop what somebody created in their name just now.
     let left = dependents_here(within, &oids).await?;
     if left > 0 {
         return Err(rules::stale("what the leaving roles own", "became more meanwhile"));
     }
-    passed_on(within, leavers).await?;
+    if let Some((_, error)) = passing::passed_on(within, leavers).await?.pop() {
+        return Err(error);
+    }
+    let given = Given::read(within, leavers).await?;
+    if let Some((_, error)) = given.held(within, leavers).pop() {
+        return Err(error);
+    }
+    given.take_back(within, leavers, &lent).await?;
     within.tx.batch(&format!("DROP OWNED BY {}", names_of(leavers))).await?;
     forget_rights(within, &oids).await?;
     within.tx.batch(&end).await
-}
-
-/// Refuses to drop what leavers own, when they passed on to somebody else what
-/// was given to them: with theirs, the server would take that as well. What an
-/// owner gave stays, by its heir.
-async fn passed_on(within: &Within, leavers: &[&Leaver]) -> Result<()> {
-    let lists: String = [
-        ("pg_class", "pg_class", "relacl"),
-        ("pg_proc", "pg_proc", "proacl"),
-        ("pg_namespace", "pg_namespace", "nspacl"),
-        ("pg_type", "pg_type", "typacl"),
-        ("pg_language", "pg_language", "lanacl"),
-        ("pg_foreign_data_wrapper", "pg_foreign_data_wrapper", "fdwacl"),
-        ("pg_foreign_server", "pg_foreign_server", "srvacl"),
-        ("pg_largeobject", "pg_largeobject_metadata", "lomacl"),
-        ("pg_database", "pg_database", "datacl"),
-        ("pg_tablespace", "pg_tablespace", "spcacl"),
-        ("pg_parameter_acl", "pg_parameter_acl", "paracl"),
-    ]
-    .map(|(class, catalog, list)| {
-        format!(
-            "SELECT n.classid, n.objid, 0, c.{list} FROM named n JOIN {catalog} c
-                ON c.oid = n.objid WHERE n.classid = '{class}'::regclass
-            UNION ALL "
-        )
-    })
-    .concat();
-    // From PostgreSQL 16 a membership goes with what let its grantor give it.
-    let memberships = if within.version >= GRANTORS {
-        "UNION ALL SELECT m.grantor, m.member, 'the role ' || r.rolname::text
-        FROM pg_auth_members m JOIN pg_roles r ON r.oid = m.roleid
-        WHERE m.grantor = ANY ($1) AND NOT m.member = ANY ($1) AND NOT m.roleid = ANY ($1)"
-    } else {
-        ""
-    };
-    let sql = format!(
-        "WITH named AS (
-            SELECT DISTINCT s.classid, s.objid FROM pg_shdepend s
-            WHERE s.refclassid = 'pg_authid'::regclass AND s.refobjid = ANY ($1)
-                AND s.deptype = 'a' AND (s.dbid = 0 OR s.dbid =
-                    (SELECT oid FROM pg_database WHERE datname = current_database()))
-        ), lists (classid, objid, part, list) AS (
-            {lists}SELECT n.classid, n.objid, a.attnum::int, a.attacl FROM named n
-                JOIN pg_attribute a ON a.attrelid = n.objid WHERE n.classid = 'pg_class'::regclass
-        ), given (grantor, grantee, what) AS (
-            SELECT DISTINCT e.grantor, e.grantee, pg_describe_object(l.classid, l.objid, l.part)
-            FROM lists l, aclexplode(l.list) e
-            WHERE e.grantor = ANY ($1) AND NOT e.grantee = ANY ($1) AND NOT EXISTS (
-                SELECT FROM pg_shdepend o WHERE o.classid = l.classid AND o.objid = l.objid
-                    AND o.refobjid = e.grantor AND o.deptype = 'o')
-            {memberships}
-        )
-        SELECT g.grantor, coalesce(r.rolname::text, 'PUBLIC'), g.what
-        FROM given g LEFT JOIN pg_roles r ON r.oid = g.grantee ORDER BY 1, 2, 3 LIMIT 100"
-    );
-    let oids = oids_of(leavers.iter().copied());
-    let rows = within.tx.query(&sql, &[(&oids, Type::OID_ARRAY)]).await?;
-    let Some(row) = rows.first() else { return Ok(()) };
-    let grantor: u32 = row.get(0);
-    let leaver = leavers.iter().find(|one| one.names.contains_key(&grantor));
-    let list: Vec<String> = rows
-        .iter()
-        .filter(|row| leaver.is_some_and(|one| one.names.contains_key(&row.get(0))))
-        .map(|row| format!("{} to {}", row.get::<_, String>(2), quoted(row.get::<_, &str>(1))))
-        .collect();
-    Err(Error::new(
-        ErrorKind::Refused,
-        format!(
-            "{} passed on what it was given, in the database {}: {}",
-            leaver.map_or("a role", |one| &*one.what),
-            quoted(within.tx.database()),
-            list.join(", ")
-        ),
-    )
-    .help("they would lose it: let somebody else give it to them, REVOKE this, then repeat"))
 }
 
 /// How many objects roles own here.

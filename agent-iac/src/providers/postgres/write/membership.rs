@@ -3,21 +3,22 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use super::{
-    Entry, Found, GRANTORS, Job, Kind, Seen, apply_script,
+    Entry, Found, GRANTORS, Job, Kind, Seen, Writer, apply_script,
     grant::{key_changed, number},
     powers::{self, Acting, Powers},
     role_names,
     script::Statements,
+    sessions,
 };
 use crate::{
     address::quoted,
     error::{Error, ErrorKind, Result},
-    provider::{self, Operation},
+    provider::{self, Operation, Write, Written},
     providers::postgres::{
         Membership, MembershipSpec,
         catalog::{Within, ids::MembershipId},
         name::{check_role, ident},
-        server::{Type, sqlstate},
+        server::{Type, copy, sqlstate},
     },
     value::Value,
 };
@@ -159,6 +160,35 @@ impl Kind for Membership {
         Ok(Entry::new(id))
     }
 
+    /// Before PostgreSQL 16 it is the role that says `noinherit`, and it may have
+    /// said something else a moment ago, by the same plan.
+    fn recall(job: &Job<Self>, found: &mut Found) {
+        let is_the_roles = found.object.id.ends_with(" by 0");
+        let seen = job.seen.object().and_then(|seen| seen.fields.get("noinherit"));
+        if let (true, Some(seen)) = (is_the_roles, seen) {
+            found.object.fields.insert("noinherit".into(), seen.clone());
+        }
+    }
+
+    /// A session that became the role goes on as it, so that sessions end
+    /// with what let them do so.
+    async fn write(writer: &Writer, batch: &[Write<Self>]) -> Vec<Result<Written>> {
+        let mut written = writer.batch(batch.iter().map(Job::of).collect()).await;
+        let left: BTreeMap<usize, u32> = batch
+            .iter()
+            .enumerate()
+            .filter(|(at, _)| written[*at].is_ok())
+            .filter_map(|(at, write)| Some((at, leaves(write)?)))
+            .collect();
+        let members = left.values().copied().collect();
+        if let Err(error) = sessions::end_open_sessions(writer.view(), &members).await {
+            for at in left.into_keys() {
+                written[at] = Err(goes_on(copy(&error)));
+            }
+        }
+        written
+    }
+
     async fn explain(
         within: &Within,
         now: &Now,
@@ -204,6 +234,30 @@ impl Kind for Membership {
             _ => error,
         }
     }
+}
+
+/// The member that can no longer become the role by what is written.
+fn leaves(write: &Write<Membership>) -> Option<u32> {
+    let (id, leaves) = match &write.operation {
+        Operation::Delete { id } => (id, true),
+        Operation::Update { id, desired } => (id, desired.noset),
+        _ => return None,
+    };
+    let before = write.seen.object().and_then(|seen| seen.value("noset"));
+    let could = before.and_then(Value::as_bool) != Some(true);
+    let id: MembershipId = id.parse().ok().filter(|_| leaves && could)?;
+    Some(id.member)
+}
+
+/// The error of a membership that was taken, and that somebody may still use.
+pub(in super::super) fn goes_on(error: Error) -> Error {
+    Error::new(
+        error.kind(),
+        "the membership was taken back, and open sessions of its member may go on as the role \
+         that they had become",
+    )
+    .help("end them by `pg_terminate_backend`, as a role that may do so")
+    .caused_by(error)
 }
 
 impl Now {

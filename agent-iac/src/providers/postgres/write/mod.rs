@@ -12,9 +12,11 @@ mod acl;
 mod default_privileges;
 mod grant;
 mod handles;
+mod heirs;
 pub(super) mod leaving;
 mod membership;
 mod ownership;
+mod passing;
 mod pipeline;
 mod policy;
 mod powers;
@@ -56,9 +58,10 @@ use crate::{
 
 pub(super) use self::{
     leaving::Leaver,
+    membership::goes_on,
     pipeline::{Faults, answered, correlation},
     role::{set, switch},
-    sessions::{end_sessions, insist},
+    sessions::{end_open_sessions, end_sessions, insist},
 };
 pub(super) use handles::writers;
 
@@ -75,9 +78,8 @@ pub(super) struct Writer(Arc<Inner>);
 
 struct Inner {
     view: View,
-    /// The role that planning reads as; it is let into the registry.
-    observer: Option<String>,
-    /// The databases whose registry was seen by this process.
+    /// The databases whose registry was seen by this process, with its
+    /// observer let in.
     installed: Mutex<BTreeSet<Option<String>>>,
 }
 
@@ -331,8 +333,8 @@ impl<K: Kind> Job<K> {
 }
 
 impl Writer {
-    pub(super) fn new(view: View, observer: Option<String>) -> Self {
-        Self(Arc::new(Inner { view, observer, installed: Mutex::default() }))
+    pub(super) fn new(view: View) -> Self {
+        Self(Arc::new(Inner { view, installed: Mutex::default() }))
     }
 
     pub(super) fn view(&self) -> &View {
@@ -465,13 +467,16 @@ impl Writer {
             installed.unwrap_or_else(PoisonError::into_inner).contains(&database.cloned())
         };
         if !is_known(self) {
-            match registry::state(tx).await? {
-                State::Ready { trusted: true, .. } => {
-                    let installed = self.0.installed.lock();
-                    installed.unwrap_or_else(PoisonError::into_inner).insert(database.cloned());
-                }
-                // It is not noted as there: this transaction may be undone.
-                _ => registry::install(tx, self.0.observer.as_deref()).await?,
+            let observer = self.0.view.layout.observer.as_deref();
+            let is_there = matches!(registry::state(tx).await?, State::Ready { trusted: true, .. });
+            if !is_there {
+                registry::install(tx, observer).await?;
+            }
+            let is_admitted = registry::admit(tx, observer).await?;
+            // What this transaction did may be undone.
+            if is_there && !is_admitted {
+                let installed = self.0.installed.lock();
+                installed.unwrap_or_else(PoisonError::into_inner).insert(database.cloned());
             }
         }
         let (found, ()) =

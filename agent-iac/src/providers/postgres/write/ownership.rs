@@ -19,6 +19,7 @@ use crate::{
             detail::{self, OwnershipDetail, RoleDetail},
             ids::OwnershipId,
             marks, people,
+            traps::{self, Traps},
         },
         name::{check_role, ident},
         server::{copy, sqlstate},
@@ -31,6 +32,9 @@ use crate::{
 pub(super) struct Now {
     powers: Powers,
     places: BTreeMap<Object, Place>,
+    /// What runs with the rights of its owner, by the owners.
+    traps: BTreeMap<u32, Traps>,
+    database: String,
 }
 
 /// What becomes of an object's owner.
@@ -85,7 +89,9 @@ impl Kind for Ownership {
             names.extend(job.heir.clone());
         }
         let places = classes::named(within, &objects).await?;
-        oids.extend(places.values().map(|place| place.owner));
+        let owners: BTreeSet<u32> = places.values().map(|place| place.owner).collect();
+        let traps = traps::of(within, &owners.iter().copied().collect::<Vec<_>>()).await?;
+        oids.extend(owners);
         let mut powers = powers::read(within, &oids, &names).await?;
         // Who has an heir is ours, which before 16 only the registry of the
         // own database says.
@@ -94,12 +100,12 @@ impl Kind for Ownership {
             let ours: Vec<u32> = ours.filter_map(|(job, _)| Some(owner_of(job)?.owner)).collect();
             powers.administer(ours.into_iter());
         }
-        Ok(Now { powers, places })
+        Ok(Now { powers, places, traps, database: within.tx.database().to_owned() })
     }
 
     fn judge(_: &Within, now: &Now, job: &Job<Self>, found: Option<&Found>) -> Result<Change> {
         let what = Self::what(job, found);
-        let Now { powers, places } = now;
+        let Now { powers, places, .. } = now;
         let id: Option<OwnershipId> = match job.id() {
             Some(id) => Some(id.parse().map_err(|_| {
                 Error::new(ErrorKind::NotFound, format!("{what} is none")).help("plan again")
@@ -123,6 +129,7 @@ impl Kind for Ownership {
                     .help("give its role an `heir`, or the object another owner by hand")
             })?;
             let heir = now.heir(&what, &name)?;
+            now.no_trap(&what, &id.on)?;
             let acting = now.acting(&what, id.owner)?;
             let hands = (heir != id.owner).then_some((id.owner, heir));
             return Ok(Change { on: id.on, hands, owner: id.owner, acting, heir: Some(name) });
@@ -174,6 +181,21 @@ impl Kind for Ownership {
     ) -> Result<Entry> {
         let id = OwnershipId { owner: change.owner, on: change.on.clone() };
         Entry::with(id.to_string(), &OwnershipDetail { heir: change.heir.clone() })
+    }
+
+    /// It may have become what runs with its owner's rights just before it
+    /// was handed on.
+    fn check(_: &Now, after: &Now, job: &Job<Self>, change: &Change) -> Result<()> {
+        match (&job.operation, change.hands) {
+            (Operation::Delete { .. }, Some(_)) => {
+                after.no_trap(&Self::what(job, None), &change.on)
+            }
+            _ => Ok(()),
+        }
+    }
+
+    fn checks(change: &Change) -> bool {
+        change.hands.is_some()
     }
 
     async fn explain(
@@ -254,6 +276,17 @@ fn heir_of(found: Option<&Found>) -> Option<String> {
 }
 
 impl Now {
+    /// Refuses to hand on what runs with its owner's rights: whoever owned it
+    /// may have made it for that.
+    fn no_trap(&self, what: &str, on: &Object) -> Result<()> {
+        let Some(Place { place, owner, .. }) = self.places.get(on) else { return Ok(()) };
+        let of = self.traps.get(owner);
+        match of.and_then(|traps| traps.get(&(place.class.number(), place.oid))) {
+            None => Ok(()),
+            Some(trap) => Err(traps::refused(what, &self.database, std::slice::from_ref(trap))),
+        }
+    }
+
     fn heir(&self, what: &str, name: &str) -> Result<u32> {
         self.powers.oid(name).ok_or_else(|| {
             Error::new(

@@ -217,7 +217,7 @@ async fn register<K: Kind>(
     for (job, object) in jobs.iter().zip(objects) {
         let object = object.map(|object| Object { mark: Some(job.mark.clone()), ..object });
         let written = Written { object, correlation: Some(correlation.to_owned()) };
-        outcomes.push((job.claim.clone(), outcome::text_of::<K>(&written)?));
+        outcomes.push(outcome::of::<K>(&job.claim, &job.mark, &written)?);
         answers.push(written);
     }
     registry::register(&within.tx, &outcomes).await?;

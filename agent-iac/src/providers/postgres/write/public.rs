@@ -20,7 +20,7 @@ use crate::{
         catalog::{
             Within,
             detail::{self, PublicDetail},
-            ids::{GrantId, PublicId},
+            ids::{GrantId, Grantor, PublicId},
             people::{BOOTSTRAP, EVERYBODY},
         },
         name::ident,
@@ -35,6 +35,9 @@ pub(super) struct Now {
     acls: Acls,
     powers: Powers,
 }
+
+/// What was taken, with the columns that it was on; none for the whole.
+type Taken = BTreeMap<Privilege, BTreeSet<String>>;
 
 /// What becomes of everybody's rights on one object.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -61,9 +64,6 @@ impl Kind for Public {
         let mut roles = acls.owners();
         for on in &objects {
             roles.extend(acls.grantors(on, EVERYBODY));
-        }
-        for (_, found) in seen {
-            roles.extend(before(found.as_ref()).taken.values());
         }
         roles.insert(BOOTSTRAP);
         let powers = powers::read(within, &roles, &BTreeSet::new()).await?;
@@ -205,62 +205,70 @@ impl Now {
     ) -> Result<Change> {
         let owner = self.owner(&on).expect("it was looked for before");
         let by_word = |word: &String| Privilege::ALL.into_iter().find(|one| one.word() == word);
-        let mut taken: BTreeMap<Privilege, u32> = before
+        let (mut taken, back): (Taken, Taken) = before
             .taken
             .iter()
-            .filter_map(|(word, grantor)| Some((by_word(word)?, *grantor)))
-            .collect();
-        // Whoever gave it then may be gone, or be the owner no more.
-        let back: BTreeMap<Privilege, u32> =
-            taken.keys().filter(|one| !revoke.contains(one)).map(|one| (*one, owner)).collect();
-        taken.retain(|privilege, _| revoke.contains(privilege));
+            .filter_map(|(word, columns)| Some((by_word(word)?, columns.clone())))
+            .partition(|(privilege, _)| revoke.contains(privilege));
         let mut grantors = self.acls.grantors(&on, EVERYBODY);
-        grantors.extend(back.values());
+        grantors.insert(owner);
         let mut parts = Vec::new();
         // The owner's comes last, so that it is what is remembered.
-        for grantor in grantors.iter().filter(|one| **one != owner).chain([&owner]) {
-            let acting = if *grantor == owner {
-                self.powers.as_owner(owner)
+        for grantor in grantors.iter().copied().filter(|one| *one != owner).chain([owner]) {
+            let acting = if grantor == owner {
+                let concerned = revoke.iter().chain(back.keys()).copied().collect();
+                self.acls.as_owner(&self.powers, &on, owner, &concerned)
             } else {
-                self.powers.as_grantor(*grantor)
+                self.powers.as_grantor(grantor)
             };
-            let back = back.iter().filter(|(_, by)| *by == grantor);
-            let back: BTreeSet<Privilege> = back.map(|(privilege, _)| *privilege).collect();
-            let common = self.acls.given_at(&on, EVERYBODY, *grantor);
-            taken.extend(
-                common.keys().filter(|one| revoke.contains(one)).map(|one| (*one, *grantor)),
-            );
-            for (on, given) in self.pieces(&on, *grantor) {
+            for (on, given) in self.pieces(&on, grantor) {
+                let columns = on.columns.iter().flatten();
+                for privilege in given.keys().filter(|one| revoke.contains(one)) {
+                    taken.entry(*privilege).or_default().extend(columns.clone().cloned());
+                }
                 let mut after: Given = given
                     .iter()
                     .filter(|(privilege, _)| !revoke.contains(privilege))
                     .map(|(privilege, option)| (*privilege, *option))
                     .collect();
-                after.extend(back.iter().map(|privilege| (*privilege, false)));
+                // Whoever gave it then may be gone, or be the owner no more.
+                let back =
+                    back.iter().filter(|(_, on)| columns.clone().all(|one| on.contains(one)));
+                after.extend(
+                    back.filter(|_| grantor == owner).map(|(privilege, _)| (*privilege, false)),
+                );
                 if after == given {
                     continue;
                 }
                 let acting = acting.ok_or_else(|| {
-                    if *grantor == owner {
+                    if grantor == owner {
                         self.not_owner(what, owner)
                     } else {
-                        self.powers.cannot_become(what, *grantor)
+                        self.powers.cannot_become(what, grantor)
                     }
                 })?;
                 let columns = if on.columns.is_none() {
-                    let columns = self.acls.columns(&on, EVERYBODY, *grantor);
+                    let columns = self.acls.columns(&on, EVERYBODY, grantor);
                     columns.map(|(column, given)| (column.clone(), given.clone())).collect()
                 } else {
                     BTreeMap::new()
                 };
-                let id = GrantId { grantee: EVERYBODY, on, grantor: *grantor };
-                parts.push(grant::Change { id, acting, before: given, after, columns });
+                let by = Grantor::of(grantor, owner);
+                let id = GrantId { grantee: EVERYBODY, on, grantor: by };
+                parts.push(grant::Change {
+                    id,
+                    by: grantor,
+                    acting,
+                    before: given,
+                    after,
+                    columns,
+                });
             }
         }
         let word = |privilege: &Privilege| privilege.word().to_owned();
         let detail = PublicDetail {
             revoke: revoke.iter().map(word).collect(),
-            taken: taken.iter().map(|(privilege, grantor)| (word(privilege), *grantor)).collect(),
+            taken: taken.iter().map(|(privilege, on)| (word(privilege), on.clone())).collect(),
         };
         Ok(Change { on, parts, detail })
     }
@@ -319,7 +327,7 @@ async fn not_locked_out(within: &Within, databases: &[&str]) -> Result<()> {
 mod tests {
     use super::{
         super::super::{
-            Connect, Select, Table, Temporary,
+            Connect, Select, Table, Temporary, Update,
             catalog::{Class, Entry as AclEntry, Found as Place, Place as At},
         },
         *,
@@ -366,12 +374,49 @@ mod tests {
         let before = now(&[(database(), None, 2, Connect)]);
         let taken = before.change("it", database(), &both, &PublicDetail::default()).unwrap();
         assert_eq!(texts(&taken), [r#"REVOKE CONNECT ON DATABASE "d" FROM PUBLIC"#]);
-        assert_eq!(taken.detail.taken, BTreeMap::from([("connect".to_owned(), 2)]));
+        assert_eq!(taken.detail.taken, BTreeMap::from([("connect".to_owned(), BTreeSet::new())]));
         assert_eq!(taken.detail.revoke.len(), 2);
         let after = now(&[]);
         let back = after.change("it", database(), &BTreeSet::new(), &taken.detail).unwrap();
         assert_eq!(texts(&back), [r#"GRANT CONNECT ON DATABASE "d" TO PUBLIC"#]);
         assert_eq!(back.detail, PublicDetail::default());
+    }
+
+    #[test]
+    fn each_column_gets_back_what_it_had() {
+        let table = Table::new("s", "t");
+        let on = |columns: &[&str]| {
+            let columns = columns.iter().map(|&column| column.to_owned()).collect();
+            Object { columns: Some(columns), ..Table::new("s", "t") }
+        };
+        let held = now(&[
+            (table.clone(), Some("a"), 2, Select),
+            (table.clone(), Some("b"), 2, Select),
+            (table.clone(), Some("b"), 2, Update),
+        ]);
+        let both = BTreeSet::from([Select, Update]);
+        let three = || on(&["a", "b", "c"]);
+        let taken = held.change("it", three(), &both, &PublicDetail::default()).unwrap();
+        let columns = |columns: &[&str]| on(columns).columns.unwrap();
+        let remembered = BTreeMap::from([
+            ("select".to_owned(), columns(&["a", "b"])),
+            ("update".to_owned(), columns(&["b"])),
+        ]);
+        assert_eq!(taken.detail.taken, remembered);
+        // Somebody gives the third one too, and it is taken as well.
+        let again = now(&[(table, Some("c"), 2, Update)]);
+        let again = again.change("it", three(), &both, &taken.detail).unwrap();
+        assert_eq!(again.detail.taken["update"], columns(&["b", "c"]));
+        let select = BTreeSet::from([Select]);
+        let less = now(&[]).change("it", three(), &select, &taken.detail).unwrap();
+        assert_eq!(texts(&less), [r#"GRANT UPDATE ("b") ON TABLE "s"."t" TO PUBLIC"#]);
+        let back = now(&[]).change("it", three(), &BTreeSet::new(), &taken.detail).unwrap();
+        let back: BTreeSet<String> = texts(&back).into_iter().collect();
+        let both = [
+            r#"GRANT SELECT ("a") ON TABLE "s"."t" TO PUBLIC"#,
+            r#"GRANT SELECT ("b"), UPDATE ("b") ON TABLE "s"."t" TO PUBLIC"#,
+        ];
+        assert_eq!(back, BTreeSet::from(both.map(str::to_owned)));
     }
 
     #[test]

@@ -25,21 +25,12 @@ use crate::{
             people,
         },
         name::{check_managed_role, ident, literal},
+        resources::settings,
         server::{Type, registry, sqlstate},
     },
     resource::{Property as _, Reading, Resource as _},
     value::Value,
 };
-
-/// The parameters that are lists of names: one text would be one name.
-const LISTS: [&str; 6] = [
-    "local_preload_libraries",
-    "search_path",
-    "session_preload_libraries",
-    "shared_preload_libraries",
-    "temp_tablespaces",
-    "unix_socket_directories",
-];
 
 /// What is known beside the roles themselves.
 pub(super) struct Now {
@@ -353,6 +344,11 @@ fn alter(spec: &RoleSpec, before: &provider::Object, logins: &[&str]) -> Result<
     if !text.is_empty() {
         statements.push(format!("ALTER ROLE {}{text}", ident(&spec.name)));
     }
+    if differs("replication") {
+        // The server asks whoever logs in for it, and not who he becomes.
+        let word = if spec.replication { "REPLICATION" } else { "NOREPLICATION" };
+        statements.extend(logins.iter().map(|login| switch(login, word)));
+    }
     if !differs("settings") {
         return Ok(statements);
     }
@@ -398,8 +394,8 @@ pub(in super::super) fn set(role: &str, parameter: &str, value: Option<&str>) ->
             let _infallible = write!(text, " RESET {name}");
         }
         Some(value) => {
-            let values = if LISTS.contains(&parameter) {
-                let names = names_of(value).unwrap_or_else(|| vec![value.to_owned()]);
+            let values = if settings::LISTS.contains(&parameter) {
+                let names = settings::names(value).unwrap_or_else(|| vec![value.to_owned()]);
                 names.iter().map(|name| literal(name)).collect::<Vec<_>>().join(", ")
             } else {
                 literal(value)
@@ -410,46 +406,7 @@ pub(in super::super) fn set(role: &str, parameter: &str, value: Option<&str>) ->
     text
 }
 
-/// Reads a list of names as the server writes it, `"$user", public`.
-fn names_of(text: &str) -> Option<Vec<String>> {
-    let mut names = Vec::new();
-    let mut rest = text.trim();
-    loop {
-        if let Some(quoted) = rest.strip_prefix('"') {
-            let mut name = String::new();
-            let mut quoted = quoted;
-            loop {
-                let (part, after) = quoted.split_once('"')?;
-                name.push_str(part);
-                match after.strip_prefix('"') {
-                    Some(more) => {
-                        name.push('"');
-                        quoted = more;
-                    }
-                    None => {
-                        rest = after.trim_start();
-                        break;
-                    }
-                }
-            }
-            names.push(name);
-        } else {
-            let end = rest.find(',').unwrap_or(rest.len());
-            let name = rest[..end].trim();
-            if name.is_empty() || name.contains([' ', '"']) {
-                return None;
-            }
-            names.push(name.to_lowercase());
-            rest = &rest[end..];
-        }
-        if rest.is_empty() {
-            return Some(names);
-        }
-        rest = rest.strip_prefix(',')?.trim_start();
-    }
-}
-
-/// Switches a role's right to log in.
+/// Switches a role's right to log in, or another one of its own.
 pub(in super::super) fn switch(name: &str, how: &str) -> String {
     format!("ALTER ROLE {} {how}", ident(name))
 }
@@ -483,6 +440,7 @@ mod tests {
             suspended: false,
             mark: None,
             obstacle: None,
+            label: None,
         }
     }
 
@@ -549,8 +507,17 @@ mod tests {
     }
 
     #[test]
+    fn logins_replicate_when_their_role_does() {
+        let after = RoleSpec { replication: true, ..spec() };
+        assert_eq!(
+            alter(&after, &object(&spec()), &["x__g1"]).unwrap(),
+            [r#"ALTER ROLE "x" REPLICATION"#, r#"ALTER ROLE "x__g1" REPLICATION"#]
+        );
+    }
+
+    #[test]
     fn a_list_of_names_is_one_text_for_each() {
-        let names = |text: &str| names_of(text);
+        let names = |text: &str| settings::names(text);
         let some = |names: &[&str]| Some(names.iter().map(|&name| name.to_owned()).collect());
         assert_eq!(names("public"), some(&["public"]));
         assert_eq!(names("\"$user\", Public"), some(&["$user", "public"]));

@@ -7,8 +7,9 @@
 use std::{collections::BTreeSet, time::Duration};
 
 use super::super::{
+    catalog::people::{inherit_option, set_option},
     name::{ident, literal},
-    server::{Options, Transaction, Type, sqlstate},
+    server::{Options, Parameter, Transaction, Type, sqlstate},
     view::View,
 };
 use crate::{
@@ -38,8 +39,54 @@ pub(in super::super) async fn end_sessions(view: &View, roles: &BTreeSet<u32>) -
     }
     let oids: Vec<u32> = roles.iter().copied().collect();
     let options = Options::writing().statement_timeout(PATIENCE * 2);
-    let ended =
-        view.server.transaction(None, options, move |tx| async move { end(&tx, &oids).await });
+    let ended = view
+        .server
+        .transaction(None, options, move |tx| async move { end(&tx, &Sessions::Of(oids)).await });
+    let me = view.layout.administrators.as_deref().unwrap_or(view.server.user());
+    ended.await.map_err(|error| forbidden(me, error))
+}
+
+/// Ends the sessions that roles have now, and those of whoever acts as one of
+/// them: a session that became another role goes on as that role after the
+/// membership was taken, which is to be done before, and committed. Who comes
+/// later never had it, and goes on.
+///
+/// Our own logins are left alone, and superusers, who need no membership.
+///
+/// # Errors
+///
+/// When it is not allowed, or when one does not end.
+pub(in super::super) async fn end_open_sessions(
+    view: &View,
+    roles: &BTreeSet<u32>,
+) -> Result<usize> {
+    if roles.is_empty() {
+        return Ok(0);
+    }
+    let version = view.server.about().await?.major();
+    let roles: Vec<u32> = roles.iter().copied().collect();
+    let own: Vec<String> =
+        view.layout.principals.iter().chain(&view.layout.administrators).cloned().collect();
+    let options = Options::writing().statement_timeout(PATIENCE * 2);
+    let work = move |tx: Transaction| async move {
+        let sql = format!(
+            "WITH RECURSIVE acting AS (
+                SELECT oid FROM unnest($1::oid[]) AS t (oid)
+                UNION SELECT m.member FROM acting a JOIN pg_auth_members m ON m.roleid = a.oid
+                    WHERE {} OR {}
+            )
+            SELECT a.pid FROM pg_stat_activity a JOIN acting ON acting.oid = a.usesysid
+            JOIN pg_roles r ON r.oid = a.usesysid
+            WHERE NOT r.rolsuper AND NOT r.rolname = ANY ($2::name[])",
+            set_option(version),
+            inherit_option(version),
+        );
+        let parameters = [(&roles as _, Type::OID_ARRAY), (&own as _, Type::TEXT_ARRAY)];
+        let rows = tx.query(&sql, &parameters).await?;
+        let open: Vec<i32> = rows.iter().map(|row| row.get(0)).collect();
+        if open.is_empty() { Ok(0) } else { end(&tx, &Sessions::These(open)).await }
+    };
+    let ended = view.server.transaction(None, options, work);
     let me = view.layout.administrators.as_deref().unwrap_or(view.server.user());
     ended.await.map_err(|error| forbidden(me, error))
 }
@@ -59,7 +106,7 @@ pub(in super::super) async fn insist(
     if statements.is_empty() {
         return Ok(());
     }
-    let oids: Vec<u32> = roles.iter().copied().collect();
+    let sessions = Sessions::Of(roles.iter().copied().collect());
     let rows = tx.query("SELECT current_user::text, current_setting('lock_timeout')", &[]).await?;
     let row = rows.first().expect("a query without a table has one row");
     let (me, usual): (String, String) = (row.get(0), row.get(1));
@@ -81,8 +128,8 @@ pub(in super::super) async fn insist(
         }
         let told = tx
             .savepoint(|tx| {
-                let oids = &oids;
-                async move { terminate(&tx, oids).await }
+                let sessions = &sessions;
+                async move { terminate(&tx, sessions).await }
             })
             .await;
         if told.map_err(|error| forbidden(&me, error))?.is_empty() {
@@ -112,7 +159,15 @@ fn forbidden(me: &str, error: Error) -> Error {
     }
 }
 
-async fn end(tx: &Transaction, oids: &[u32]) -> Result<usize> {
+/// Which sessions are to end.
+enum Sessions {
+    /// All of some roles, by their numbers.
+    Of(Vec<u32>),
+    /// These, by their processes.
+    These(Vec<i32>),
+}
+
+async fn end(tx: &Transaction, sessions: &Sessions) -> Result<usize> {
     let mut ended = BTreeSet::new();
     let (mut quiet, mut waited) = (0, Duration::ZERO);
     // Twice nothing: the first time, somebody may have been at the door.
@@ -122,7 +177,7 @@ async fn end(tx: &Transaction, oids: &[u32]) -> Result<usize> {
             tx.query("SELECT pg_sleep($1)", &[(&pause, Type::FLOAT8)]).await?;
         }
         waited += PAUSE;
-        let found = terminate(tx, oids).await?;
+        let found = terminate(tx, sessions).await?;
         if found.is_empty() {
             quiet += 1;
             continue;
@@ -147,16 +202,18 @@ async fn end(tx: &Transaction, oids: &[u32]) -> Result<usize> {
     Ok(ended.len())
 }
 
-/// Tells all sessions of some roles to end; answers which there are.
-async fn terminate(tx: &Transaction, oids: &[u32]) -> Result<Vec<(i32, String)>> {
+/// Tells sessions to end; answers which there are.
+async fn terminate(tx: &Transaction, sessions: &Sessions) -> Result<Vec<(i32, String)>> {
     // The list of sessions is otherwise read once a transaction.
     tx.query("SELECT pg_stat_clear_snapshot()", &[]).await?;
-    let told = tx
-        .query(
-            "SELECT pid, usename::text, pg_terminate_backend(pid) FROM pg_stat_activity
-            WHERE usesysid = ANY ($1) AND pid <> pg_backend_pid() ORDER BY pid",
-            &[(&oids, Type::OID_ARRAY)],
-        )
-        .await;
+    let (which, parameter): (_, Parameter<'_>) = match sessions {
+        Sessions::Of(oids) => ("usesysid", (oids, Type::OID_ARRAY)),
+        Sessions::These(pids) => ("pid", (pids, Type::INT4_ARRAY)),
+    };
+    let sql = format!(
+        "SELECT pid, coalesce(usename::text, ''), pg_terminate_backend(pid) FROM pg_stat_activity
+        WHERE {which} = ANY ($1) AND pid <> pg_backend_pid() ORDER BY pid"
+    );
+    let told = tx.query(&sql, &[parameter]).await;
     Ok(told?.iter().map(|row| (row.get(0), row.get(1))).collect())
 }

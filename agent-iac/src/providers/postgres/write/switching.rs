@@ -14,7 +14,8 @@ use std::{
 use super::{
     Claims, Entry, Found, Job, Kind as _, Seen, Writer,
     leaving::{
-        Leaver, databases_of, dependents, explain, oids_of, ownerless, powers_over, release,
+        Leaver, databases_of, dependents, explain, in_the_way, oids_of, ownerless, powers_over,
+        release,
     },
     pipeline::{Faults, look, mark, permitted},
     role::{self, Now},
@@ -80,8 +81,18 @@ fn switches_off(write: &Write<Role>) -> bool {
 }
 
 async fn prepare(writer: &Writer, writes: Vec<&Write<Role>>) -> Vec<Result<()>> {
-    let jobs = || writes.iter().map(|write| Job::of(write)).collect::<Vec<_>>();
-    let mut answers = switch_off(writer, jobs()).await;
+    let mut answers: Vec<Result<Prepared>> =
+        writes.iter().map(|_| Ok(Prepared::default())).collect();
+    // What stands in the way in another database has to be known before
+    // anything is switched off here.
+    for (database, places) in elsewhere(writer, &writes).await {
+        in_each(writer, &database, &writes, places, Stage::Look, &mut answers).await;
+    }
+    let places: Vec<usize> = (0..writes.len()).filter(|at| answers[*at].is_ok()).collect();
+    let jobs = places.iter().map(|at| Job::of(writes[*at])).collect();
+    for (at, answer) in places.into_iter().zip(switch_off(writer, jobs).await) {
+        answers[at] = answer;
+    }
     let off = answers.iter().flatten().flat_map(|one| one.off.iter().copied()).collect();
     if let Err(error) = sessions::end_sessions(writer.view(), &off).await {
         for answer in answers.iter_mut().filter(|one| one.as_ref().is_ok_and(|p| !p.off.is_empty()))
@@ -96,14 +107,64 @@ async fn prepare(writer: &Writer, writes: Vec<&Write<Role>>) -> Vec<Result<()>> 
             answer.as_ref().is_ok_and(|prepared| prepared.databases.contains(&database))
         };
         let places: Vec<usize> = (0..answers.len()).filter(|at| is_there(&answers[*at])).collect();
-        let jobs = places.iter().map(|at| Job::of(writes[*at])).collect();
-        for (at, done) in places.iter().zip(release_in(writer, &database, jobs).await) {
-            if let Err(error) = done {
-                answers[*at] = Err(error);
-            }
-        }
+        in_each(writer, &database, &writes, places, Stage::Release, &mut answers).await;
     }
     answers.into_iter().map(|answer| answer.map(drop)).collect()
+}
+
+/// Does something of some writes in another database, and takes note of what
+/// could not be done.
+async fn in_each(
+    writer: &Writer,
+    database: &str,
+    writes: &[&Write<Role>],
+    places: Vec<usize>,
+    stage: Stage,
+    answers: &mut [Result<Prepared>],
+) {
+    let places: Vec<usize> = places.into_iter().filter(|at| answers[*at].is_ok()).collect();
+    let jobs = places.iter().map(|at| Job::of(writes[*at])).collect();
+    for (at, done) in places.iter().zip(in_other(writer, database, jobs, stage).await) {
+        if let Err(error) = done {
+            answers[*at] = Err(error);
+        }
+    }
+}
+
+/// The other databases in which something of the leaving roles is, with the
+/// places of the writes. What cannot be found out here is found out again, and
+/// told, where roles are switched off.
+async fn elsewhere(writer: &Writer, writes: &[&Write<Role>]) -> BTreeMap<String, Vec<usize>> {
+    let mut databases: BTreeMap<String, Vec<usize>> = BTreeMap::new();
+    let leave = |write: &&&Write<Role>| matches!(write.operation, Operation::Delete { .. });
+    if writer.view().layout.others.is_empty() || !writes.iter().any(|write| leave(&write)) {
+        return databases;
+    }
+    let jobs: Vec<Job<Role>> = writes.iter().filter(leave).map(|write| Job::of(write)).collect();
+    let Ok(version) = writer.version().await else { return databases };
+    let Ok(known) = known(writer, version, &jobs).await else { return databases };
+    for (at, write) in writes.iter().enumerate() {
+        let Operation::Delete { id } = &write.operation else { continue };
+        let Some(known) = id.parse().ok().and_then(|role: u32| known.get(&role)) else { continue };
+        for database in &known.databases {
+            databases.entry(database.clone()).or_default().push(at);
+        }
+    }
+    databases
+}
+
+/// What is done in another database.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Stage {
+    /// It is found out whether the rest could be.
+    Look,
+    Release,
+}
+
+/// A leaver, with the other databases in which something of it is.
+struct Known {
+    leaver: Leaver,
+    databases: BTreeSet<String>,
 }
 
 /// Switches roles and their logins off, and takes note of that.
@@ -143,7 +204,9 @@ async fn switch_off_slice(
     }
     faults.none()?;
     let leavers_here: Vec<&Leaver> = leavers.values().collect();
-    for (leaver, why) in ownerless(within, &leavers_here).await? {
+    let mut barred = ownerless(within, &leavers_here).await?;
+    barred.extend(in_the_way(within, &now.powers, &leavers_here).await?);
+    for (leaver, why) in barred {
         let at = leavers.iter().find(|(_, one)| one.role == leaver).map(|(at, _)| *at);
         faults.0.extend(at.map(|at| (at, why)));
     }
@@ -265,8 +328,14 @@ fn leavers(
     leavers
 }
 
-/// Frees another database from roles that leave.
-async fn release_in(writer: &Writer, database: &str, jobs: Vec<Job<Role>>) -> Vec<Result<()>> {
+/// Frees another database from roles that leave, or finds out whether that can
+/// be done.
+async fn in_other(
+    writer: &Writer,
+    database: &str,
+    jobs: Vec<Job<Role>>,
+    stage: Stage,
+) -> Vec<Result<()>> {
     let version = match writer.version().await {
         Ok(version) => version,
         Err(error) => return jobs.iter().map(|_| Err(copy(&error))).collect(),
@@ -278,16 +347,39 @@ async fn release_in(writer: &Writer, database: &str, jobs: Vec<Job<Role>>) -> Ve
     };
     let work = move |within: Within, slice: Slice<Job<Role>>, entered: Arc<Claims>| {
         let known = Arc::clone(&known);
-        async move { release_slice(&within, &slice, &entered, &known).await }
+        async move {
+            match stage {
+                Stage::Look => look_slice(&within, &slice, &known).await,
+                Stage::Release => release_slice(&within, &slice, &entered, &known).await,
+            }
+        }
     };
     writer.carry_out(Some(database.to_owned()), jobs, |job| &job.claim, work).await
+}
+
+async fn look_slice(
+    within: &Within,
+    slice: &Slice<Job<Role>>,
+    known: &BTreeMap<u32, Known>,
+) -> Result<Vec<()>, Fault> {
+    let of = |job: &Job<Role>| job.id().and_then(|id| id.parse::<u32>().ok());
+    let leavers: Vec<&Leaver> =
+        slice.iter().filter_map(|job| Some(&known.get(&of(job)?)?.leaver)).collect();
+    let powers = powers_over(within, &leavers).await?;
+    let mut faults = Faults::default();
+    for (role, why) in in_the_way(within, &powers, &leavers).await? {
+        let at = slice.iter().position(|job| of(job) == Some(role));
+        faults.0.extend(at.map(|at| (at, why)));
+    }
+    faults.none()?;
+    Ok(slice.iter().map(drop).collect())
 }
 
 async fn release_slice(
     within: &Within,
     slice: &Slice<Job<Role>>,
     entered: &Claims,
-    known: &BTreeMap<u32, Leaver>,
+    known: &BTreeMap<u32, Known>,
 ) -> Result<Vec<()>, Fault> {
     let mut faults = Faults::default();
     let mut leavers: Vec<&Leaver> = Vec::new();
@@ -299,7 +391,8 @@ async fn release_slice(
             }
             None => {
                 let role = job.id().and_then(|id| id.parse::<u32>().ok());
-                leavers.extend(role.and_then(|role| known.get(&role)));
+                let known = role.and_then(|role| known.get(&role));
+                leavers.extend(known.map(|known| &known.leaver));
             }
         }
     }
@@ -317,7 +410,7 @@ async fn release_slice(
 }
 
 /// The leavers of some writes, by the own database.
-async fn known(writer: &Writer, version: u32, jobs: &[Job<Role>]) -> Result<BTreeMap<u32, Leaver>> {
+async fn known(writer: &Writer, version: u32, jobs: &[Job<Role>]) -> Result<BTreeMap<u32, Known>> {
     let again: Vec<Job<Role>> = jobs
         .iter()
         .map(|job| Job {
@@ -339,7 +432,14 @@ async fn known(writer: &Writer, version: u32, jobs: &[Job<Role>]) -> Result<BTre
             let seen = look(&within, &jobs, &places).await.map_err(fault)?;
             let now = Role::now(&within, &seen).await?;
             let leavers = leavers(&seen, &places, &now, &mut Faults::default());
-            Ok(leavers.into_values().map(|leaver| (leaver.role, leaver)).collect())
+            let dependents = dependents(&within, &oids_of(leavers.values())).await?;
+            let known = |leaver: Leaver| {
+                let of = dependents.iter().filter(|one| leaver.names.contains_key(&one.role));
+                // Where one is out of reach, switching off says so.
+                let databases = databases_of(&within, &leaver, of).unwrap_or_default();
+                (leaver.role, Known { leaver, databases })
+            };
+            Ok(leavers.into_values().map(known).collect())
         })
         .await
 }

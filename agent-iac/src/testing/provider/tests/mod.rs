@@ -204,7 +204,7 @@ impl Observe<Account> for Small {
             counted: BTreeMap::new(),
         };
         let sources = vec![source; 1 + usize::from(self.is(Fault::NamesASourceTwice))];
-        Ok(Surroundings { sources, of: of.collect(), warnings: Vec::new() })
+        Ok(Surroundings { sources, of: of.collect(), ..Surroundings::default() })
     }
 }
 

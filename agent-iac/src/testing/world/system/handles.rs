@@ -51,6 +51,7 @@ impl System {
             settles_within: self.options.settles_within,
             batch: self.options.batch,
             suspends: R::KIND == Kind::Identity,
+            hands_over: false,
             credential,
         }
     }

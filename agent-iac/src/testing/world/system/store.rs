@@ -633,5 +633,6 @@ pub(super) fn shown(stored: &Stored, options: &SimOptions) -> Object {
         suspended: stored.suspended,
         mark: stored.mark.clone(),
         obstacle: None,
+        label: None,
     }
 }

@@ -14,6 +14,7 @@ use crate::{
     address::quoted,
     error::{Error, ErrorKind, Result, Retry},
     ledger::Claim,
+    provider::Mark,
 };
 
 /// The run that a claim is of.
@@ -83,21 +84,49 @@ pub fn given_up(claim: &Claim) -> Error {
     .help("repeat the write under a claim of the present run")
 }
 
-/// Writes what became of claims, in the transaction that did the work. Each
-/// outcome is JSON.
+/// What became of a claim.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Outcome {
+    /// The claim.
+    pub claim: Claim,
+    /// What it was about.
+    pub mark: Mark,
+    /// What is answered when it is repeated or settled, as JSON.
+    pub text: String,
+}
+
+/// Writes what became of claims, in the transaction that did the work.
+///
+/// What was carried out before at the same address is forgotten. A ledger
+/// begins a step only where no other is open, so that nobody asks for it any
+/// more: there is one outcome for each address, however often it is written. A
+/// claim that was given up is kept, for its writer may wake up one day.
 ///
 /// # Errors
 ///
 /// When one of them is registered already, which [`enter`] would have said.
-pub async fn register(tx: &Transaction, outcomes: &[(Claim, String)]) -> Result<()> {
-    let claims: Vec<&str> = outcomes.iter().map(|(claim, _)| claim.as_str()).collect();
-    let runs: Vec<&str> = outcomes.iter().map(|(claim, _)| run(claim)).collect();
-    let texts: Vec<&str> = outcomes.iter().map(|(_, outcome)| outcome.as_str()).collect();
+pub async fn register(tx: &Transaction, outcomes: &[Outcome]) -> Result<()> {
+    let column = |of: fn(&Outcome) -> &str| -> Vec<&str> { outcomes.iter().map(of).collect() };
+    let addresses: Vec<String> = outcomes.iter().map(|one| one.mark.address.to_string()).collect();
     tx.execute(
-        "INSERT INTO agent_iac.claims (claim, run, outcome)
-            SELECT claim, run, outcome::jsonb
-            FROM unnest($1::text[], $2::text[], $3::text[]) AS row (claim, run, outcome)",
-        &[(&claims, Type::TEXT_ARRAY), (&runs, Type::TEXT_ARRAY), (&texts, Type::TEXT_ARRAY)],
+        "WITH said AS (
+            SELECT * FROM unnest($1::text[], $2::text[], $3::text[], $4::text[], $5::text[],
+                $6::text[]) AS row (claim, run, fleet, environment, address, outcome)
+        ), before AS (
+            DELETE FROM agent_iac.claims c USING said s
+            WHERE c.fleet = s.fleet AND c.environment = s.environment AND c.address = s.address
+                AND c.outcome IS NOT NULL AND c.claim <> s.claim
+        )
+        INSERT INTO agent_iac.claims (claim, run, fleet, environment, address, outcome)
+            SELECT claim, run, fleet, environment, address, outcome::jsonb FROM said",
+        &[
+            (&column(|one| one.claim.as_str()), Type::TEXT_ARRAY),
+            (&column(|one| run(&one.claim)), Type::TEXT_ARRAY),
+            (&column(|one| &one.mark.fleet), Type::TEXT_ARRAY),
+            (&column(|one| &one.mark.environment), Type::TEXT_ARRAY),
+            (&addresses, Type::TEXT_ARRAY),
+            (&column(|one| &one.text), Type::TEXT_ARRAY),
+        ],
     )
     .await
     .map(drop)

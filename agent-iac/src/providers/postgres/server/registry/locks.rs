@@ -1,7 +1,7 @@
 //! The advisory locks: who waits for whom, and what becomes of strangers that
 //! hold one.
 
-use std::error::Error as _;
+use std::{error::Error as _, time::Duration};
 
 use sha2::{Digest as _, Sha256};
 
@@ -19,6 +19,10 @@ use crate::{
 pub(super) const CLASS: i32 = 0x6167_6961;
 /// The class of the locks that keep our own writers apart.
 pub(super) const SERIAL: i32 = 0x6167_6962;
+
+/// How long our own writers wait for each other: longer than one of them may
+/// wait for somebody else's lock meanwhile.
+const PATIENCE: Duration = Duration::from_secs(30);
 
 /// How an advisory lock is held.
 #[derive(Clone, Copy)]
@@ -55,10 +59,25 @@ pub(super) async fn take(tx: &Transaction, class: i32, key: i32, mode: Mode) -> 
     }
     end_strangers(tx, class, key).await?;
     tx.savepoint(|tx| async move {
+        let usual = match class {
+            SERIAL => Some(lock_timeout(&tx, &PATIENCE.as_millis().to_string()).await?),
+            _ => None,
+        };
         let sql = format!("SELECT pg_advisory_xact_{kind}($1, $2)");
-        tx.query(&sql, &[(&class, Type::INT4), (&key, Type::INT4)]).await.map(drop)
+        tx.query(&sql, &[(&class, Type::INT4), (&key, Type::INT4)]).await?;
+        if let Some(usual) = usual {
+            lock_timeout(&tx, &usual).await?;
+        }
+        Ok(())
     })
     .await
+}
+
+/// Sets how long the transaction waits for a lock; answers how long it did.
+async fn lock_timeout(tx: &Transaction, time: &str) -> Result<String> {
+    let sql = "SELECT current_setting('lock_timeout'), set_config('lock_timeout', $1, true)";
+    let rows = tx.query(sql, &[(&time, Type::TEXT)]).await?;
+    Ok(rows.first().map(|row| row.get(0)).expect("a query without a table has one row"))
 }
 
 /// Ends the sessions of strangers that hold one of our locks, or stand before

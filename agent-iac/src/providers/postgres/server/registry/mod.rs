@@ -16,7 +16,7 @@ mod locks;
 mod objects;
 mod schema;
 
-pub use claims::{Registered, enter, given_up, register, registered, settle};
+pub use claims::{Outcome, Registered, enter, given_up, register, registered, settle};
 pub use locks::serialise;
 pub use objects::{Owned, forget, mark, owned};
-pub use schema::{State, ddl, install, state};
+pub use schema::{State, admit, ddl, install, state};

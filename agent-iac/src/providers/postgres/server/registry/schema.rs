@@ -1,5 +1,7 @@
 //! The tables: how they are made, and whether they are as they were made.
 
+use tokio_postgres::Row;
+
 use super::{
     super::{super::name::ident, Type, transaction::Transaction},
     locks::{SERIAL, lock},
@@ -10,7 +12,7 @@ use crate::{
 };
 
 /// The version of the tables below.
-const VERSION: i32 = 1;
+const VERSION: i32 = 2;
 
 /// Its tables.
 const TABLES: [&str; 3] = ["claims", "objects", "registry"];
@@ -23,13 +25,7 @@ const TABLES: [&str; 3] = ["claims", "objects", "registry"];
 ///
 /// `observer` is the role that planning reads as.
 pub fn ddl(observer: Option<&str>) -> String {
-    let observer = observer.map(ident).map_or_else(String::new, |observer| {
-        format!(
-            "GRANT USAGE ON SCHEMA agent_iac TO {observer};
-GRANT SELECT ON ALL TABLES IN SCHEMA agent_iac TO {observer};
-"
-        )
-    });
+    let observer = observer.map_or_else(String::new, grants);
     let closed: Vec<String> = TABLES
         .iter()
         .map(|table| {
@@ -46,14 +42,21 @@ CREATE POLICY readers ON agent_iac.{table} FOR SELECT USING (true);
 REVOKE ALL ON SCHEMA agent_iac FROM PUBLIC;
 CREATE TABLE IF NOT EXISTS agent_iac.registry (
     version int NOT NULL,
+    system_identifier text NOT NULL,
+    database_oid oid NOT NULL,
     installed_at timestamptz NOT NULL DEFAULT now()
 );
 CREATE TABLE IF NOT EXISTS agent_iac.claims (
     claim text PRIMARY KEY,
     run text NOT NULL,
+    fleet text,
+    environment text,
+    address text,
     outcome jsonb,
     at timestamptz NOT NULL DEFAULT now()
 );
+CREATE INDEX IF NOT EXISTS claims_of_address ON agent_iac.claims (address, environment, fleet)
+    WHERE outcome IS NOT NULL;
 CREATE TABLE IF NOT EXISTS agent_iac.objects (
     type text NOT NULL,
     id text NOT NULL,
@@ -64,10 +67,22 @@ CREATE TABLE IF NOT EXISTS agent_iac.objects (
     PRIMARY KEY (type, id)
 );
 REVOKE ALL ON ALL TABLES IN SCHEMA agent_iac FROM PUBLIC;
-{}{observer}INSERT INTO agent_iac.registry (version)
-    SELECT {VERSION} WHERE NOT EXISTS (SELECT FROM agent_iac.registry);
+{}{observer}INSERT INTO agent_iac.registry (version, system_identifier, database_oid)
+    SELECT {VERSION}, c.system_identifier::text, d.oid
+    FROM pg_control_system() c, pg_database d
+    WHERE d.datname = current_database() AND NOT EXISTS (SELECT FROM agent_iac.registry);
 ",
         closed.concat()
+    )
+}
+
+/// What lets a role read the schema.
+fn grants(observer: &str) -> String {
+    let observer = ident(observer);
+    format!(
+        "GRANT USAGE ON SCHEMA agent_iac TO {observer};
+GRANT SELECT ON ALL TABLES IN SCHEMA agent_iac TO {observer};
+"
     )
 }
 
@@ -89,7 +104,8 @@ pub enum State {
 ///
 /// # Errors
 ///
-/// When it is of a newer version, when its parts have several owners, when
+/// When it is of a newer version, when it was made in another cluster or
+/// database, whose numbers are others, when its parts have several owners, when
 /// somebody but the owner can change them, or when this role may not read it.
 pub async fn state(tx: &Transaction) -> Result<State> {
     let rows = tx
@@ -107,7 +123,8 @@ pub async fn state(tx: &Transaction) -> Result<State> {
                     CASE acl.grantee WHEN 0 THEN 'PUBLIC' ELSE pg_get_userbyid(acl.grantee) END,
                     c.relname)) FILTER (WHERE acl.grantee IS NOT NULL),
                 min(c.relname::text) FILTER (WHERE EXISTS (
-                    SELECT FROM pg_trigger t WHERE t.tgrelid = c.oid AND NOT t.tgisinternal))
+                    SELECT FROM pg_trigger t WHERE t.tgrelid = c.oid AND NOT t.tgisinternal)),
+                has_function_privilege('pg_control_system()', 'EXECUTE')
             FROM pg_namespace n
             LEFT JOIN pg_class c ON c.relnamespace = n.oid
                 AND c.relkind IN ('r', 'p', 'v', 'm', 'f')
@@ -170,17 +187,74 @@ pub async fn state(tx: &Transaction) -> Result<State> {
         )
         .help("drop it, and compare what the tables say with the server"));
     }
-    let version = tx.query("SELECT max(version) FROM agent_iac.registry", &[]).await?;
-    let version: Option<i32> = version.first().and_then(|row| row.get(0));
-    match version {
-        Some(VERSION) => Ok(State::Ready { owner, trusted }),
-        Some(version) if version > VERSION => Err(Error::new(
+    match version(tx, &schema, row.get(8)).await? {
+        VERSION => Ok(State::Ready { owner, trusted }),
+        version if version > VERSION => Err(Error::new(
             ErrorKind::NewerVersion,
             format!("{schema} is of version {version}, and this program knows up to {VERSION}"),
         )
         .help("use a newer version of agent-iac")),
+        version if version > 0 => Err(Error::new(
+            ErrorKind::Damaged,
+            format!("{schema} is of version {version}, which says not of which cluster it is"),
+        )
+        .help("DROP SCHEMA agent_iac CASCADE, and `import` what is there")),
         _ => Err(damaged(&schema).help("restore the table `agent_iac.registry` from a backup")),
     }
+}
+
+/// The version of the registry; 0 where it names none. Whoever may not ask which
+/// cluster this is (`tells`) believes what stands there.
+async fn version(tx: &Transaction, schema: &str, tells: bool) -> Result<i32> {
+    // A column that an older version had not is nothing in this form.
+    let system = if tells {
+        "(SELECT system_identifier::text FROM pg_control_system())"
+    } else {
+        "to_jsonb(r) ->> 'system_identifier'"
+    };
+    let made = tx
+        .query(
+            &format!(
+                "SELECT r.version, to_jsonb(r) ->> 'system_identifier',
+                    to_jsonb(r) ->> 'database_oid', {system}, d.oid::text
+                FROM agent_iac.registry r
+                JOIN pg_database d ON d.datname = current_database()
+                ORDER BY r.version DESC LIMIT 1"
+            ),
+            &[],
+        )
+        .await?;
+    let Some(made) = made.first() else { return Ok(0) };
+    let version = made.get(0);
+    match elsewhere(made) {
+        Some(numbers) if version == VERSION => Err(of_another(schema, &numbers)),
+        _ => Ok(version),
+    }
+}
+
+/// Where a registry was made, when that is not here.
+fn elsewhere(row: &Row) -> Option<[String; 2]> {
+    let place = |system: usize, database: usize| {
+        let part = |at: usize| row.get::<_, Option<String>>(at).unwrap_or_default();
+        format!("system {} database {}", part(system), part(database))
+    };
+    let (made, here) = (place(1, 2), place(3, 4));
+    (made != here).then_some([made, here])
+}
+
+fn of_another(schema: &str, [made, here]: &[String; 2]) -> Error {
+    Error::new(
+        ErrorKind::Refused,
+        format!(
+            "{schema} was made in another place ({made}, and this is {here}): roles and policies \
+             may have other numbers here than it says"
+        ),
+    )
+    .help(
+        "after a restored dump, DROP SCHEMA agent_iac CASCADE, begin a new ledger and `import` \
+         what is there; after `pg_upgrade`, which keeps the numbers, UPDATE agent_iac.registry SET \
+         system_identifier = …, database_oid = … to what this is",
+    )
 }
 
 pub(super) fn damaged(what: &str) -> Error {
@@ -222,6 +296,36 @@ pub async fn install(tx: &Transaction, observer: Option<&str>) -> Result<()> {
         .help("let it belong to the role that writes, by ALTER SCHEMA and ALTER TABLE … OWNER TO")),
         State::Ready { .. } | State::Missing => Ok(()),
     }
+}
+
+/// Lets the role that planning reads as into a schema that was there before: it
+/// was made by a fleet that has another one, or for nobody. A schema of
+/// somebody else's is for him to open. Answers whether there was anything to do.
+///
+/// # Errors
+///
+/// When the server refuses, or somebody else does the same for too long.
+pub async fn admit(tx: &Transaction, observer: Option<&str>) -> Result<bool> {
+    let Some(observer) = observer else { return Ok(false) };
+    let rows = tx
+        .query(
+            "SELECT 1 FROM pg_roles r, pg_namespace n
+            WHERE r.rolname::text = $1 AND n.nspname = 'agent_iac'
+                AND pg_has_role(n.nspowner, 'USAGE')
+                AND (NOT has_schema_privilege(r.oid, n.oid, 'USAGE') OR EXISTS (
+                    SELECT FROM pg_class c
+                    WHERE c.relnamespace = n.oid AND c.relname::text = ANY ($2)
+                        AND NOT has_table_privilege(r.oid, c.oid, 'SELECT')))",
+            &[(&observer, Type::TEXT), (&&TABLES[..], Type::TEXT_ARRAY)],
+        )
+        .await?;
+    if rows.is_empty() {
+        return Ok(false);
+    }
+    // Two that change one list of privileges at once would fail.
+    lock(tx, SERIAL, "registry").await?;
+    tx.batch(&grants(observer)).await?;
+    Ok(true)
 }
 
 fn not_made(tx: &Transaction, error: Error) -> Error {
