@@ -14,7 +14,7 @@ use crate::{
 
 /// What the provider answered to one write.
 pub(super) enum Answer {
-    Written(Issued),
+    Written(Box<Issued>),
     Failed(Error),
     InDoubt(Error),
 }
@@ -67,7 +67,7 @@ pub(super) async fn ask(
             let result = results.next().unwrap_or_else(|| Err(too_few(provider)));
             let error = match result {
                 Ok(issued) => {
-                    answers[at] = Some(Answer::Written(issued));
+                    answers[at] = Some(Answer::Written(Box::new(issued)));
                     continue;
                 }
                 Err(error) if error.message() == UNANSWERED => too_few(provider),
@@ -161,7 +161,9 @@ fn request(run: &Run<'_>, begun: &Begun<'_>) -> WriteRequest {
 async fn settle(writer: &dyn DynWrite, claim: &Claim, error: Error) -> Answer {
     match writer.settle(std::slice::from_ref(claim)).await {
         Ok(settled) => match settled.into_iter().next() {
-            Some(Settled::Done(written)) => Answer::Written(Issued { written, secret: None }),
+            Some(Settled::Done(written)) => {
+                Answer::Written(Box::new(Issued { written, secret: None }))
+            }
             Some(Settled::NotDone) => Answer::Failed(error),
             Some(Settled::Unknown(_)) | None => Answer::InDoubt(error),
         },

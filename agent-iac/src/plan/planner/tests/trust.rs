@@ -334,7 +334,7 @@ fn what_goes_to_somebody_else_when_it_ends_widens_by_its_end() {
 
 #[test]
 fn an_identity_that_is_called_otherwise_than_recorded_is_not_ended() {
-    let otherwise = "blocked a.account: `id-a.account` has its id and the name `x`";
+    let otherwise = "blocked a.account: `id-a.account` has its id and the name \"x\"";
     let mut rig = Rig::applied(fleet(vec![small("a")]));
     rig.read("a.account", "name", Reading::Known("x".into()));
     let replaced = shown(&rig.plan());
