@@ -8,6 +8,7 @@ use super::*;
 on_each_version![
     what_an_owner_gave_is_the_next_owners_under_the_same_id,
     where_another_role_could_give_it_too_it_is_given_by_the_owner,
+    a_role_that_is_lent_for_one_grant_is_the_grantor_of_no_other,
     who_may_everything_is_given_nothing,
     a_membership_follows_what_its_role_says_before_16,
 ];
@@ -60,6 +61,36 @@ async fn where_another_role_could_give_it_too_it_is_given_by_the_owner(cluster: 
     assert_eq!(error.kind(), ErrorKind::Denied);
     let repair = "GRANT USAGE ON SCHEMA \"app\" TO \"rivals_later\"";
     assert!(error.repair().unwrap().starts_with(repair), "{error:?}");
+}
+
+async fn a_role_that_is_lent_for_one_grant_is_the_grantor_of_no_other(cluster: &'static Cluster) {
+    let world = World::new(cluster, "lents", &[]).await;
+    let (x, y) = (world.role("@_x").await, world.role("@_y").await);
+    // The server would meet the older `x` first, while its rights are ours.
+    world
+        .run(
+            "CREATE ROLE @_later; GRANT @_later TO @_admins;
+            GRANT ALL ON SCHEMA app TO @_later, @_x; ALTER TABLE app.t0 OWNER TO @_later;
+            CREATE TABLE app.own (a int); ALTER TABLE app.own OWNER TO @_x",
+        )
+        .await;
+    let (select, table) = ([pg::Select], || pg::Table::new("app", "t0"));
+    let mut declared = grant(&x, table(), &select);
+    declared.grantable(true);
+    let with_option = world.done::<pg::Grant>(world.create::<pg::Grant>(&declared)).await;
+    // `x` gives what is its own, which takes its rights.
+    let requests = vec![
+        world.create::<pg::Grant>(&grant(&y, pg::Table::new("app", "own"), &select)),
+        world.update::<pg::Grant>(&with_option, &grant(&x, table(), &select)),
+        world.create::<pg::Grant>(&grant(&y, table(), &select)),
+    ];
+    let grantors = world.batch::<pg::Grant>(requests).await.into_iter().map(|written| {
+        let object = written.unwrap().object.unwrap();
+        (object.value("grantor").cloned(), object.value("grantable").cloned())
+    });
+    let by = |grantor: &str| (Some(grantor.into()), Some(false.into()));
+    let expected = [by("lents_x"), by("lents_later"), by("lents_later")];
+    assert_eq!(grantors.collect::<Vec<_>>(), expected);
 }
 
 async fn who_may_everything_is_given_nothing(cluster: &'static Cluster) {

@@ -116,36 +116,66 @@ pub(super) fn around(powers: &Powers, acting: Acting) -> (String, String) {
     (parts.next().unwrap_or_default(), parts.next().unwrap_or_default())
 }
 
+/// A membership is lent for the statements that need it, and no longer: with
+/// its rights, the server would take a role for the grantor that somebody's
+/// grant option was given to.
 fn lines(powers: &Powers, statements: &[(Acting, String)]) -> Vec<String> {
-    let lent: BTreeSet<u32> = statements
-        .iter()
-        .filter_map(|(acting, _)| match acting {
-            Acting::Lent(role) | Acting::With(role) => Some(*role),
-            Acting::Me | Acting::As(_) => None,
-        })
-        .collect();
-    let lent: Vec<(String, String)> =
-        lent.into_iter().filter_map(|role| powers.lend(role)).collect();
     let me = ident(powers.my_name());
-    let mut lines: Vec<String> = lent.iter().map(|(lend, _)| lend.clone()).collect();
-    let mut name = None;
-    for (acting, statement) in statements.iter().filter(|(_, text)| !text.is_empty()) {
-        let needed = match acting {
+    let mut lines = Vec::new();
+    let mut name: Option<u32> = None;
+    // What ends each of the memberships that there are.
+    let mut lent: BTreeMap<u32, String> = BTreeMap::new();
+    let mut needed = BTreeSet::new();
+    let become_me = |lines: &mut Vec<String>, name: &mut Option<u32>| {
+        if name.take().is_some() {
+            lines.push(format!("SET LOCAL ROLE {me}"));
+        }
+    };
+    for (acting, statement) in statements {
+        if let Acting::Lent(role) | Acting::With(role) = acting {
+            needed.insert(*role);
+        }
+        if statement.is_empty() {
+            continue;
+        }
+        let missing: Vec<(u32, (String, String))> = needed
+            .iter()
+            .filter(|role| !lent.contains_key(role))
+            .filter_map(|role| Some((*role, powers.lend(*role)?)))
+            .collect();
+        let is_over = lent.keys().any(|role| !needed.contains(role));
+        if is_over || !missing.is_empty() {
+            become_me(&mut lines, &mut name);
+        }
+        lent.retain(|role, end| {
+            let stays = needed.contains(role);
+            if !stays {
+                lines.push(std::mem::take(end));
+            }
+            stays
+        });
+        for (role, (lend, end)) in missing {
+            lines.push(lend);
+            lent.insert(role, end);
+        }
+        needed.clear();
+        let actor = match acting {
             Acting::Me | Acting::With(_) => None,
             Acting::As(role) | Acting::Lent(role) => Some(*role),
         };
-        if needed != name {
-            let role = needed.and_then(|role| powers.role(role));
-            let role = role.map_or_else(|| me.clone(), |power| ident(&power.name));
-            lines.push(format!("SET LOCAL ROLE {role}"));
-            name = needed;
+        if actor != name {
+            match actor.and_then(|role| powers.role(role)) {
+                Some(power) => lines.push(format!("SET LOCAL ROLE {}", ident(&power.name))),
+                None => become_me(&mut lines, &mut name),
+            }
+            name = actor;
         }
         lines.push(statement.clone());
     }
-    if name.is_some() {
-        lines.push(format!("SET LOCAL ROLE {me}"));
-    }
-    lines.extend(lent.into_iter().map(|(_, end)| end));
+    become_me(&mut lines, &mut name);
+    lines.extend(lent.into_values());
+    // A membership that was there already is not lent.
+    lines.retain(|line| !line.is_empty());
     lines
 }
 
@@ -257,24 +287,31 @@ mod tests {
         assert_eq!(
             script(&powers, &statements).split(";\n").collect::<Vec<_>>(),
             [
-                r#"GRANT "ours" TO "administrators" WITH INHERIT true, SET true GRANTED BY "administrators""#,
                 "one",
                 r#"SET LOCAL ROLE "owner""#,
                 "two",
                 "three",
+                r#"SET LOCAL ROLE "administrators""#,
+                r#"GRANT "ours" TO "administrators" WITH INHERIT true, SET true GRANTED BY "administrators""#,
                 r#"SET LOCAL ROLE "ours""#,
                 "four",
                 r#"SET LOCAL ROLE "administrators""#,
                 "five",
+                r#"REVOKE "ours" FROM "administrators" GRANTED BY "administrators""#,
                 r#"SET LOCAL ROLE "owner""#,
                 "six",
                 r#"SET LOCAL ROLE "administrators""#,
-                r#"REVOKE "ours" FROM "administrators" GRANTED BY "administrators""#,
             ]
         );
         assert_eq!(script(&powers, &[say(Acting::Me, "one")]), "one");
         let lent = script(&powers, &[say(Acting::With(4), ""), say(Acting::Me, "one")]);
         assert_eq!(lent.split(";\n").count(), 3, "{lent}");
+        // It is not there while somebody else's statement runs.
+        let apart = [say(Acting::Me, "one"), say(Acting::With(4), "two"), say(Acting::Me, "three")];
+        let apart = script(&powers, &apart);
+        let (before, after) = apart.split_once("two").unwrap();
+        assert!(before.starts_with("one;\nGRANT"), "{apart}");
+        assert!(after.starts_with(";\nREVOKE") && after.ends_with("three"), "{apart}");
         assert_eq!(script(&powers, &[]), "");
     }
 
