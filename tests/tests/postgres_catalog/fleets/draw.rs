@@ -425,6 +425,16 @@ impl Draw<'_> {
                 if on.kind() == "database" || on.kind() == "foreign-server" {
                     return None;
                 }
+                // A view is read with its owner's rights, and so is never handed
+                // on to an heir: who has been its owner stays.
+                if on.what.ends_with(".v") {
+                    return None;
+                }
+                // What an heir of the fleet may is for the fleet to declare, and
+                // this one may not create in the schema: only then it takes over.
+                if agents.iter().any(|other| other.role == *heir) {
+                    return None;
+                }
                 let heir = heir.clone();
                 let schema = on.schema().map(|name| On::new(&format!("schema {name}")));
                 let needs = schema.map(|on| What::Grant {
