@@ -203,7 +203,12 @@ impl Draw<'_> {
                     .filter(|other| other.name != agent.name)
                     .flat_map(|other| &other.declared);
                 let is_elsewhere = one.what.is_of_no_role() && others.any(is_same);
-                !is_elsewhere && had.get(&one.what.key()).is_none_or(|field| *field == one.field)
+                // What an owner was given before he was one is his own.
+                let is_grantees = matches!(&one.what, What::Ownership { on, .. }
+                    if had.keys().any(|key| key.starts_with(&format!("{} (", on.what))));
+                !is_elsewhere
+                    && !is_grantees
+                    && had.get(&one.what.key()).is_none_or(|field| *field == one.field)
             });
             agents[at] = agent;
         }

@@ -602,10 +602,14 @@ fn second_thoughts(
         }
     }
     for blocked in &plan.blocked {
-        let kind =
-            ["cannot become that role", "is no member of that role", "give the role an `heir`"]
-                .into_iter()
-                .find(|part| blocked.reason.contains(part));
+        let kind = [
+            "cannot become that role",
+            "is no member of that role",
+            "does not inherit",
+            "give the role an `heir`",
+        ]
+        .into_iter()
+        .find(|part| blocked.reason.contains(part));
         match kind {
             Some(kind) if blocked.address.is_undeclared() => {
                 *counts.entry(format!("blocked: {kind}")).or_default() += 1;

@@ -274,6 +274,6 @@ fn ownership(
         suspended: false,
         mark: owned.map(|owned| owned.mark.clone()),
         // Before 16, whoever may create roles can make himself a member.
-        obstacle: if within.version >= people::GRANTORS { people.not_owner(owner) } else { None },
+        obstacle: if within.version >= people::GRANTORS { people.not_giver(owner) } else { None },
     }
 }

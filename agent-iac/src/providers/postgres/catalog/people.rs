@@ -120,6 +120,23 @@ impl People {
             )
         })
     }
+
+    /// Why the administrators cannot give away what this role owns: it takes
+    /// its rights without becoming it, who could not become the next owner.
+    pub(in super::super) fn not_giver(&self, owner: Oid) -> Option<String> {
+        let person = self.of.get(&owner)?;
+        self.not_owner(owner).or_else(|| {
+            (!person.usable).then(|| {
+                format!(
+                    "it belongs to {}, whose rights {} does not inherit; change it as that role, or GRANT {} TO {} WITH INHERIT TRUE",
+                    quoted(&person.name),
+                    quoted(&self.administrators_name),
+                    ident(&person.name),
+                    ident(&self.administrators_name),
+                )
+            })
+        })
+    }
 }
 
 /// How one membership leads on: by `SET ROLE`, or by inheritance. Before

@@ -300,22 +300,12 @@ impl Now {
     /// In whose name an object of this owner is given away: it takes the
     /// owner's rights, and not to be him, who could not become the next one.
     fn acting(&self, what: &str, owner: u32) -> Result<Acting> {
-        match self.powers.as_owner(owner) {
-            Some(acting @ (Acting::Me | Acting::With(_))) => Ok(acting),
-            _ => {
-                let (me, name) = (self.powers.my_name(), self.powers.name(owner));
-                let error = Error::new(
-                    ErrorKind::Denied,
-                    format!("{what}: the object is {name}'s, whose rights {} has not", quoted(me)),
-                );
-                Err(match self.powers.role(owner) {
-                    Some(power) => {
-                        error.help(format!("GRANT {} TO {}", ident(&power.name), ident(me)))
-                    }
-                    None => error,
-                })
-            }
-        }
+        self.powers.with_rights_of(owner).ok_or_else(|| {
+            let (me, name) = (self.powers.my_name(), self.powers.name(owner));
+            let message =
+                format!("{what}: the object is {name}'s, whose rights {} has not", quoted(me));
+            self.powers.no_member(owner, message)
+        })
     }
 }
 

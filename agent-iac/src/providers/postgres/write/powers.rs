@@ -158,6 +158,15 @@ impl Powers {
         }
     }
 
+    /// How the rights of an owner are used without becoming him.
+    pub(super) fn with_rights_of(&self, owner: u32) -> Option<Acting> {
+        let power = self.roles.get(&owner)?;
+        match (power.inherited, power.admin) {
+            (true, _) => Some(Acting::Me),
+            (false, admin) => admin.then_some(Acting::With(owner)),
+        }
+    }
+
     /// How something is done in exactly this role's name.
     pub(super) fn as_grantor(&self, grantor: u32) -> Option<Acting> {
         if grantor == self.me {
@@ -279,8 +288,12 @@ mod tests {
                 (3, "set only", [false, true, false]),
                 (4, "ours", [false, false, true]),
                 (5, "foreign", [false, false, false]),
+                (6, "set and ours", [false, true, true]),
             ],
         );
+        let rights = [2, 3, 4, 5, 6].map(|oid| powers.with_rights_of(oid));
+        let with = |oid| Some(Acting::With(oid));
+        assert_eq!(rights, [Some(Acting::Me), None, with(4), None, with(6)]);
         let owner = |oid| powers.as_owner(oid);
         assert_eq!(owner(2), Some(Acting::Me));
         assert_eq!(owner(3), Some(Acting::As(3)));
