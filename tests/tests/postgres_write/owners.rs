@@ -9,6 +9,7 @@ on_each_version![
     what_an_owner_gave_is_the_next_owners_under_the_same_id,
     where_another_role_could_give_it_too_it_is_given_by_the_owner,
     a_role_that_is_lent_for_one_grant_is_the_grantor_of_no_other,
+    who_could_become_an_owner_lends_himself_its_rights_to_give_something_away,
     who_may_everything_is_given_nothing,
     a_membership_follows_what_its_role_says_before_16,
 ];
@@ -91,6 +92,39 @@ async fn a_role_that_is_lent_for_one_grant_is_the_grantor_of_no_other(cluster: &
     let by = |grantor: &str| (Some(grantor.into()), Some(false.into()));
     let expected = [by("lents_x"), by("lents_later"), by("lents_later")];
     assert_eq!(grantors.collect::<Vec<_>>(), expected);
+}
+
+async fn who_could_become_an_owner_lends_himself_its_rights_to_give_something_away(
+    cluster: &'static Cluster,
+) {
+    let world = World::new(cluster, "betweens", &[]).await;
+    let x = world.role("@_x").await;
+    let no_inheriting = if world.version < 16 { "" } else { "WITH INHERIT FALSE, SET TRUE" };
+    let role = |of: &str| format!("GRANT {of} TO @_between {no_inheriting};");
+    world
+        .run(&format!(
+            "GRANT CREATE ON SCHEMA app TO @_x; CREATE ROLE @_other;
+            CREATE ROLE @_between NOINHERIT; GRANT @_between TO @_admins; {}{}
+            ALTER TABLE app.o1 OWNER TO @_other",
+            role("@_x"),
+            role("@_other")
+        ))
+        .await;
+    let to_x = |table: &str| {
+        let mut ownership = pg::Ownership::builder();
+        ownership.to(Link::id(&x.id)).on(pg::Table::new("app", table)).heir("betweens_owner");
+        ownership
+    };
+    let ours = world.done::<pg::Ownership>(world.create::<pg::Ownership>(&to_x("o0"))).await;
+    assert_eq!(ours.obstacle, None);
+    world.gone::<pg::Ownership>(world.delete(&ours)).await;
+    let owner = "SELECT relowner::regrole FROM pg_class WHERE oid = 'app.o0'::regclass";
+    assert_eq!(world.value(owner).await, "betweens_owner");
+    // Of whoever is not ours nothing can be lent.
+    let error = world.refused::<pg::Ownership>(world.create::<pg::Ownership>(&to_x("o1"))).await;
+    assert_eq!(error.kind(), ErrorKind::Denied);
+    let repair = "GRANT \"betweens_other\" TO \"betweens_admins\"";
+    assert_eq!(error.repair(), Some(repair));
 }
 
 async fn who_may_everything_is_given_nothing(cluster: &'static Cluster) {
