@@ -16,6 +16,7 @@ use std::{
     error::Error,
     fs::File,
     io::BufReader,
+    sync::Arc,
     time::Duration,
 };
 
@@ -119,7 +120,7 @@ fn step(address: &Address, run: &RunId, number: u64) -> [Entry; 2] {
     let claim = run.claim(usize::try_from(number).unwrap_or(usize::MAX));
     let name = format!("reader_{number}");
     let tuple = |action: &str| Tuple::allow(&name, action, "table billing.invoices");
-    let object = std::sync::Arc::new(Managed {
+    let object = Arc::new(Managed {
         resource_type: "postgres.role".into(),
         kind: Kind::Identity,
         provider: "postgres".into(),
@@ -141,7 +142,7 @@ fn step(address: &Address, run: &RunId, number: u64) -> [Entry; 2] {
         claim: claim.clone(),
         action: Action::Create,
         deposed: false,
-        target: Some(object.clone()),
+        target: Some(Arc::clone(&object)),
         id: None,
         provider: "postgres".into(),
         resource_type: "postgres.role".into(),

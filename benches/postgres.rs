@@ -379,7 +379,7 @@ fn show(version: u32, sizes: &[usize], how: &str) -> Result<(), Box<dyn Error>> 
                 shown(all),
                 shown(ours),
                 shown(servers),
-                grown(&before, agents, phase, both),
+                grown(&before, *agents, phase, both),
             );
             now.phases.insert(phase.to_owned(), both);
         }
@@ -390,10 +390,10 @@ fn show(version: u32, sizes: &[usize], how: &str) -> Result<(), Box<dyn Error>> 
 
 /// By how much more is computed for twice as many roles.
 #[expect(clippy::cast_precision_loss, reason = "it is shown with two digits")]
-fn grown(before: &Size, agents: &usize, phase: &str, both: f64) -> String {
-    match before.phases.get(phase).filter(|_| before.agents > 0 && *agents > before.agents) {
+fn grown(before: &Size, agents: usize, phase: &str, both: f64) -> String {
+    match before.phases.get(phase).filter(|_| before.agents > 0 && agents > before.agents) {
         Some(less) => {
-            let doublings = (*agents as f64 / before.agents as f64).log2();
+            let doublings = (agents as f64 / before.agents as f64).log2();
             format!("× {:.2}", (both / less).powf(doublings.recip()))
         }
         None => String::new(),

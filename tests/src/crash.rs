@@ -9,7 +9,7 @@
 #![expect(clippy::print_stdout, reason = "a test says its seed, and what each kill hit")]
 
 use std::{
-    collections::BTreeMap,
+    collections::{BTreeMap, BTreeSet},
     fmt,
     io::{BufRead as _, BufReader, Read as _, Write as _},
     os::unix::process::ExitStatusExt as _,
@@ -26,7 +26,7 @@ use agent_iac::{
     clock::{Entropy as _, SystemEntropy, block_on},
     deployment::Deployment,
     ledger::{
-        Event, Ledger as _, Query, RunEvent, RunId, RunPurpose, SqliteLedger, State,
+        Event, Ledger as _, Query, RunEvent, RunId, RunPurpose, SqliteLedger, State, StepEvent,
         sqlite::Options,
     },
 };
@@ -253,6 +253,33 @@ impl Ledger {
 
     fn options(&self) -> Options {
         Options::new(&self.fleet, "test")
+    }
+
+    /// How many steps on resources of a type were done, in all of its history.
+    ///
+    /// # Panics
+    ///
+    /// When it cannot be read.
+    pub fn done(&self, resource_type: &str) -> usize {
+        let ledger =
+            SqliteLedger::open_read_only(&self.path, &self.options()).expect("the ledger is there");
+        let all = block_on(ledger.batches(1, usize::MAX)).expect("the ledger is whole");
+        let mut begun = BTreeSet::new();
+        let mut done = 0;
+        for entry in all.iter().flat_map(|batch| &batch.entries) {
+            match &entry.event {
+                Event::Step(StepEvent::Begun { claim, resource_type: of, .. })
+                    if of == resource_type =>
+                {
+                    begun.insert(claim.to_string());
+                }
+                Event::Step(StepEvent::Done { claim, .. }) => {
+                    done += usize::from(begun.contains(&claim.to_string()));
+                }
+                _ => {}
+            }
+        }
+        done
     }
 
     /// What is in it, where there is one.

@@ -386,7 +386,7 @@ fn a_ledger_is_backed_up_lost_restored_and_rewound() {
     let kept = office.types(&["ledger", "backup", "kept.ledger"], one()).exits(0);
     assert!(kept.out.contains("The ledger is kept in kept.ledger"), "{}", kept.out);
     let taken = office.types(&["ledger", "backup", "kept.ledger"], one()).exits(1);
-    assert!(taken.err.contains("`") && taken.err.contains("is there already"), "{}", taken.err);
+    assert!(taken.err.contains('`') && taken.err.contains("is there already"), "{}", taken.err);
     let more = || fleet(&["eu", "us"], &["read"]);
     office.applies(&more);
     let newest = office.types(&["verify", "--json"], more()).exits(0).last();

@@ -79,7 +79,6 @@
 //! | I13 | the calm after each storm, against a world without one |
 //! | I14 | the test below that plays seeds twice |
 #![expect(clippy::disallowed_methods, reason = "how much to play is told by the environment")]
-#![expect(clippy::print_stdout, reason = "the counts of the faults are a result")]
 
 use std::{
     collections::BTreeSet,

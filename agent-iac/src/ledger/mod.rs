@@ -122,20 +122,20 @@ pub enum Query {
 /// # Contract
 ///
 /// * **One history.** Batches form one hash chain. An append is refused with
-///   [`ErrorKind::Conflict`](crate::ErrorKind::Conflict), naming every address
+///   [`ErrorKind::Conflict`], naming every address
 ///   that moved, when one of `expected` has another version; otherwise the
 ///   backend itself puts it behind the newest batch, however many others were
 ///   appended meanwhile.
 /// * **Sound.** An append that holds no entries, changes a record without
 ///   expecting its version, or cannot follow what was recorded (a step that
 ///   ends without having begun) is refused with
-///   [`ErrorKind::InvalidInput`](crate::ErrorKind::InvalidInput).
+///   [`ErrorKind::InvalidInput`].
 /// * **Durable.** What was answered survives a power cut; what was refused or
 ///   failed left nothing behind. When it cannot be told, the error's kind is
-///   [`ErrorKind::InDoubt`](crate::ErrorKind::InDoubt).
+///   [`ErrorKind::InDoubt`].
 /// * **Fenced.** An append under a fence whose leases were taken by another,
 ///   or have run out and been taken, is refused with
-///   [`ErrorKind::LeaseHeld`](crate::ErrorKind::LeaseHeld), naming the holder,
+///   [`ErrorKind::LeaseHeld`], naming the holder,
 ///   since when and from where.
 /// * **Constant.** The bytes written for an append do not depend on how much
 ///   was recorded before.
@@ -187,7 +187,7 @@ pub trait Ledger: Send + Sync + 'static {
     ///
     /// # Errors
     ///
-    /// [`ErrorKind::Damaged`](crate::ErrorKind::Damaged), naming what differs.
+    /// [`ErrorKind::Damaged`], naming what differs.
     async fn examine(&self) -> Result<()> {
         Ok(())
     }
@@ -200,11 +200,11 @@ pub trait Ledger: Send + Sync + 'static {
     ///
     /// # Errors
     ///
-    /// [`ErrorKind::Conflict`](crate::ErrorKind::Conflict) when the head has
-    /// moved, [`ErrorKind::LeaseHeld`](crate::ErrorKind::LeaseHeld) when a
-    /// lease is held, [`ErrorKind::Refused`](crate::ErrorKind::Refused) when a
+    /// [`ErrorKind::Conflict`] when the head has
+    /// moved, [`ErrorKind::LeaseHeld`] when a
+    /// lease is held, [`ErrorKind::Refused`] when a
     /// step or run is open, and
-    /// [`ErrorKind::Unsupported`](crate::ErrorKind::Unsupported) from a
+    /// [`ErrorKind::Unsupported`] from a
     /// backend that keeps its whole history.
     async fn checkpoint(&self, archived: Head, actor: &Actor) -> Result<Head> {
         let _: (Head, &Actor) = (archived, actor);
@@ -219,7 +219,7 @@ pub trait Ledger: Send + Sync + 'static {
     ///
     /// # Errors
     ///
-    /// [`ErrorKind::LeaseHeld`](crate::ErrorKind::LeaseHeld) when another has
+    /// [`ErrorKind::LeaseHeld`] when another has
     /// taken one.
     async fn renew(&self, fence: &Fence, ttl: Duration) -> Result<()>;
 

@@ -163,41 +163,42 @@ const CELLS: &str = "
     UNION ALL SELECT format('parameter %s', p), format('SET LOCAL %s = off', p)
         FROM unnest(ARRAY['log_duration', 'log_lock_waits']) p";
 
+/// What stands in the world before the agent comes: of each kind one that it
+/// gets and one that it does not.
+const OBJECTS: &str = "
+    CREATE ROLE @_archivists; CREATE SCHEMA hr AUTHORIZATION @_owner;
+    CREATE SCHEMA scratch; GRANT ALL ON SCHEMA scratch TO PUBLIC;
+    GRANT USAGE ON SCHEMA sales TO @_archivists;
+    CREATE FOREIGN DATA WRAPPER nowhere; GRANT USAGE ON FOREIGN DATA WRAPPER nowhere TO @_owner;
+    CREATE SERVER far FOREIGN DATA WRAPPER nowhere; ALTER SERVER far OWNER TO @_owner;
+    CREATE SERVER farther FOREIGN DATA WRAPPER nowhere;
+    SELECT lo_create(424242), lo_create(424243); ALTER LARGE OBJECT 424242 OWNER TO @_owner;
+    CREATE FUNCTION scratch.nothing() RETURNS trigger LANGUAGE plpgsql AS 'BEGIN RETURN NULL; END';
+    SET ROLE @_owner;
+    CREATE TABLE hr.people (id int PRIMARY KEY, pay numeric);
+    CREATE FUNCTION hr.pay() RETURNS int RETURN 1;
+    CREATE TABLE sales.archive (id int PRIMARY KEY, old text);
+    CREATE TABLE sales.calendar (id int PRIMARY KEY, day date);
+    CREATE VIEW sales.open AS SELECT id FROM sales.invoices;
+    CREATE SEQUENCE sales.numbers; CREATE SEQUENCE sales.others;
+    CREATE FUNCTION sales.total(n int) RETURNS int RETURN n;
+    CREATE FUNCTION sales.secret() RETURNS int RETURN 1;
+    CREATE FUNCTION sales.anybody() RETURNS int RETURN 1;
+    REVOKE EXECUTE ON FUNCTION sales.total, sales.secret FROM PUBLIC;
+    CREATE PROCEDURE sales.tidy() LANGUAGE sql AS 'SELECT 1';
+    CREATE PROCEDURE sales.wipe() LANGUAGE sql AS 'SELECT 1';
+    REVOKE EXECUTE ON PROCEDURE sales.tidy, sales.wipe FROM PUBLIC;
+    CREATE TYPE sales.mood AS ENUM ('good'); CREATE TYPE sales.temper AS ENUM ('bad');
+    REVOKE USAGE ON TYPE sales.mood, sales.temper FROM PUBLIC;
+    GRANT SELECT ON sales.calendar TO PUBLIC;
+    GRANT SELECT, TRUNCATE, REFERENCES ON sales.archive TO @_archivists;
+    RESET ROLE;";
+
 async fn an_agent_may_do_what_was_declared_and_what_the_plan_had_listed_beside_it(
     cluster: &'static Cluster,
 ) {
     let world = World::new(cluster, "access").await;
-    world
-        .run(
-            "CREATE ROLE @_archivists; CREATE SCHEMA hr AUTHORIZATION @_owner;
-             CREATE SCHEMA scratch; GRANT ALL ON SCHEMA scratch TO PUBLIC;
-             GRANT USAGE ON SCHEMA sales TO @_archivists;
-             CREATE FOREIGN DATA WRAPPER nowhere; GRANT USAGE ON FOREIGN DATA WRAPPER nowhere TO @_owner;
-             CREATE SERVER far FOREIGN DATA WRAPPER nowhere; ALTER SERVER far OWNER TO @_owner;
-             CREATE SERVER farther FOREIGN DATA WRAPPER nowhere;
-             SELECT lo_create(424242), lo_create(424243); ALTER LARGE OBJECT 424242 OWNER TO @_owner;
-             CREATE FUNCTION scratch.nothing() RETURNS trigger LANGUAGE plpgsql AS 'BEGIN RETURN NULL; END';
-             SET ROLE @_owner;
-             CREATE TABLE hr.people (id int PRIMARY KEY, pay numeric);
-             CREATE FUNCTION hr.pay() RETURNS int RETURN 1;
-             CREATE TABLE sales.archive (id int PRIMARY KEY, old text);
-             CREATE TABLE sales.calendar (id int PRIMARY KEY, day date);
-             CREATE VIEW sales.open AS SELECT id FROM sales.invoices;
-             CREATE SEQUENCE sales.numbers; CREATE SEQUENCE sales.others;
-             CREATE FUNCTION sales.total(n int) RETURNS int RETURN n;
-             CREATE FUNCTION sales.secret() RETURNS int RETURN 1;
-             CREATE FUNCTION sales.anybody() RETURNS int RETURN 1;
-             REVOKE EXECUTE ON FUNCTION sales.total, sales.secret FROM PUBLIC;
-             CREATE PROCEDURE sales.tidy() LANGUAGE sql AS 'SELECT 1';
-             CREATE PROCEDURE sales.wipe() LANGUAGE sql AS 'SELECT 1';
-             REVOKE EXECUTE ON PROCEDURE sales.tidy, sales.wipe FROM PUBLIC;
-             CREATE TYPE sales.mood AS ENUM ('good'); CREATE TYPE sales.temper AS ENUM ('bad');
-             REVOKE USAGE ON TYPE sales.mood, sales.temper FROM PUBLIC;
-             GRANT SELECT ON sales.calendar TO PUBLIC;
-             GRANT SELECT, TRUNCATE, REFERENCES ON sales.archive TO @_archivists;
-             RESET ROLE;",
-        )
-        .await;
+    world.run(OBJECTS).await;
     let mut fleet = world.fleet();
     let maintains = cluster.version() >= 17;
     fleet.add(ClerkInputs { world: world.name.clone(), maintains });

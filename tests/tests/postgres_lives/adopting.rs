@@ -50,6 +50,9 @@ async fn an_import_writes_nothing_and_plans_to_no_change(cluster: &'static Clust
     assert!(plan.steps.iter().all(|step| !step.action.writes()), "{plan:#?}");
     assert!(plan.blocked.is_empty() && plan.unread.is_empty(), "{plan:#?}");
     assert_eq!(world.rows(PICTURE).await, picture, "importing and planning write nothing");
+    world.require(&adopting).await;
+    let picture = world.rows(PICTURE).await;
+    let plan = planned(&adopting).await;
     // Adopting is recorded here, and nothing is done there.
     let report = apply_plan(&adopting, plan).await;
     assert!(report.is_complete(), "{}", shown(&report));

@@ -516,7 +516,7 @@ impl Draw<'_> {
                 *grantable = self.chance.one_in(3);
             }
             What::Policy { using, command, .. } => {
-                *using = ["a > 0", "b = a", "a < b"][self.chance.below(3)].to_owned();
+                ["a > 0", "b = a", "a < b"][self.chance.below(3)].clone_into(using);
                 *command = ["all", "select", "update", "delete"][self.chance.below(4)];
             }
             What::Public { on, revoke } => {
@@ -536,7 +536,7 @@ impl Draw<'_> {
     }
 
     fn columns(&mut self, what: &str) -> BTreeSet<String> {
-        let of_view = what.ends_with(".v");
+        let of_view = what.rsplit('.').next() == Some("v");
         let all: &[&[&str]] = if of_view { &[&["a"]] } else { &[&["a"], &["b"], &["a", "b"]] };
         all[self.chance.below(all.len())].iter().map(|column| (*column).to_owned()).collect()
     }
@@ -580,7 +580,7 @@ fn plain(field: &str, what: What) -> Declared {
 }
 
 fn add(agent: &mut Agent, what: What, needs: BTreeSet<String>) -> String {
-    let field = (0..)
+    let field = (0..=agent.declared.len())
         .map(|n| format!("p{n}"))
         .find(|field| agent.declared.iter().all(|one| one.field != *field));
     let field = field.unwrap();

@@ -6,6 +6,8 @@
 //! owner, role, membership, default privilege and policy, as queries of the
 //! test's own find them. What cannot be done is named, and counted.
 
+#![expect(clippy::future_not_send, reason = "each is carried out on one thread")]
+
 mod declared;
 mod draw;
 mod facts;
@@ -471,13 +473,13 @@ impl Side {
     ) {
         let mut count = |what: String| *counts.entry(what).or_default() += 1;
         if step.reason == Reason::Undeclared {
-            let heirs = self.applied.iter().filter_map(|(address, one)| match &one.what {
+            let mut heirs = self.applied.iter().filter_map(|(address, one)| match &one.what {
                 What::Role { heir, .. } if address.instance() == step.address.instance() => {
                     heir.as_ref()
                 }
                 _ => None,
             });
-            taken(step, heirs.last(), before, setting);
+            taken(step, heirs.next_back(), before, setting);
             count(format!(
                 "take undeclared {}",
                 step.resource_type.trim_start_matches("postgres.")

@@ -336,7 +336,7 @@ fn meaning(said: &DbError) -> Meaning {
     }
 }
 
-/// What `PgBouncer` says of its own: it has one code for everything, which is that
+/// What PgBouncer says of its own: it has one code for everything, which is that
 /// of a message that nobody understands, and English words.
 fn of_pooler(said: &DbError) -> Meaning {
     use ErrorKind::{Denied, NotFound, Provider, Timeout, Unsupported};

@@ -306,16 +306,18 @@ impl Server {
 
     fn not_begun(&self, error: Error) -> Error {
         let Some(role) = &self.0.role else { return error };
+        let whose = error.message().split(": ").next().unwrap_or_default().to_owned();
+        let (user, name) = (crate::address::quoted(self.user()), crate::address::quoted(role));
         match sqlstate(&error) {
-            // A role that is not there, and one that one may not become.
-            Some("22023" | "42501") => Error::new(
+            // What `SET ROLE` says of one that is not there.
+            Some("22023") => Error::new(
                 ErrorKind::Denied,
-                format!(
-                    "{}: the login {} cannot become the role {}",
-                    error.message().split(": ").next().unwrap_or_default(),
-                    crate::address::quoted(self.user()),
-                    crate::address::quoted(role),
-                ),
+                format!("{whose}: there is no role {name}, which the login {user} is to become"),
+            )
+            .help("let an administrator paste what `plan --requires` prints"),
+            Some("42501") => Error::new(
+                ErrorKind::Denied,
+                format!("{whose}: the login {user} cannot become the role {name}"),
             )
             .help(format!("GRANT {} TO {}", ident(role), ident(self.user())))
             .caused_by(error),
