@@ -430,13 +430,14 @@ impl Draw<'_> {
                 if on.kind() == "database" || on.kind() == "foreign-server" {
                     return None;
                 }
-                // A view is read with its owner's rights, and so is never handed
-                // on to an heir: who has been its owner stays.
+                // A view is read with its owner's rights, so that none is handed on
+                // to an heir: whoever owns one has to be replaced by hand.
                 if on.what.ends_with(".v") {
                     return None;
                 }
-                // What an heir of the fleet may is for the fleet to declare, and
-                // this one may not create in the schema: only then it takes over.
+                // Who takes over has to be able to create in the schema. Of a role
+                // of the fleet that is for the fleet to declare, which no
+                // requirement says instead.
                 if agents.iter().any(|other| other.role == *heir) {
                     return None;
                 }

@@ -66,7 +66,8 @@ struct Side {
     applied: BTreeMap<Address, Declared>,
     /// The graphs of which something was refused.
     refused: BTreeSet<u64>,
-    /// The graphs of which something could not be taken back just now.
+    /// The graphs of which something could not be taken back, and is forgotten
+    /// at the end.
     kept: BTreeSet<u64>,
 }
 
@@ -212,7 +213,7 @@ async fn live(
         SELECT rolname FROM pg_roles WHERE rolname ~ '^@_g[0-9]+_n'",
     );
     let mut left = world.admin.rows(&left).await;
-    // What could not be taken back keeps its role.
+    // What could not be taken back keeps its role, and was forgotten.
     for n in sides.iter().flat_map(|side| &side.kept) {
         let (agent, role) = (format!("g{n}-"), world.named(&format!("@_g{n}_")));
         left.retain(|line| !line.starts_with(&agent) && !line.starts_with(&role));
@@ -350,7 +351,9 @@ async fn phase(
             .collect();
         let mut plan = deployment.plan(&PlanRequest::default()).await.unwrap();
         let mut refused = BTreeSet::new();
-        side.kept.clear();
+        if forgotten.is_empty() {
+            side.kept.clear();
+        }
         for round in 0.. {
             let report = apply(&deployment, plan.clone()).await;
             let mut outcomes: BTreeMap<(String, Action), Vec<&Outcome>> = BTreeMap::new();
