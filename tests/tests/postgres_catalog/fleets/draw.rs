@@ -432,7 +432,7 @@ impl Draw<'_> {
                 }
                 // A view is read with its owner's rights, so that none is handed on
                 // to an heir: whoever owns one has to be replaced by hand.
-                if on.what.ends_with(".v") {
+                if on.what.rsplit('.').next() == Some("v") {
                     return None;
                 }
                 // Who takes over has to be able to create in the schema. Of a role
