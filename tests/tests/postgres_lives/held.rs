@@ -62,7 +62,7 @@ const BOUND: Duration = Duration::from_secs(100);
 
 /// Applies while somebody holds something, and once more when he does not. The
 /// resources of that name need it.
-async fn around(name: &str, hold: &str, needs: &str, cluster: &'static Cluster) {
+async fn around(name: &str, hold: &str, needs: &[&str], cluster: &'static Cluster) {
     let world = World::new(cluster, name).await;
     world.run("ALTER TABLE sales.notes ENABLE ROW LEVEL SECURITY").await;
     let deployment = world.prepared(members(&world)).await;
@@ -79,17 +79,17 @@ async fn around(name: &str, hold: &str, needs: &str, cluster: &'static Cluster) 
     for step in &report.steps {
         match &step.outcome {
             Outcome::Failed(error) => {
-                assert_eq!(step.address.resource(), needs, "{said}");
+                assert!(needs.contains(&step.address.resource()), "{said}");
                 assert!(error.message().contains(&who), "{who} is not named: {said}");
                 let repair = error.repair().unwrap_or_default();
                 assert!(repair.contains(&format!("pg_terminate_backend({pid})")), "{repair}");
                 failed += 1;
             }
-            Outcome::Done => assert_ne!(step.address.resource(), needs, "{said}"),
+            Outcome::Done => assert!(!needs.contains(&step.address.resource()), "{said}"),
             other => panic!("{}: {other:?}\n{said}", step.address),
         }
     }
-    assert_eq!(failed, 8, "{said}");
+    assert_eq!(failed, 8 * needs.len(), "{said}");
     holder.run("ROLLBACK").await;
     apply(&deployment).await;
     clean(&deployment).await;
@@ -98,9 +98,11 @@ async fn around(name: &str, hold: &str, needs: &str, cluster: &'static Cluster) 
 }
 
 async fn a_lock_that_is_never_given_back_stops_only_what_needs_it(cluster: &'static Cluster) {
-    around("held", "BEGIN; GRANT SELECT ON sales.invoices TO @_heir", "invoices", cluster).await;
+    around("held", "BEGIN; GRANT SELECT ON sales.invoices TO @_heir", &["invoices"], cluster).await;
 }
 
 async fn a_table_that_is_locked_for_ever_stops_only_what_needs_it(cluster: &'static Cluster) {
-    around("shut_in", "BEGIN; LOCK TABLE sales.notes", "rows", cluster).await;
+    // From 18 on a grant on a table takes a lock of it, too.
+    let needs = if cluster.version() >= 18 { &["rows", "notes"][..] } else { &["rows"] };
+    around("shut_in", "BEGIN; LOCK TABLE sales.notes", needs, cluster).await;
 }

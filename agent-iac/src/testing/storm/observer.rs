@@ -103,6 +103,13 @@ impl Book {
         self.pages.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
+    /// The pages, to be open while the system is asked: what is due there lands
+    /// first, for it is told here, which could not be then.
+    fn pages_beside_the_system(&self) -> MutexGuard<'_, Pages> {
+        self.provider.land();
+        self.pages()
+    }
+
     /// Notes what a process is about to do, before it does it.
     pub(super) fn ordered(&self, process: &str, orders: Orders, code: &Code) {
         let mut pages = self.pages();
@@ -125,7 +132,7 @@ impl Book {
 
     /// Looks at everything at once.
     pub(super) fn whole(&self) -> Vec<Violation> {
-        let pages = self.pages();
+        let pages = self.pages_beside_the_system();
         let mut all = Vec::new();
         for id in &pages.proved {
             if pages.secrets.get(id).is_some_and(|secret| self.provider.knows_digest(*secret)) {
@@ -153,7 +160,7 @@ impl Book {
 
     /// What is still alive of an agent that a kill reports as contained.
     pub(super) fn outlives_a_kill(&self, instance: &Instance, since: Timestamp) -> Vec<Violation> {
-        let pages = self.pages();
+        let pages = self.pages_beside_the_system();
         let killed = pages.state.agents.get(instance).and_then(|agent| agent.leaving);
         if killed.is_none_or(|leaving| leaving.cause != Cause::Killed) {
             return Vec::new();
@@ -239,7 +246,7 @@ impl Observer for Book {
 
     fn appended(&self, append: &Append, _: &Appended) -> Vec<Violation> {
         let mut all = Vec::new();
-        let mut pages = self.pages();
+        let mut pages = self.pages_beside_the_system();
         let (now, elapsed) = (self.clock.now(), self.clock.elapsed());
         if let Some(fence) = &append.fence {
             for instance in fence.instances.iter() {

@@ -281,6 +281,11 @@ impl SimProvider {
         self.0.store().accepts(type_name, account, secret, elapsed).is_some()
     }
 
+    /// Lets everything land that is due by now.
+    pub(in crate::testing) fn land(&self) {
+        drop(self.0.store());
+    }
+
     /// Whether it would let a secret of this digest in, or only because the
     /// account is suspended would not.
     pub(in crate::testing) fn knows_digest(&self, digest: Digest) -> bool {
