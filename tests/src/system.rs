@@ -86,10 +86,10 @@ impl Grants for Permit {
     }
 }
 
-/// A password.
+/// A code to log in with.
 #[derive(Clone, Debug, PartialEq, Resource)]
 #[resource(type = "test.login", kind = "credential")]
-pub struct Password {
+pub struct Passcode {
     /// Whose it is.
     of: Link<Member>,
     /// How long it is, in characters.
@@ -110,5 +110,5 @@ pub struct Job {
     #[resource(default)]
     env: BTreeMap<String, String>,
     /// The secret that it gets.
-    secret: Option<Link<Password>>,
+    secret: Option<Link<Passcode>>,
 }

@@ -42,7 +42,7 @@ pub struct InvoiceReader {
         on_drift = OnDrift::RevertWidening,
         ignore = ["length"],
     )]
-    login: sys::Password,
+    login: sys::Passcode,
 
     #[runtime(
         env = BTreeMap::from([("ROLE".to_owned(), format!("{}:{schema}", account.uid()))]),

@@ -9,7 +9,7 @@ struct Reader {
     #[identity(name = "reader")]
     account: sys::Member,
     #[credential(of = account, deliver = "vault:reader", rotate = )]
-    login: sys::Password,
+    login: sys::Passcode,
 }
 
 fn main() {}

@@ -13,7 +13,7 @@ struct Reader {
     #[permission(to = login, on = sys::Table::new(schema, "*"), allow = [sys::Verb::Selec])]
     invoices: sys::Permit,
     #[credential(of = account, rotate = "7d", overlap = "8d", rotate = "9d")]
-    login: sys::Password,
+    login: sys::Passcode,
     #[identity]
     process: sys::Job,
     other: sys::Member,

@@ -9,7 +9,7 @@ struct Reader {
     #[identity(name = "reader")]
     account: sys::Member,
     #[credential(of = account, rotate = "7d", rotate = "8d", deliver = "vault:reader")]
-    login: sys::Password,
+    login: sys::Passcode,
 }
 
 fn main() {}

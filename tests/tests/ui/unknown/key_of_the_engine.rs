@@ -9,7 +9,7 @@ struct Reader {
     #[identity(name = "reader")]
     account: sys::Member,
     #[credential(of = account, rotat = "7d", deliver = "vault:reader")]
-    login: sys::Password,
+    login: sys::Passcode,
 }
 
 fn main() {}
