@@ -14,7 +14,7 @@ use std::{
     time::Duration,
 };
 
-use tokio_postgres::{Config, Error};
+use tokio_postgres::Error;
 
 use super::{
     VERSIONS,
@@ -286,9 +286,7 @@ impl Cluster {
         password: &str,
         database: &str,
     ) -> Result<Session, Error> {
-        let mut config = Config::new();
-        config.host("127.0.0.1").port(self.port).user(user).password(password).dbname(database);
-        Session::open(&config).await
+        Session::at(self.port, user, password, database).await
     }
 
     /// How the server refuses a login.

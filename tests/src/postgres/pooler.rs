@@ -9,7 +9,7 @@ use std::{
     sync::atomic::{AtomicU32, Ordering},
 };
 
-use tokio_postgres::{Config, Error};
+use tokio_postgres::Error;
 
 use super::{
     Session,
@@ -110,9 +110,7 @@ impl Pooler {
         password: &str,
         database: &str,
     ) -> Result<Session, Error> {
-        let mut config = Config::new();
-        config.host("127.0.0.1").port(self.port).user(user).password(password).dbname(database);
-        Session::open(&config).await
+        Session::at(self.port, user, password, database).await
     }
 
     /// The port on 127.0.0.1.

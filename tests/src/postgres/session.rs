@@ -62,7 +62,15 @@ impl Drop for Session {
 }
 
 impl Session {
-    pub(super) async fn open(config: &Config) -> Result<Self, Error> {
+    /// Logs in at a port of 127.0.0.1.
+    pub(super) async fn at(
+        port: u16,
+        user: &str,
+        password: &str,
+        database: &str,
+    ) -> Result<Self, Error> {
+        let mut config = Config::new();
+        config.host("127.0.0.1").port(port).user(user).password(password).dbname(database);
         let (client, mut connection) = config.connect(NoTls).await?;
         let notices = Arc::new(Mutex::new(Vec::new()));
         let heard = Arc::clone(&notices);

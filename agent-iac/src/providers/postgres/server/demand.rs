@@ -105,7 +105,7 @@ impl Watch {
     }
 
     /// Reads from a stream, and fails where the server asks for too much.
-    pub(super) fn poll_read<S: AsyncRead + Unpin>(
+    fn poll_read<S: AsyncRead + Unpin>(
         &mut self,
         stream: &mut S,
         cx: &mut Context<'_>,
@@ -124,7 +124,7 @@ impl Watch {
     }
 }
 
-/// A stream in clear that is watched.
+/// A stream that is watched, in clear or under TLS.
 pub(super) struct Watched<S> {
     stream: S,
     watch: Watch,
@@ -133,7 +133,17 @@ pub(super) struct Watched<S> {
 impl<S> Watched<S> {
     /// Nobody in between is asked for a password in clear.
     pub(super) fn new(stream: S) -> Self {
-        Self { stream, watch: Watch::new(false) }
+        Self::by(stream, Watch::new(false))
+    }
+
+    /// A stream on which the watch decides what may be asked for.
+    pub(super) fn by(stream: S, watch: Watch) -> Self {
+        Self { stream, watch }
+    }
+
+    /// What is watched.
+    pub(super) fn stream(&self) -> &S {
+        &self.stream
     }
 }
 

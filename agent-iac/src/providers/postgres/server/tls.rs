@@ -4,17 +4,10 @@
 //! certificate. It installs nothing global: the cryptography is named in each
 //! configuration.
 
-use std::{
-    future::Future,
-    io,
-    path::Path,
-    pin::Pin,
-    sync::Arc,
-    task::{Context, Poll},
-};
+use std::{future::Future, io, path::Path, pin::Pin, sync::Arc};
 
 use sha2::{Digest as _, Sha256, Sha384, Sha512};
-use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use tokio::io::{AsyncRead, AsyncWrite};
 use tokio_postgres::tls::{ChannelBinding, TlsConnect, TlsStream};
 use tokio_rustls::{
     TlsConnector,
@@ -25,7 +18,7 @@ use tokio_rustls::{
     },
 };
 
-use super::demand::Watch;
+use super::demand::{Watch, Watched};
 use crate::{
     address::quoted,
     error::{Error, ErrorKind, Result},
@@ -147,54 +140,22 @@ where
     fn connect(self, stream: S) -> Self::Future {
         Box::pin(async move {
             let stream = self.connector.connect(self.name, stream).await?;
-            Ok(Encrypted { stream: Box::new(stream), watch: self.watch })
+            Ok(Watched::by(Box::new(stream), self.watch))
         })
     }
 }
 
 /// A connection under TLS.
-pub(super) struct Encrypted<S> {
-    stream: Box<tokio_rustls::client::TlsStream<S>>,
-    watch: Watch,
-}
+pub(super) type Encrypted<S> = Watched<Box<tokio_rustls::client::TlsStream<S>>>;
 
 impl<S: AsyncRead + AsyncWrite + Unpin> TlsStream for Encrypted<S> {
     fn channel_binding(&self) -> ChannelBinding {
-        let (_, session) = self.stream.get_ref();
+        let (_, session) = self.stream().get_ref();
         let certificate = session.peer_certificates().and_then(|chain| chain.first());
         match certificate.and_then(|certificate| end_point(certificate)) {
             Some(digest) => ChannelBinding::tls_server_end_point(digest),
             None => ChannelBinding::none(),
         }
-    }
-}
-
-impl<S: AsyncRead + AsyncWrite + Unpin> AsyncRead for Encrypted<S> {
-    fn poll_read(
-        self: Pin<&mut Self>,
-        cx: &mut Context<'_>,
-        buffer: &mut ReadBuf<'_>,
-    ) -> Poll<io::Result<()>> {
-        let Self { stream, watch } = self.get_mut();
-        watch.poll_read(stream, cx, buffer)
-    }
-}
-
-impl<S: AsyncRead + AsyncWrite + Unpin> AsyncWrite for Encrypted<S> {
-    fn poll_write(
-        mut self: Pin<&mut Self>,
-        cx: &mut Context<'_>,
-        buffer: &[u8],
-    ) -> Poll<io::Result<usize>> {
-        Pin::new(&mut self.stream).poll_write(cx, buffer)
-    }
-
-    fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.stream).poll_flush(cx)
-    }
-
-    fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.stream).poll_shutdown(cx)
     }
 }
 
