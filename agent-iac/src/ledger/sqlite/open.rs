@@ -2,7 +2,7 @@
 
 use std::{io, path::Path};
 
-use rusqlite::{Connection, OpenFlags};
+use rusqlite::{Connection, ErrorCode, OpenFlags};
 
 use super::{
     Options,
@@ -116,7 +116,7 @@ fn is_empty(connection: &Connection, path: &Path) -> Result<bool> {
 /// Makes the tables and the first batch.
 fn found(connection: &Connection, path: &Path, options: &Options) -> Result<()> {
     if !corrupts_wal(rusqlite::version_number()) {
-        pragma::<String>(connection, path, "journal_mode = WAL")?;
+        write_ahead(connection, path)?;
     }
     synchronise(connection, path)?;
     connection.execute_batch("BEGIN IMMEDIATE").explained(path)?;
@@ -132,6 +132,22 @@ fn found(connection: &Connection, path: &Path, options: &Options) -> Result<()> 
             // Closing the connection would take it back as well.
             let _: rusqlite::Result<()> = connection.execute_batch("ROLLBACK");
             Err(error)
+        }
+    }
+}
+
+/// Takes the write-ahead log, also while others make the same file.
+///
+/// Two that change the journal at once would wait for each other, so SQLite
+/// refuses one of them without having waited. Waiting is left to a transaction
+/// that wants the file for itself alone.
+fn write_ahead(connection: &Connection, path: &Path) -> Result<()> {
+    loop {
+        match connection.query_row("PRAGMA journal_mode = WAL", [], |_| Ok(())) {
+            Err(error) if error.sqlite_error_code() == Some(ErrorCode::DatabaseBusy) => {
+                connection.execute_batch("BEGIN EXCLUSIVE; ROLLBACK").explained(path)?;
+            }
+            tried => return tried.explained(path),
         }
     }
 }

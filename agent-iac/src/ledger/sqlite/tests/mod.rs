@@ -217,6 +217,25 @@ fn many_writers_of_different_agents_through_two_handles_make_one_history() {
 }
 
 #[test]
+fn of_many_that_make_one_ledger_at_once_each_opens_the_same() {
+    let place = Place::new();
+    let options = Options { patience: Duration::from_secs(30), ..place.options.clone() };
+    for turn in 0..50 {
+        let path = place.folder.path().join(format!("{turn}.db"));
+        let start = std::sync::Barrier::new(4);
+        let opened = || {
+            start.wait();
+            SqliteLedger::create_or_open(&path, &options).map(|ledger| everything(&ledger))
+        };
+        let states: Vec<_> = std::thread::scope(|scope| {
+            let makers: Vec<_> = (0..4).map(|_| scope.spawn(opened)).collect();
+            makers.into_iter().map(|maker| maker.join().unwrap().unwrap()).collect()
+        });
+        assert!(states.iter().all(|state| *state == states[0] && state.head.sequence == 1));
+    }
+}
+
+#[test]
 fn of_many_writers_of_one_address_exactly_one_wins() {
     let place = Place::new();
     let options = Options { patience: Duration::from_secs(30), ..place.options.clone() };
