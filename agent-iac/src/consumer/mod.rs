@@ -84,7 +84,7 @@ impl Consumer {
     }
 
     /// Whether it confirms by itself what it was told. Of the others no more is
-    /// known than that they were told.
+    /// ever known than that they were told, so that stands for a confirmation.
     pub fn confirms(&self) -> bool {
         matches!(self, Self::Application(_) | Self::Runtime(_))
     }
