@@ -81,6 +81,12 @@ pub enum Code {
     /// A `${…}` in text is malformed, or names nothing.
     #[serde(rename = "IAC0018")]
     Expression,
+    /// A term that says when a credential is rotated is malformed.
+    #[serde(rename = "IAC0019")]
+    Schedule,
+    /// What is declared about rotations cannot be kept on a day to come.
+    #[serde(rename = "IAC0020")]
+    Calendar,
 }
 
 impl fmt::Display for Code {
