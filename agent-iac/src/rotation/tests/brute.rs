@@ -105,7 +105,7 @@ fn a_time_on_the_wall_is_the_first_minute_that_shows_it_or_more() {
     for (index, zone, walk) in Walk::all() {
         let mut dice = Dice::new(index);
         let last = walk.minutes[walk.minutes.len() - 1].1;
-        for _ in 0..60 {
+        for _ in 0..120 {
             // Also times that the wall never shows.
             let near = walk.minutes[walk.any(&mut dice)].1;
             let local = near + i64::try_from(dice.below(300)).unwrap().minutes();
@@ -175,7 +175,11 @@ fn cron_is_due_when_a_walk_through_every_minute_says_so() {
             let mut dice = Dice::new(seed);
             let (minute, minutes) = field(&mut dice, 0, 59);
             let (hour, hours) = field(&mut dice, 0, 23);
-            let (day, days) = field(&mut dice, 1, 28);
+            // No month is without the 28th, and a star has all of them.
+            let (day, mut days) = field(&mut dice, 1, 28);
+            if day == "*" {
+                days.extend(29..=31);
+            }
             let (month, months) = match dice.below(4) {
                 0 => field(&mut dice, 1, 12),
                 _ => ("*".to_owned(), (1..=12).collect()),
