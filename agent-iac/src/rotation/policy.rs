@@ -433,15 +433,12 @@ impl Retry {
         Ok(Self { attempts, first, longest })
     }
 
-    /// The pause behind a number of failed attempts; `None` when it is time to
-    /// stop and say so.
-    pub fn pause(&self, failed: u32) -> Option<Duration> {
-        if failed == 0 || failed >= self.attempts {
-            return (failed == 0).then_some(Duration::ZERO);
-        }
-        let doubled = 1_u64.checked_shl(failed - 1).unwrap_or(u64::MAX);
+    /// The pause behind a number of failed attempts: each is twice the one
+    /// before, up to the longest.
+    pub fn pause(&self, failed: u32) -> Duration {
+        let doubled = 1_u64.checked_shl(failed.saturating_sub(1)).unwrap_or(u64::MAX);
         let pause = self.first.nominal().saturating_mul(doubled);
-        Some(Duration::from_secs(pause.min(self.longest.nominal())))
+        Duration::from_secs(pause.min(self.longest.nominal()))
     }
 
     #[expect(clippy::trivially_copy_pass_by_ref, reason = "serde calls it so")]

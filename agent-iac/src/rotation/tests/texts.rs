@@ -163,9 +163,8 @@ fn rates_and_retries_are_read_and_shown() {
     }
     let retry = Retry::parse("5 times, 1m to 10m").unwrap();
     assert_eq!(retry.to_string(), "5 times, 1m to 10m");
-    let pauses: Vec<_> = (0..6).map(|failed| retry.pause(failed).map(|it| it.as_secs())).collect();
-    assert_eq!(pauses, [Some(0), Some(60), Some(120), Some(240), Some(480), None]);
-    assert_eq!(Retry::parse("9 times, 1m to 2m").unwrap().pause(8).unwrap().as_secs(), 120);
+    let pauses = [1, 2, 3, 4, 5, 90].map(|failed| retry.pause(failed).as_secs());
+    assert_eq!(pauses, [60, 120, 240, 480, 600, 600]);
     for (text, shown) in [
         ("often", "`often` is no way to try again"),
         ("0 times, 1m to 1h", "column 1: `0 times` is no number of attempts from 1 to 1000"),
