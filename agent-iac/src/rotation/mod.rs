@@ -8,9 +8,12 @@
 //! nothing, reads no clock, and knows no provider.
 
 pub mod machine;
+mod scheduler;
 mod terms;
 
 pub use machine::{Phase, Why, phase};
+pub use scheduler::Scheduler;
+pub(crate) use terms::later;
 pub use terms::{AtDeadline, Terms};
 
 /// What a rotation is asked for.
