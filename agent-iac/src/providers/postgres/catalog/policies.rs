@@ -74,10 +74,7 @@ async fn rows(
     rows.iter()
         .map(|row| {
             let letter: &str = row.get(4);
-            let commands =
-                [Command::All, Command::Select, Command::Insert, Command::Update, Command::Delete];
-            let command = commands.into_iter().find(|one| one.letter().to_string() == letter);
-            let command = command.ok_or_else(|| {
+            let command = Command::of_letter(letter).ok_or_else(|| {
                 Error::new(
                     ErrorKind::Unsupported,
                     format!("the server has a policy for a command that is not known: {letter}"),

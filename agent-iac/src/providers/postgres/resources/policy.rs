@@ -50,6 +50,13 @@ impl Command {
         }
     }
 
+    /// The command of a letter of `pg_policy.polcmd`; `None` for one that is not
+    /// known.
+    pub fn of_letter(letter: &str) -> Option<Self> {
+        let all = [Self::All, Self::Select, Self::Insert, Self::Update, Self::Delete];
+        all.into_iter().find(|command| letter.chars().eq([command.letter()]))
+    }
+
     /// The word of it in a declaration.
     pub const fn word(self) -> &'static str {
         word::<Self>(self as usize)
