@@ -10,11 +10,14 @@ use futures_util::future::{try_join, try_join4};
 
 use crate::{
     access::Tuple,
-    address::{is_printable, quoted},
+    address::quoted,
     error::Result,
     providers::postgres::{
         Command, ForeignServer, Object, Privilege,
-        catalog::{Class, Entry, Found, Place, Within, classes, ids::Oid, people::EVERYBODY},
+        catalog::{
+            Class, Entry, Found, Place, Within, beside::expressions, classes, ids::Oid,
+            people::EVERYBODY,
+        },
         name::shown,
         server::Type,
     },
@@ -242,23 +245,6 @@ pub(super) async fn read(
     Ok(behind)
 }
 
-/// The expressions of a policy in one line.
-fn expressions(using: Option<&str>, check: Option<&str>) -> Vec<String> {
-    let given = [("using", using), ("check", check)];
-    given
-        .into_iter()
-        .filter_map(|(word, expression)| {
-            let words: Vec<&str> = expression?.split_whitespace().collect();
-            let expression = words.join(" ");
-            Some(if is_printable(&expression) {
-                format!("{word} ({expression})")
-            } else {
-                format!("{word} what cannot be shown")
-            })
-        })
-        .collect()
-}
-
 /// What is not known of something that acts as its owner.
 fn unjudged(owner: &str, is_superuser: bool) -> String {
     let what = if is_superuser { "the superuser" } else { "its owner" };
@@ -379,14 +365,5 @@ mod tests {
         ] {
             assert_eq!(verbs(bits), expected.into_iter().collect(), "{bits}");
         }
-    }
-
-    #[test]
-    fn an_expression_of_many_lines_stands_in_one() {
-        assert_eq!(
-            expressions(Some("(EXISTS ( SELECT\n   FROM x))"), None),
-            ["using ((EXISTS ( SELECT FROM x)))"]
-        );
-        assert_eq!(expressions(None, Some("a = '\u{202e}'")), ["check what cannot be shown"]);
     }
 }
