@@ -362,7 +362,7 @@ async fn a_policy_that_lets_everybody_through_widens_a_declared_one(cluster: &'s
     let deployment = world.prepared(fleet).await;
     apply(&deployment).await;
     calm(&deployment).await;
-    world.run("INSERT INTO sales.notes (note) VALUES ('mine'), ('yours')").await;
+    world.run("INSERT INTO sales.notes VALUES (8, 'mine'), (9, 'yours')").await;
     let login = world.vaulted(&deployment, "vault:@/tenant").await;
     let agent = world.enter(&login).await;
     let yours = "SELECT count(*) FROM sales.notes WHERE note = 'yours'";
