@@ -120,6 +120,7 @@ pub mod provider;
 #[cfg(feature = "derive")]
 pub mod providers;
 pub mod resource;
+pub mod rotation;
 pub mod schema;
 pub mod secret;
 #[cfg(feature = "sqlite")]

@@ -9,8 +9,10 @@ mod agents;
 #[cfg(all(feature = "sqlite", feature = "age", feature = "authority"))]
 mod embedded;
 mod keeping;
+mod rotation;
 
 pub use keeping::{Archived, Rewound};
+pub use rotation::RotateRequest;
 
 use std::{
     collections::{BTreeMap, BTreeSet},
