@@ -383,8 +383,10 @@ async fn a_policy_that_lets_everybody_through_widens_a_declared_one(cluster: &'s
     // What it turned on itself, it turns on again.
     world.run("ALTER TABLE sales.notes DISABLE ROW LEVEL SECURITY").await;
     assert_eq!(agent.value(yours).await, "1");
-    let report = revert(&deployment).await;
-    assert!(report.is_complete() && report.steps.len() == 1, "{}", shown(&report));
+    // Which rows an expression lets through only the server knows, so that
+    // going back to one is for somebody to read.
+    assert!(revert(&deployment).await.steps.is_empty());
+    apply(&deployment).await;
     assert_eq!(agent.value(yours).await, "0");
     calm(&deployment).await;
 }
