@@ -280,6 +280,30 @@ impl Pages {
     }
 }
 
+impl Book {
+    /// Whether a rotation ends an older generation though the present one has
+    /// been gone for a while: nobody could use either.
+    fn follows_nobody(&self, pages: &Pages, entry: &Entry) -> Option<Violation> {
+        let Event::Step(StepEvent::Begun { deposed: true, .. }) = &entry.event else { return None };
+        let (address, run) = (entry.address.as_ref()?, entry.run.as_ref()?);
+        let (purpose, ..) = pages.runs.get(run)?;
+        let record = pages.state.records.get(address)?;
+        let rotation = record.rotation.as_ref().filter(|r| r.compromised.is_empty())?;
+        let present = record.object.as_ref().filter(|_| !rotation.overlap.is_empty())?;
+        if *purpose != RunPurpose::Rotate {
+            return None;
+        }
+        let ago = self.clock.now().saturating_sub(SignedDuration::from_mins(15)).ok()?;
+        let gone = self.provider.effects().iter().any(|effect| {
+            effect.operation == "delete"
+                && effect.resource_type == present.resource_type
+                && effect.id == present.id
+                && effect.at < ago
+        });
+        gone.then(|| found("I7", format!("{address}: an old one ends, and no other works")))
+    }
+}
+
 impl Observer for Book {
     fn appending(&self, _: &Append) -> Vec<Violation> {
         let leases = self.ledger.leases().now_or_never().and_then(Result::ok).unwrap_or_default();
@@ -340,6 +364,7 @@ impl Observer for Book {
         }
         for entry in &append.entries {
             pages.begun(entry, now, &mut all);
+            all.extend(self.follows_nobody(&pages, entry));
             match (&entry.event, &entry.address) {
                 (Event::Credential(CredentialEvent::Revoked { id, proof: Some(proof) }), _)
                     if proof.holds() =>
@@ -439,7 +464,11 @@ impl Observer for Book {
         if !instances.contains(instance) {
             all.push(found("I9", format!("{} is outside the scope of its run", what())));
         }
-        if widens && *purpose != RunPurpose::Apply {
+        // A rotation gives the same access by another secret.
+        let renews = *purpose == RunPurpose::Rotate
+            && effect.operation == "create"
+            && ["sim.key", "sim.token", "sim.lone_key"].contains(&effect.resource_type);
+        if widens && !renews && *purpose != RunPurpose::Apply {
             all.push(found("I9", format!("{} widens unattended", what())));
         }
         let allowed = pages.allowed.get(address);
