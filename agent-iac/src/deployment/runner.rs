@@ -342,7 +342,7 @@ impl Runner {
             let key = (desired.provider.clone(), desired.resource_type.name.to_owned());
             let at_once =
                 *at_once.entry(key).or_insert_with_key(|(p, ty)| deployment.at_once(p, ty));
-            let terms = Terms::of(credential, at_once);
+            let terms = Terms::of(address, credential, at_once);
             let phase = record.map_or(Phase::Absent, |record| phase(record, &terms, now));
             let mut wakes = if leaves { None } else { phase.wakes() };
             if let Phase::Overdue { generations, since, .. } = &phase {
