@@ -159,6 +159,11 @@ impl Deployment {
         self.inbox.as_ref()
     }
 
+    /// Whether consumers are told anything, or can confirm.
+    fn listens(&self) -> bool {
+        self.teller.is_some() || self.inbox.is_some()
+    }
+
     /// The secret stores, by name.
     pub fn stores(&self) -> &BTreeMap<String, Arc<dyn SecretStore>> {
         &self.stores
