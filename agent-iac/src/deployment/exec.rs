@@ -1,16 +1,20 @@
 //! An agent's process, with the real systems behind its bindings.
 
-use std::{collections::BTreeMap, path::PathBuf, sync::Arc};
+use std::{
+    collections::BTreeMap,
+    path::{Path, PathBuf},
+    sync::Arc,
+};
 
 use super::Deployment;
 use crate::{
     address::{Address, Instance},
-    consumer::{Confirm, Consumer, Credential},
+    consumer::{Allowed, Confirm, Consumer, Credential, FolderInbox, LocalTeller},
     error::{Error, ErrorKind, Result},
     ledger::{Managed, State},
     provider::{Observation, Reference},
     providers::process::{
-        Runtime,
+        ProcessProvider, Runtime,
         exec::{Environment, Exec},
     },
     resource::Resource as _,
@@ -18,6 +22,27 @@ use crate::{
 };
 
 impl Deployment {
+    /// Adds the processes of this machine, for a folder as that of
+    /// [`Deployment::embedded`]: their environments as the provider `process`, in
+    /// `runtimes/`, and the confirmations of consumers in `inbox/`. Of other
+    /// consumers nothing is allowed; [`Deployment::with_teller`] says what is.
+    ///
+    /// # Errors
+    ///
+    /// When one of the two folders cannot be made.
+    pub fn with_processes(self, folder: impl AsRef<Path>) -> Result<Self> {
+        let folder = folder.as_ref();
+        let entropy = Arc::clone(&self.entropy);
+        let provider = ProcessProvider::create(folder.join("runtimes"), entropy)?;
+        let inbox = Arc::new(FolderInbox::create(folder.join("inbox"))?);
+        let teller = LocalTeller::new(Allowed::nothing(), self.stores.clone());
+        Ok(self
+            .with_provider("process", Arc::new(provider))
+            .with_inbox(Arc::<FolderInbox>::clone(&inbox))
+            .with_confirmations(inbox)
+            .with_teller(Arc::new(teller)))
+    }
+
     /// Says where the processes that [`Deployment::exec`] starts confirm the
     /// generations that they use.
     #[must_use]

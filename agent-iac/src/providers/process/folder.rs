@@ -37,6 +37,12 @@ pub(super) struct Standing {
     claims: Vec<Registered>,
 }
 
+/// What is read of a file before anything else.
+#[derive(Deserialize)]
+struct Versioned {
+    format: u32,
+}
+
 /// What became of a claim. That of an address is forgotten with the next one.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 struct Registered {
@@ -118,10 +124,6 @@ impl Folder {
             Ok(bytes)
         };
         let bytes = read().map_err(|error| self.failed("read", error))?;
-        #[derive(Deserialize)]
-        struct Versioned {
-            format: u32,
-        }
         let damaged = |error: serde_json::Error| {
             Error::new(ErrorKind::Damaged, format!("`{}` cannot be read", self.shown()))
                 .help("restore it, or move it away and plan again")

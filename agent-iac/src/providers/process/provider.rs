@@ -311,7 +311,8 @@ mod tests {
     };
 
     fn provider(folder: &tempfile::TempDir) -> ProcessProvider {
-        ProcessProvider::create(folder.path().join("runtimes"), Arc::new(SystemEntropy)).unwrap()
+        ProcessProvider::create(folder.path().join("runtimes"), Arc::new(SystemEntropy))
+            .expect("the folder is a new one")
     }
 
     #[test]

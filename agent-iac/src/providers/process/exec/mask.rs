@@ -117,9 +117,13 @@ mod tests {
 
     fn masked(secrets: &[String], parts: &[&[u8]]) -> Vec<u8> {
         let mut masker = Masker::new();
-        secrets.iter().for_each(|s| masker.hide(&Secret::from_text(s.clone())));
+        for secret in secrets {
+            masker.hide(&Secret::from_text(secret.clone()));
+        }
         let mut out = Vec::new();
-        parts.iter().for_each(|part| masker.push(part, &mut out));
+        for part in parts {
+            masker.push(part, &mut out);
+        }
         masker.finish(&mut out);
         out
     }

@@ -191,7 +191,7 @@ impl Exec {
             self.confirm(binding, *generation);
         }
         // Dropped at the end, it stops the thread that looks.
-        let (_stop, stopped) = mpsc::channel::<()>();
+        let (stop, stopped) = mpsc::channel::<()>();
         std::thread::scope(|scope| {
             let watched: Vec<Credential> =
                 self.bindings.iter().map(|binding| binding.credential.clone()).collect();
@@ -199,7 +199,7 @@ impl Exec {
             let tell = &self.tell;
             scope.spawn(move || look(&watched, first, every, &stopped, &events, tell));
             let code = life.follow(running);
-            drop(_stop);
+            drop(stop);
             code
         })
     }
