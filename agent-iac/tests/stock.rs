@@ -233,7 +233,7 @@ fn an_agent_is_started_in_its_environment_with_its_secret_and_nothing_else() {
 [agents.triage.process]
 runtime = "process.runtime"
 name = "triage"
-command = ["/bin/sh", "-c", "cat \"$KEY_FILE\"; echo; /usr/bin/env; exit 7"]
+command = ["/bin/sh", "-c", "cat \"$$KEY_FILE\"; echo; /usr/bin/env; exit 7"]
 variables = { GREETING = "hello" }
 secrets = { KEY = "vault:agents/triage" }
 "#;
