@@ -281,7 +281,7 @@ fn object(id: String, spec: &RuntimeSpec, mark: &Mark) -> Object {
         ("exposed_because", spec.exposed_because.to_value()),
         ("directory", spec.directory.to_value()),
         ("on_rotation", spec.on_rotation.to_value()),
-        ("group", spec.group.to_value()),
+        ("stagger", spec.stagger.to_value()),
         ("stop_within", spec.stop_within.to_value()),
         ("open_files", spec.open_files.to_value()),
         ("processes", spec.processes.to_value()),

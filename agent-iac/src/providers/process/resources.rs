@@ -68,8 +68,8 @@ pub struct Runtime {
     /// `restart`, which is the default, `HUP`, `USR1`, `USR2`, or `nothing` for
     /// a program that reads the file each time.
     pub on_rotation: Option<String>,
-    /// Those of one group are never restarted at the same time.
-    pub group: Option<String>,
+    /// Those that say the same here are never restarted at the same time.
+    pub stagger: Option<String>,
     /// How many seconds it has to end before it is ended: 10 unless said.
     pub stop_within: Option<u32>,
     /// How many files it may have open.
@@ -108,8 +108,12 @@ impl Check for Runtime {
         if text("name").is_some_and(|name| !is_name(&name)) {
             problem("name", "the name is malformed".into(), "use a-z, 0-9, dashes, dots and `_`");
         }
-        if text("group").is_some_and(|group| !is_name(&group)) {
-            problem("group", "the group is malformed".into(), "use a-z, 0-9, dashes, dots and `_`");
+        if text("stagger").is_some_and(|group| !is_name(&group)) {
+            problem(
+                "stagger",
+                "its word is malformed".into(),
+                "use a-z, 0-9, dashes, dots and `_`",
+            );
         }
         if known("command").is_some_and(|value| value.as_list().is_some_and(<[Value]>::is_empty)) {
             problem("command", "the command is empty".into(), "name a program, with its arguments");
@@ -204,8 +208,8 @@ mod tests {
             ("on_rotation", |r| {
                 r.on_rotation("KILL");
             }),
-            ("group", |r| {
-                r.group("../x");
+            ("stagger", |r| {
+                r.stagger("../x");
             }),
             ("variables", |r| {
                 r.variables(map([("A=B", "x")]));

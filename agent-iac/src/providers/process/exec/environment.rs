@@ -86,9 +86,9 @@ impl Environment {
         if !exposed.is_empty() && read::<String>(object, "exposed_because")?.is_none() {
             return Err(wrong("exposed"));
         }
-        let group = read::<String>(object, "group")?;
+        let group = read::<String>(object, "stagger")?;
         if group.as_deref().is_some_and(|group| !super::super::resources::is_name(group)) {
-            return Err(wrong("group"));
+            return Err(wrong("stagger"));
         }
         Ok(Self {
             command: read(object, "command")?.unwrap_or_default(),
