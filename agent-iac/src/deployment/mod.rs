@@ -8,6 +8,8 @@
 mod agents;
 #[cfg(all(feature = "sqlite", feature = "age", feature = "authority"))]
 mod embedded;
+#[cfg(all(feature = "process", unix))]
+mod exec;
 mod keeping;
 mod rotation;
 mod runner;
@@ -53,6 +55,8 @@ pub struct Deployment {
     entropy: Arc<dyn Entropy>,
     teller: Option<Arc<dyn Tell>>,
     inbox: Option<Arc<dyn Inbox>>,
+    #[cfg(all(feature = "process", unix))]
+    confirm: Option<Arc<dyn crate::consumer::Confirm>>,
 }
 
 /// What a plan is asked for.
@@ -83,6 +87,8 @@ impl Deployment {
             entropy,
             teller: None,
             inbox: None,
+            #[cfg(all(feature = "process", unix))]
+            confirm: None,
         }
     }
 
