@@ -114,7 +114,7 @@ fn look_at(folder: &Path, settled: Option<(Version, usize)>) -> Result<Vec<Strin
     }
     look.orphans();
     look.lost();
-    look.secrets(folder);
+    look.secrets(folder, settled.is_some());
     if let Some((version, size)) = settled {
         look.settled(&declared(version, size), version, size);
         match block_on(ledger.leases()) {
@@ -167,14 +167,19 @@ impl Look {
         self.wrong.extend(lost);
     }
 
-    /// Whether what stands at each place works, and stands nowhere else.
-    fn secrets(&mut self, folder: &Path) {
+    /// Whether what stands at each place works, and stands nowhere else. To open
+    /// a secret takes long: in the middle of things it is one in eight.
+    fn secrets(&mut self, folder: &Path, all: bool) {
+        let turn = usize::try_from(self.state.head.sequence % 8).unwrap_or_default();
         let Some(vault) = &self.vault else { return };
         let files = ["ledger.db", "ledger.db-wal", "authority.db", "authority.db-journal"];
         let files: Vec<(&str, Vec<u8>)> =
             files.map(|name| (name, fs::read(folder.join(name)).unwrap_or_default())).into();
         let mut wrong = Vec::new();
-        for (address, record) in &self.state.records {
+        for (number, (address, record)) in self.state.records.iter().enumerate() {
+            if !all && number % 8 != turn {
+                continue;
+            }
             let object = record.object.as_ref().filter(|object| object.kind == Kind::Credential);
             let Some(place) = object.and_then(|object| object.credential.as_ref()) else {
                 continue;
@@ -192,7 +197,11 @@ impl Look {
             };
             let text = text(&secret);
             let told = block_on(self.authority.check(&text, "no-such-action", "nowhere"));
-            let works = matches!(told, Ok(Decision::Refused(Reason::NotGranted)));
+            // Who leaves is suspended first, and loses its key then.
+            let works = matches!(
+                told,
+                Ok(Decision::Refused(Reason::NotGranted | Reason::SuspendedAccount))
+            );
             if !works && record.open.is_none() {
                 wrong.push(format!("I6: {address}: what stands at its place is answered {told:?}"));
             }
