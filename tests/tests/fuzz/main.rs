@@ -257,8 +257,7 @@ fn answers_of_providers() {
 
 #[test]
 fn a_provider_with_very_many_resources_or_very_long_ones_is_read_within_bounds() {
-    for (what, listed, long) in
-        [("many", 5_000, 20), ("long", 6, 1 << 20), ("circular", 1_000, 20)]
+    for (what, listed, long) in [("many", 5_000, 20), ("long", 6, 1 << 20), ("circular", 1_000, 20)]
     {
         let before = most_memory();
         let begun = Instant::now();
