@@ -307,7 +307,7 @@ pub(crate) fn list(what: &str, count: usize, length: usize) {
             let known = |text: String| Reading::Known(Value::Text(text));
             match ty {
                 "sim.account" => {
-                    drop(object.fields.insert("name".into(), known(format!("{pad}-{number}"))))
+                    drop(object.fields.insert("name".into(), known(format!("{pad}-{number}"))));
                 }
                 _ => {
                     let owner = if ty == "sim.grant" { "to" } else { "of" };
