@@ -11,7 +11,10 @@ mod validate;
 
 pub use graph::find_cycle;
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    sync::Arc,
+};
 
 use jiff::civil::Date;
 use serde::Serialize;
@@ -25,6 +28,7 @@ use crate::{
     fleet::{Fleet, Rules},
     provider::Reach,
     resource::Node,
+    rotation::{FleetPolicy, Policy},
     schema::ResourceType,
     value::Digest,
     vault::Place,
@@ -80,12 +84,8 @@ pub struct Desired {
 pub struct DesiredCredential {
     /// Where it is delivered.
     pub place: Place,
-    /// How long one generation lives.
-    pub rotate: Option<Period>,
-    /// How long two generations are valid together.
-    pub overlap: Option<Period>,
-    /// When it may be rotated.
-    pub window: Option<String>,
+    /// When it is rotated, and how. Credentials with the same terms share it.
+    pub policy: Arc<Policy>,
     /// Who uses it: those whom it names, and the runtimes that bind it.
     pub consumers: BTreeSet<Consumer>,
 }
@@ -112,6 +112,9 @@ pub struct Blueprint {
     removed: BTreeSet<Address>,
     imports: BTreeMap<Address, String>,
     rules: Rules,
+    // The rules' own text stands in `rules`.
+    #[serde(skip)]
+    rotation: FleetPolicy,
     #[serde(skip)]
     digest: Option<Digest>,
 }
@@ -191,6 +194,11 @@ impl Blueprint {
     /// The guard rules.
     pub fn rules(&self) -> &Rules {
         &self.rules
+    }
+
+    /// What the rules say about all rotations.
+    pub fn rotation(&self) -> &FleetPolicy {
+        &self.rotation
     }
 
     /// Some agents with all that they need, by whatever way.

@@ -166,7 +166,7 @@ impl Deployment {
         let phases = blueprint.resources().iter().filter(|(address, _)| of(address));
         let phases = phases.filter_map(|(address, desired)| {
             let at_once = self.at_once(&desired.provider, desired.resource_type.name);
-            let terms = Terms::of(desired.credential.as_ref()?, at_once);
+            let terms = Terms::of(address, desired.credential.as_ref()?, at_once);
             Some((address.clone(), phase(state.records.get(address)?, &terms, now)))
         });
         Ok(phases.collect())
@@ -223,7 +223,7 @@ impl Deployment {
                 continue;
             };
             let at_once = self.at_once(&desired.provider, desired.resource_type.name);
-            let phase = phase(record, &Terms::of(credential, at_once), now);
+            let phase = phase(record, &Terms::of(address, credential, at_once), now);
             let Phase::Overdue { generations, waiting, .. } = phase else { continue };
             for generation in generations.difference(&rotation.overdue) {
                 let event = CredentialEvent::Overdue { waiting: waiting.clone() };
