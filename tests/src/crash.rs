@@ -364,7 +364,8 @@ impl fmt::Display for Tally {
 }
 
 /// Starts a process again and again, for one version of the fleet after the
-/// other, and kills each at a random moment.
+/// other, and kills each at a random moment; after each kill somebody may look
+/// at what is left.
 ///
 /// # Panics
 ///
@@ -374,6 +375,7 @@ pub fn kill_again_and_again(
     kills: usize,
     ledger: &Ledger,
     start: impl Fn(Version) -> Command,
+    mut look: impl FnMut(usize),
 ) -> Tally {
     let whole = Instant::now();
     let mut versions = [Version::Full, Version::Half, Version::Changed].into_iter().cycle();
@@ -400,6 +402,7 @@ pub fn kill_again_and_again(
         window = window.mul_f64(1.1).min(PATIENCE / 2);
         tally.kills += 1;
         let kill = tally.kills;
+        look(kill);
         let Some(Left { state, last }) = ledger.left() else {
             println!("kill {kill:2} ({version}): no ledger yet");
             continue;

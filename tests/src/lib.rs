@@ -79,6 +79,7 @@ pub mod crash;
 pub mod embedded;
 #[cfg(feature = "live")]
 pub mod on_postgres;
+pub mod outside;
 #[cfg(feature = "live")]
 pub mod postgres;
 pub mod system;

@@ -1,5 +1,8 @@
-//! A process that applies a fleet on the embedded systems, killed at fifty
-//! random moments, and started again each time.
+//! A process that applies a fleet on the embedded systems, killed at random
+//! moments, and started again each time. After each kill a program that knows no
+//! deployment looks at the ledger, the vault and the authority from outside.
+//!
+//! `AGENT_IAC_KILLS` says how many kills; fifty unless said.
 //!
 //! The moments are drawn from a seed that is printed first; the variable
 //! `AGENT_IAC_SEED` gives it again. The machine's own timing stays outside of
@@ -39,7 +42,19 @@ use agent_iac_tests::{
 };
 
 const AGENTS: usize = 100;
-const KILLS: usize = 50;
+
+/// How many kills are asked for.
+fn kills() -> usize {
+    std::env::var("AGENT_IAC_KILLS")
+        .map_or(50, |number| number.parse().expect("AGENT_IAC_KILLS is a number"))
+}
+
+/// Lets the program look that checks a folder from outside.
+fn look(folder: &Path, settled: &[&str]) {
+    let mut program = Command::new(env!("CARGO_BIN_EXE_look-outside"));
+    let found = program.arg(folder).args(settled).output().expect("the program starts");
+    assert!(found.status.success(), "{}", String::from_utf8_lossy(&found.stderr));
+}
 
 fn program(folder: &Path, version: Version) -> Command {
     let mut program = Command::new(env!("CARGO_BIN_EXE_apply-fleet"));
@@ -105,7 +120,7 @@ fn of_others(folder: &Path) -> BTreeMap<&'static str, Vec<Row>> {
 }
 
 #[test]
-fn fifty_kills_leave_nothing_behind_that_the_next_run_does_not_settle() {
+fn kills_leave_nothing_behind_that_the_next_run_does_not_settle() {
     let mut random = Random::seeded();
     let whole = Instant::now();
     let place = tempfile::tempdir().unwrap();
@@ -117,12 +132,14 @@ fn fifty_kills_leave_nothing_behind_that_the_next_run_does_not_settle() {
 
     let ledger = Ledger::of(&folder, embedded::FLEET);
     let start = |version| program(&folder, version);
-    let tally = kill_again_and_again(&mut random, KILLS, &ledger, start);
+    let kills = kills();
+    let tally = kill_again_and_again(&mut random, kills, &ledger, start, |_| look(&folder, &[]));
     let in_doubt = tally.in_doubt;
-    assert!(in_doubt * 10 >= KILLS * 2, "only {in_doubt} kills left a step in doubt");
+    assert!(in_doubt * 10 >= kills * 2, "only {in_doubt} kills left a step in doubt");
 
     Applying::start(program(&folder, Version::Full)).ends();
     assert_eq!(of_others(&folder), others, "what is not ours was touched");
+    look(&folder, &["full", &AGENTS.to_string()]);
     inspect(&folder, &key_of_others);
     println!("the whole took {:?}", whole.elapsed());
 }

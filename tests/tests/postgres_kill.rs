@@ -154,7 +154,7 @@ async fn kills_leave_nothing_behind_that_the_next_run_does_not_settle(cluster: &
     let start = |version| program(&site, folder.path(), version, AGENTS);
     let kills = std::env::var("AGENT_IAC_KILLS");
     let kills = kills.map_or(KILLS, |kills| kills.parse().expect("AGENT_IAC_KILLS is a number"));
-    let tally = kill_again_and_again(&mut random, kills, &ledger, start);
+    let tally = kill_again_and_again(&mut random, kills, &ledger, start, |_| ());
     let in_doubt = tally.in_doubt;
     assert!(in_doubt * 10 >= kills * 2, "only {in_doubt} kills left a step in doubt");
     Applying::start(start(Version::Full)).ends();

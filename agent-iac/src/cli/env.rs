@@ -88,7 +88,7 @@ impl Env {
         self.variables.get(name).map(String::as_str).filter(|value| !value.is_empty())
     }
 
-    /// Ctrl-C: asks a run that is under way to end, and says whether the process
+    /// A signal: asks a run that is under way to end, and says whether the process
     /// has to be ended instead, because there is none or it was asked before.
     pub(super) fn interrupt(&self) -> bool {
         let again = self.stop.is_requested();

@@ -47,9 +47,10 @@ use crate::{deployment::Deployment, error::Result};
 /// The deployment is made when a command needs it, so that `help` works where
 /// a ledger cannot be opened, and a failure to make it is told like any other.
 ///
-/// Ctrl-C asks a run that is under way to end early; a second one, or one while
-/// nothing is under way, ends the process at once. The next run settles what was
-/// under way.
+/// Ctrl-C asks a run that is under way to end early, and so do SIGTERM, which
+/// containers and pipelines stop a process with, and a terminal that is closed;
+/// a second one, or one while nothing is under way, ends the process at once.
+/// The next run settles what was under way.
 pub fn main(deployment: impl FnOnce() -> Result<Deployment>) -> ExitCode {
     main_with(std::env::args_os(), deployment)
 }
@@ -76,7 +77,7 @@ pub fn main_with(
         // There is nowhere left to say that standard error is gone.
         let _: std::io::Result<()> = std::io::stderr().write_all(text.as_bytes());
     };
-    // Where no handler can be installed, Ctrl-C ends the process as it does
+    // Where no handler can be installed, a signal ends the process as it does
     // without one, and the next run settles what was under way.
     let _: Result<(), ctrlc::Error> = ctrlc::set_handler(interrupt);
     let outcome = run(args, deployment, Streams::of_process(), &env);

@@ -80,8 +80,7 @@ pub const CODES: &[(u8, &str, &str)] = &[
     (11, "denied", "a system refused access to us"),
     (12, "timeout", "the time given was used up"),
     (101, "bug", "a mistake in this program; please report it"),
-    (130, "interrupted", "interrupted (Ctrl-C)"),
-    (143, "terminated", "terminated (SIGTERM)"),
+    (130, "interrupted", "ended early, in order, as Ctrl-C, SIGTERM or a closed terminal asked"),
 ];
 
 /// The exit code of an outcome: the one place where it is decided.

@@ -22,6 +22,8 @@ struct Of {
 pub(super) struct Needs<'a> {
     pub(super) desired: BTreeMap<&'a Address, &'a BTreeSet<Address>>,
     pub(super) recorded: BTreeMap<&'a Address, &'a BTreeSet<Address>>,
+    /// Whose new object takes the natural key of one that was replaced before.
+    pub(super) returning: BTreeSet<&'a Address>,
 }
 
 /// Puts the steps into an order that respects what each waits for, and fills
@@ -55,13 +57,18 @@ fn connect(steps: &[Step], needs: &Needs<'_>, edges: &mut [BTreeSet<usize>]) {
             edges[index].insert(for_);
         }
     };
-    for of in by_address.values() {
+    for (address, of) in &by_address {
         wait(of.resume, of.make);
+        let returns = needs.returning.contains(address);
         for remove in of.remove.iter().copied() {
             wait(Some(remove), of.suspend);
             // What was replaced by an earlier run is in nobody's way, but for
-            // a system that has no room for another new one.
+            // a system that has no room for another new one, and for a new one
+            // that is called the same.
             if steps[remove].reason.ends_an_older_one() {
+                if returns {
+                    wait(of.make, Some(remove));
+                }
                 continue;
             }
             // The two halves of a replacement.
@@ -88,12 +95,12 @@ fn connect(steps: &[Step], needs: &Needs<'_>, edges: &mut [BTreeSet<usize>]) {
                 needed.remove.iter().for_each(|remove| wait(Some(*remove), of.make));
             }
         }
-        for needed in needs.recorded.get(address).into_iter().flat_map(|needed| needed.iter()) {
-            let Some(needed) = by_address.get(needed) else { continue };
+        for name in needs.recorded.get(address).into_iter().flat_map(|needed| needed.iter()) {
+            let Some(needed) = by_address.get(name) else { continue };
             // Where the old object goes before the new one is made, what stays
             // and only points to it can follow no sooner than the new stands.
-            let delete_first =
-                needed.make.is_some_and(|m| steps[m].action == Action::ReplaceDeleteFirst);
+            let delete_first = needs.returning.contains(name)
+                || needed.make.is_some_and(|m| steps[m].action == Action::ReplaceDeleteFirst);
             for remove in needed.remove.iter().copied() {
                 if of.remove.is_empty() && !delete_first {
                     wait(Some(remove), of.make);
@@ -302,6 +309,7 @@ mod tests {
         let needs = Needs {
             desired: of(&|fate| fate != Fate::Removed),
             recorded: of(&|fate| fate != Fate::Made),
+            returning: BTreeSet::new(),
         };
         let steps = graph.iter().enumerate().flat_map(|(n, (fate, _))| fate.steps(n)).collect();
         order(steps, &needs)
@@ -408,6 +416,7 @@ mod tests {
                 &Needs {
                     desired: of(&|fate| fate != Fate::Removed),
                     recorded: of(&|fate| fate != Fate::Made),
+                    returning: BTreeSet::new(),
                 },
             );
             prop_assert_eq!(names(&reversed), names(&steps));
@@ -434,7 +443,8 @@ mod tests {
             of("account", Kind::Identity, Action::Suspend),
         ];
         let recorded = BTreeMap::from([(&grant, &needs_account), (&key, &needs_account)]);
-        let ordered = order(steps, &Needs { desired: BTreeMap::new(), recorded });
+        let ordered =
+            order(steps, &Needs { desired: BTreeMap::new(), recorded, returning: BTreeSet::new() });
         let names: Vec<String> =
             ordered.iter().map(|s| format!("{} {}", s.action, s.address)).collect();
         assert_eq!(

@@ -13,7 +13,7 @@ use crate::{
     clock::Entropy,
     error::{Error, ErrorKind, Result},
     ledger::Claim,
-    resource::{Resource, Spec as _},
+    resource::{Reading, Resource, Spec as _},
     secret::Secret,
     value::Value,
 };
@@ -106,11 +106,19 @@ impl<R: Resource, P: Observe<R>> DynObserve for Erased<R, P> {
     }
 
     async fn read(&self, references: &[Reference]) -> Result<Vec<Observation>> {
-        self.provider.read(references).await
+        let mut answers = self.provider.read(references).await?;
+        for answer in &mut answers {
+            if let Observation::Present(object) = answer {
+                keep_what_a_record_can_hold(object);
+            }
+        }
+        Ok(answers)
     }
 
     async fn list(&self, listing: &Listing) -> Result<Vec<Object>> {
-        self.provider.list(listing).await
+        let mut objects = self.provider.list(listing).await?;
+        objects.iter_mut().for_each(keep_what_a_record_can_hold);
+        Ok(objects)
     }
 
     async fn surroundings(&self, of: &[Surrounded]) -> Result<Surroundings> {
@@ -126,6 +134,19 @@ impl<C: Resource, P: Probe<C>> DynProbe for Erased<C, P> {
 
     fn decoy(&self, like: &Secret, entropy: &dyn Entropy) -> Secret {
         self.provider.decoy(like, entropy)
+    }
+}
+
+/// What a provider reads comes from outside. A value that has no canonical form
+/// would make every plan impossible that it stands in, also for others; so it
+/// counts as not read, with the reason.
+fn keep_what_a_record_can_hold(object: &mut Object) {
+    for reading in object.fields.values_mut() {
+        if let Reading::Known(value) = reading
+            && let Some(why) = value.unfit()
+        {
+            *reading = Reading::Unreadable(format!("the provider answered {why}"));
+        }
     }
 }
 

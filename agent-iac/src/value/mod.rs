@@ -16,6 +16,11 @@ use crate::error::Result;
 
 pub use canonical::canonical;
 
+/// How many lists and maps may stand in each other in what comes from outside:
+/// far more than any property needs, and far less than what a reader of JSON
+/// goes down into.
+const DEEPEST: usize = 32;
+
 /// A plain value: what a property holds once everything is known.
 ///
 /// A set is a [`Value::List`] that its schema keeps sorted and free of
@@ -112,6 +117,25 @@ impl Value {
             Self::Map(entries) => Some(entries),
             _ => None,
         }
+    }
+
+    /// Why a value that came from outside has no canonical form, or none that
+    /// is read back: a number beyond ±(2⁵³ − 1), or lists in lists without end.
+    pub(crate) fn unfit(&self) -> Option<&'static str> {
+        fn at(value: &Value, depth: usize) -> Option<&'static str> {
+            match value {
+                Value::Int(number) if number.unsigned_abs() >= 1 << 53 => {
+                    Some("a number beyond ±(2^53 - 1)")
+                }
+                Value::List(_) | Value::Map(_) if depth == 0 => {
+                    Some("values in values without end")
+                }
+                Value::List(list) => list.iter().find_map(|value| at(value, depth - 1)),
+                Value::Map(map) => map.values().find_map(|value| at(value, depth - 1)),
+                _ => None,
+            }
+        }
+        at(self, DEEPEST)
     }
 
     /// Whether nothing was given.

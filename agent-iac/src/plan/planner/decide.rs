@@ -21,7 +21,7 @@ use crate::{
     plan::{Action, Drift, FieldDrift, Observed, PropertyChange, Reason, Risk},
     provider::{AtOnce, Mark, Object, Observation},
     resource::Reading,
-    schema::{Kind, ResourceType},
+    schema::{Field, Kind, ResourceType},
 };
 
 impl<'a> Planner<'a> {
@@ -124,6 +124,9 @@ impl<'a> Planner<'a> {
                     format!("there is no {} with the id {id:?}", desired.resource_type.name);
                 self.block(address, reason, "give the id that it has in its system");
             }
+            (Some(Observation::Present(object)), None) if self.is_deposed(address, object) => {
+                self.create(address, desired, Reason::Declared);
+            }
             (Some(Observation::Present(object)), None) => {
                 let ours = object.mark.as_ref().is_some_and(|mark| *mark == self.mark(address))
                     || bug!("foreign object adopted");
@@ -169,8 +172,56 @@ impl<'a> Planner<'a> {
     fn create(&mut self, address: &'a Address, desired: &'a Desired, reason: Reason) {
         let wanted = Wanted { address, desired, recorded: None, seen: None };
         let step = self.creation(&wanted, reason);
-        self.fresh.insert(address, Fresh::Created);
+        // What still stands on the one that goes for it has to go before.
+        let fresh = if self.makes_room(address, desired) {
+            Fresh::ReplacedDeleteFirst
+        } else {
+            Fresh::Created
+        };
+        self.fresh.insert(address, fresh);
         self.push(step);
+    }
+
+    /// Whether an object was this address's own, and was replaced.
+    fn is_deposed(&self, address: &Address, object: &Object) -> bool {
+        let deposed = self.record_of(address).map(|record| &record.deposed);
+        deposed.into_iter().flatten().any(|old| old.id == object.id)
+    }
+
+    /// Whether an object that was replaced before has the natural key that the
+    /// new one will have, and stands still: it has to go first. An account that
+    /// was given another name and gets the first one back is such a case, when
+    /// a crash kept the replaced one.
+    fn makes_room(&mut self, address: &'a Address, desired: &Desired) -> bool {
+        let Some(record) = self.record_of(address).filter(|record| !record.deposed.is_empty())
+        else {
+            return false;
+        };
+        let (ty, resolved) = (desired.resource_type, resolve(desired, self));
+        let at = self.moved_from.get(address).copied().unwrap_or(address);
+        let in_its_way = |old: &Managed| {
+            let seen = self.observations.deposed.get(&(at.clone(), old.id.clone()));
+            let real = seen.and_then(Observation::object);
+            let same = |field: &Field| {
+                let wanted = resolved.get(field.name).map(Cow::as_ref);
+                match real.and_then(|real| real.fields.get(field.name)) {
+                    Some(reading @ Reading::Known(_)) => {
+                        compare(field, Some(reading), wanted) == Compared::Matched
+                    }
+                    _ => old.properties.get(field.name) == wanted,
+                }
+            };
+            old.resource_type == ty.name
+                && old.provider == desired.provider
+                && seen != Some(&Observation::Absent)
+                && ty.key_fields().next().is_some()
+                && ty.key_fields().all(same)
+        };
+        let makes_room = record.deposed.iter().any(|old| in_its_way(old));
+        if makes_room {
+            self.returning.insert(address);
+        }
+        makes_room
     }
 
     fn adopt(
@@ -459,7 +510,8 @@ impl<'a> Planner<'a> {
                 .is_some_and(|credential| credential.at_once != AtOnce::One),
             _ => key_changes(ty, &changes),
         };
-        let action = if side_by_side && !old_goes_first && !another {
+        let makes_room = self.makes_room(wanted.address, wanted.desired);
+        let action = if side_by_side && !old_goes_first && !another && !makes_room {
             self.fresh.insert(wanted.address, Fresh::ReplacedCreateFirst);
             Action::ReplaceCreateFirst
         } else {

@@ -92,6 +92,9 @@ struct Planner<'a> {
     /// Addresses whose object will be another one after the plan, and whether
     /// the old one goes first.
     fresh: BTreeMap<&'a Address, Fresh>,
+    /// Addresses whose new object has the natural key of one that was replaced
+    /// before and stands still.
+    returning: BTreeSet<&'a Address>,
     /// Addresses that were blocked, so that what needs them is too.
     stuck: BTreeSet<&'a Address>,
     /// What needs each desired address.
@@ -174,6 +177,7 @@ impl<'a> Planner<'a> {
             moved_from,
             owners,
             fresh: BTreeMap::new(),
+            returning: BTreeSet::new(),
             stuck: BTreeSet::new(),
             dependents: blueprint.dependents(),
             blocked: BTreeSet::new(),
@@ -369,6 +373,7 @@ impl<'a> Planner<'a> {
         let needs = Needs {
             desired: desired.map(|(address, desired)| (address, &desired.dependencies)).collect(),
             recorded: recorded.collect(),
+            returning: self.returning,
         };
         self.plan.steps = order(self.steps, &needs);
         self.plan.blocked.sort_by(|a, b| a.address.cmp(&b.address));

@@ -128,9 +128,6 @@ pub(super) struct Code {
     pub(super) readers: BTreeMap<&'static str, Terms>,
     pub(super) mailer: Option<&'static str>,
     pub(super) keeper: bool,
-    /// Who was given another name, and does not get the first one again: while
-    /// the replaced account still stands under it, no plan gets past that.
-    pub(super) renamed: BTreeSet<&'static str>,
     /// The id of the account that was made by hand, once it is adopted.
     pub(super) adopts: Option<String>,
     pub(super) cap: Option<u32>,

@@ -16,7 +16,8 @@ pub(super) enum Change {
     Narrow(&'static str),
     /// Everything of the agent is made anew: its account cannot move.
     Move(&'static str),
-    /// Its account gets another name, and so is another one.
+    /// Its account gets another name, or its first one again, and so is another
+    /// one.
     Rename(&'static str),
     /// Its secrets are delivered to another place.
     Deliver(&'static str),
@@ -86,20 +87,6 @@ pub(super) struct Event {
     pub(super) deed: Deed,
 }
 
-impl Event {
-    fn renames_nothing(&mut self) {
-        match &mut self.deed {
-            Deed::Change(Change::Mailer(Some(name))) => *name = "mailer",
-            Deed::Change(change) => {
-                if let Change::Rename(tenant) = *change {
-                    *change = Change::Deliver(tenant);
-                }
-            }
-            _ => {}
-        }
-    }
-}
-
 impl fmt::Display for Event {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Self { operator, gap, deed } = self;
@@ -129,12 +116,7 @@ impl Script {
         start.cap = random.one_of(3_000).then_some(1);
         let operators = usize::try_from(random.between(1, 3)).unwrap_or(1);
         let count = random.between(4, 12);
-        let mut events: Vec<Event> = (0..count).map(|_| event(&mut random, operators)).collect();
-        if operators > 1 {
-            // One of them may still have the code from before, and would give
-            // the first name again.
-            events.iter_mut().for_each(Event::renames_nothing);
-        }
+        let events = (0..count).map(|_| event(&mut random, operators)).collect();
         Self { start, operators, events }
     }
 }
@@ -221,8 +203,7 @@ impl Change {
         };
         match self {
             Self::Declare(tenant) => {
-                let name = if code.renamed.contains(tenant) { "clerk" } else { "reader" };
-                code.readers.entry(tenant).or_default().name = name;
+                code.readers.entry(tenant).or_default();
             }
             Self::Note(tenant, number) => of(tenant, &|terms| terms.note = format!("n{number}")),
             Self::Widen(tenant) => of(tenant, &|terms| {
@@ -234,21 +215,14 @@ impl Change {
             Self::Move(tenant) => of(tenant, &|terms| {
                 terms.home = if terms.home == "here" { "there" } else { "here" };
             }),
-            Self::Rename(tenant) => {
-                of(tenant, &|terms| terms.name = "clerk");
-                code.renamed.insert(tenant);
-            }
+            Self::Rename(tenant) => of(tenant, &|terms| {
+                terms.name = if terms.name == "reader" { "clerk" } else { "reader" };
+            }),
             Self::Deliver(tenant) => of(tenant, &|terms| {
                 terms.place = if terms.place == "agents" { "services" } else { "agents" };
             }),
             Self::Remove(tenant) => drop(code.readers.remove(tenant)),
-            Self::Mailer(name) => {
-                code.mailer =
-                    name.map(|name| if code.renamed.contains("mailer") { "postman" } else { name });
-                if code.mailer == Some("postman") {
-                    code.renamed.insert("mailer");
-                }
-            }
+            Self::Mailer(name) => code.mailer = *name,
             Self::Keeper => code.keeper = true,
             Self::Adopt => code.adopts = Some(made_by_hand.to_owned()),
         }
