@@ -11,7 +11,10 @@ mod validate;
 
 pub use graph::find_cycle;
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    sync::Arc,
+};
 
 use jiff::civil::Date;
 use serde::Serialize;
@@ -21,6 +24,7 @@ use crate::{
     address::{Address, Instance},
     agent::{OnDrift, Period, Source},
     diagnostic::Diagnostics,
+    error::Result,
     fleet::{Fleet, Rules},
     provider::Reach,
     resource::Node,
@@ -98,21 +102,44 @@ fn type_name<S: serde::Serializer>(
 }
 
 /// A validated fleet in one environment.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+///
+/// Its digest is that of the canonical JSON of all that follows, in which
+/// agents and resources stand as the digests of lists: a name and what it is
+/// called, as a pair of canonical JSON on each line, sorted by the names.
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Blueprint {
     format: u32,
     fleet: String,
     environment: String,
     agents: BTreeMap<Instance, DesiredAgent>,
-    resources: BTreeMap<Address, Desired>,
+    resources: BTreeMap<Address, Arc<Desired>>,
     providers: BTreeMap<String, Reach>,
     stores: BTreeSet<String>,
     moved: BTreeMap<Address, Address>,
     removed: BTreeSet<Address>,
     imports: BTreeMap<Address, String>,
     rules: Rules,
-    #[serde(skip)]
+    /// The other agents that need something of an agent; follows from the
+    /// resources.
+    needed_by: BTreeMap<Instance, BTreeSet<Instance>>,
     digest: Option<Digest>,
+}
+
+/// What the digest is taken of. Large maps stand in it as digests of their
+/// own, so that nobody ever holds the text of a whole fleet.
+#[derive(Serialize)]
+struct Form<'a> {
+    format: u32,
+    fleet: &'a str,
+    environment: &'a str,
+    agents: Digest,
+    resources: Digest,
+    providers: &'a BTreeMap<String, Reach>,
+    stores: &'a BTreeSet<String>,
+    moved: &'a BTreeMap<Address, Address>,
+    removed: &'a BTreeSet<Address>,
+    imports: &'a BTreeMap<Address, String>,
+    rules: &'a Rules,
 }
 
 impl Fleet {
@@ -158,8 +185,51 @@ impl Blueprint {
     }
 
     /// The desired resources, sorted.
-    pub fn resources(&self) -> &BTreeMap<Address, Desired> {
+    pub fn resources(&self) -> &BTreeMap<Address, Arc<Desired>> {
         &self.resources
+    }
+
+    /// The desired resources of one agent.
+    pub(crate) fn resources_of<'a>(
+        &'a self,
+        instance: &'a Instance,
+    ) -> impl Iterator<Item = (&'a Address, &'a Arc<Desired>)> {
+        let behind = self.resources.range(Address::before_all_of(instance)..);
+        behind.take_while(move |(address, _)| address.instance() == instance)
+    }
+
+    /// The other agents that need something of these.
+    pub(crate) fn in_need_of<'a>(
+        &'a self,
+        agents: impl IntoIterator<Item = &'a Instance>,
+    ) -> BTreeSet<&'a Instance> {
+        let needed = agents.into_iter().filter_map(|agent| self.needed_by.get(agent));
+        needed.flatten().collect()
+    }
+
+    /// The blueprint as if it were of these agents only, under the digest of
+    /// the whole. What it costs does not depend on the size of the fleet.
+    pub(crate) fn part(&self, agents: &BTreeSet<&Instance>) -> Self {
+        let resources = agents.iter().flat_map(|agent| self.resources_of(agent));
+        let resources: BTreeMap<Address, Arc<Desired>> =
+            resources.map(|(address, desired)| (address.clone(), Arc::clone(desired))).collect();
+        let agents = agents.iter().filter_map(|agent| self.agents.get_key_value(*agent));
+        let imports = resources.keys().filter_map(|address| self.imports.get_key_value(address));
+        Self {
+            format: self.format,
+            fleet: self.fleet.clone(),
+            environment: self.environment.clone(),
+            agents: agents.map(|(instance, agent)| (instance.clone(), agent.clone())).collect(),
+            imports: imports.map(|(address, id)| (address.clone(), id.clone())).collect(),
+            resources,
+            providers: self.providers.clone(),
+            stores: self.stores.clone(),
+            moved: self.moved.clone(),
+            removed: self.removed.clone(),
+            rules: self.rules.clone(),
+            needed_by: BTreeMap::new(),
+            digest: self.digest,
+        }
     }
 
     /// The names of the providers, and how far enumeration reaches in each.
@@ -200,16 +270,12 @@ impl Blueprint {
         if wanted.is_empty() {
             return BTreeSet::new();
         }
-        let mut needs: BTreeMap<&Instance, BTreeSet<&Instance>> = BTreeMap::new();
-        for (address, desired) in &self.resources {
-            let of = needs.entry(address.instance()).or_default();
-            of.extend(desired.dependencies.iter().map(Address::instance));
-        }
         let mut closure = BTreeSet::new();
         let mut open: Vec<&Instance> = wanted.iter().collect();
         while let Some(next) = open.pop() {
             if closure.insert(next) {
-                open.extend(needs.get(next).into_iter().flatten());
+                let needs = self.resources_of(next).flat_map(|(_, of)| &of.dependencies);
+                open.extend(needs.map(Address::instance).filter(|needed| *needed != next));
             }
         }
         closure
@@ -218,7 +284,8 @@ impl Blueprint {
     /// The desired resources, each after all that it needs.
     pub(crate) fn in_order_of_need(&self) -> Vec<(&Address, &Desired)> {
         // A validated blueprint has no cycle, so that every one is reached.
-        graph::in_order_of_need(&self.resources, |desired| &desired.dependencies)
+        let ordered = graph::in_order_of_need(&self.resources, |desired| &desired.dependencies);
+        ordered.into_iter().map(|(address, desired)| (address, &**desired)).collect()
     }
 
     /// What needs each desired resource.
@@ -230,6 +297,22 @@ impl Blueprint {
             }
         }
         dependents
+    }
+
+    fn compute_digest(&self) -> Result<Digest> {
+        Digest::of(&Form {
+            format: self.format,
+            fleet: &self.fleet,
+            environment: &self.environment,
+            agents: Digest::of_lines(&self.agents)?,
+            resources: Digest::of_lines(&self.resources)?,
+            providers: &self.providers,
+            stores: &self.stores,
+            moved: &self.moved,
+            removed: &self.removed,
+            imports: &self.imports,
+            rules: &self.rules,
+        })
     }
 
     /// The digest of the canonical bytes.

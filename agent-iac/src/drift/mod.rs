@@ -10,3 +10,4 @@ mod undeclared;
 
 pub(crate) use refresh::{Greeted, Reader, refresh};
 pub(crate) use revert::narrowing_only;
+pub(crate) use undeclared::watched_whole;

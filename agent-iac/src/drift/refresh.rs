@@ -33,6 +33,9 @@ pub(crate) struct Reader<'a> {
     pub(crate) providers: &'a BTreeMap<String, Arc<dyn Provider>>,
     pub(crate) stores: &'a BTreeMap<String, Arc<dyn SecretStore>>,
     pub(crate) clock: &'a Arc<dyn Clock>,
+    /// Whether what is nobody's is looked for. Only who has all of the records
+    /// in view can tell.
+    pub(crate) whole: bool,
 }
 
 /// Systems that were asked already who they are, by the names of their
@@ -195,7 +198,7 @@ pub(crate) async fn refresh<'a>(
         }
     }
     read_labels(reader, state, wanted, &mut seen).await;
-    let undeclared = find_undeclared(blueprint, state, &found, &observers, wanted);
+    let undeclared = find_undeclared((blueprint, state), &found, &observers, reader.whole, wanted);
     let recorded = Recorded { state, blueprint, found: &found };
     let beside = surroundings(&recorded, &observers, wanted, &seen.objects);
     let ((undeclared, unlisted), beside) = join(undeclared, beside).await;
