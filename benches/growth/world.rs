@@ -1,6 +1,6 @@
 //! The fleet that grows, and the systems that it stands on.
 
-use std::{collections::BTreeSet, error::Error, fs, path::Path};
+use std::{collections::BTreeSet, error::Error, ffi::OsString, path::Path, process::ExitCode};
 
 use agent_iac::{
     address::Instance,
@@ -9,7 +9,7 @@ use agent_iac::{
     clock::block_on,
     deployment::{Deployment, PlanRequest},
     fleet::Fleet,
-    ledger::Actor,
+    ledger::{Actor, Ledger as _, Query, SqliteLedger},
     plan::SavedPlan,
     prelude::*,
     provider::Reach,
@@ -78,10 +78,6 @@ pub(crate) fn set_up(folder: &Path, resources: usize) -> Result<(), Box<dyn Erro
     Ok(())
 }
 
-pub(crate) fn planned(deployment: &Deployment) -> Result<SavedPlan, Box<dyn Error>> {
-    Ok(SavedPlan::new(block_on(deployment.plan(&PlanRequest::default()))?)?)
-}
-
 /// Plans one agent of a fleet that was validated before.
 pub(crate) fn planned_for(
     deployment: &Deployment,
@@ -102,14 +98,18 @@ pub(crate) fn apply(deployment: &Deployment, plan: &SavedPlan) -> Result<(), Box
     }
 }
 
-/// The size of the files in a folder whose names begin so.
-pub(crate) fn size(folder: &Path, name: &str) -> Result<u64, Box<dyn Error>> {
-    let mut bytes = 0;
-    for entry in fs::read_dir(folder)? {
-        let entry = entry?;
-        if entry.file_name().to_string_lossy().starts_with(name) {
-            bytes += entry.metadata()?.len();
-        }
-    }
-    Ok(bytes)
+/// The number of a ledger's newest batch.
+pub(crate) fn head(ledger: &SqliteLedger) -> Result<u64, Box<dyn Error>> {
+    Ok(block_on(ledger.state(&Query::Agents(Vec::new())))?.head.sequence)
+}
+
+/// The name of the agent in the middle of a fleet of so many resources.
+pub(crate) fn middle(resources: usize) -> String {
+    format!("reader[\"{:07}\"]", (resources / 2).max(1) / 2)
+}
+
+/// The command line on a fleet of one agent, as a deploy binary has it.
+pub(crate) fn validate(folder: &Path) -> ExitCode {
+    let words = ["deploy", "validate"].map(OsString::from);
+    agent_iac::cli::main_with(words, || Deployment::embedded(fleet(2, false).0, "bench", folder))
 }

@@ -19,7 +19,6 @@ use crate::{
     error::Result,
     ledger::{Head, Page, Query, State},
     plan::{Action, AgentChange, Part, Plan},
-    provider::Listing,
     value::Digest,
 };
 
@@ -27,9 +26,9 @@ use crate::{
 /// system, and what is held of it is some thousand objects.
 const AT_ONCE: usize = 500;
 
-/// The ids of real objects that are known, by provider and type: of each so
-/// much of a digest that no two share it.
-type Known = BTreeMap<(String, String), BTreeSet<u128>>;
+/// The ids of real objects that are known, of the providers and types that are
+/// watched as a whole: of each so much of a digest that no two share it.
+type Known = BTreeMap<String, BTreeMap<String, BTreeSet<u128>>>;
 
 /// What the parts of a fleet amount to.
 struct Looked {
@@ -132,15 +131,13 @@ impl Deployment {
         greeted: &mut Greeted<'a>,
     ) -> Result<Option<Looked>> {
         let at_once = self.at_once.unwrap_or(AT_ONCE);
-        let watched: BTreeSet<(String, String)> = self
-            .providers
-            .iter()
-            .filter_map(|(name, provider)| Some((name, provider.observers().ok()?)))
-            .flat_map(|(name, observers)| {
-                let types = watched_whole(blueprint, name, &observers);
-                types.into_iter().map(|ty| (name.clone(), ty.name.to_owned())).collect::<Vec<_>>()
-            })
-            .collect();
+        let mut known = Known::new();
+        for (name, provider) in &self.providers {
+            let Ok(observers) = provider.observers() else { continue };
+            let watched = watched_whole(blueprint, name, &observers).into_iter();
+            let watched = watched.map(|ty| (ty.name.to_owned(), BTreeSet::new())).collect();
+            known.insert(name.clone(), watched);
+        }
         let most = blueprint.agents().count() / 4;
         let mut unseen: BTreeSet<&Instance> = blueprint.agents().map(|(agent, _)| agent).collect();
         let mut page = self.ledger.page(None, at_once).await?;
@@ -153,11 +150,11 @@ impl Deployment {
             targets: BTreeMap::new(),
             observed_at: self.clock.now(),
             others: BTreeSet::new(),
-            known: BTreeMap::new(),
+            known,
         };
         loop {
             let Page { state, last } = page;
-            note_known(&state, &watched, &mut looked.known);
+            note_known(&state, &mut looked.known);
             // The next page is read while this one is planned.
             let next = async {
                 match &last {
@@ -234,10 +231,10 @@ impl Deployment {
             let Ok(observers) = provider.observers() else { return false };
             for ty in watched_whole(blueprint, name, &observers) {
                 let Some(observe) = observers.of(ty.name).cloned() else { continue };
-                let Ok(listed) = observe.list(&Listing::All).await else { return false };
-                let known = known.get(&(name.clone(), ty.name.to_owned()));
-                let is_known = |id: &str| known.is_some_and(|known| known.contains(&short(id)));
-                if listed.iter().any(|object| !is_known(&object.id)) {
+                let Ok(ids) = observe.ids().await else { return false };
+                let known = known.get(name).and_then(|types| types.get(ty.name));
+                let is_known = |id: &String| known.is_some_and(|known| known.contains(&short(id)));
+                if !ids.iter().all(is_known) {
                     return false;
                 }
             }
@@ -278,11 +275,10 @@ fn agree(targets: &mut BTreeMap<String, String>, more: &BTreeMap<String, String>
     })
 }
 
-fn note_known(state: &State, watched: &BTreeSet<(String, String)>, known: &mut Known) {
+fn note_known(state: &State, known: &mut Known) {
     let mut note = |provider: &str, ty: &str, id: &str| {
-        let key = (provider.to_owned(), ty.to_owned());
-        if watched.contains(&key) {
-            known.entry(key).or_default().insert(short(id));
+        if let Some(ids) = known.get_mut(provider).and_then(|types| types.get_mut(ty)) {
+            ids.insert(short(id));
         }
     };
     for record in state.records.values() {

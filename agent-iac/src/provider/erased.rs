@@ -38,6 +38,13 @@ pub trait DynObserve: Send + Sync + 'static {
     /// As [`Observe::list`].
     async fn list(&self, listing: &Listing) -> Result<Vec<Object>>;
 
+    /// As [`Observe::ids`].
+    ///
+    /// # Errors
+    ///
+    /// As [`Observe::ids`].
+    async fn ids(&self) -> Result<Vec<String>>;
+
     /// As [`Observe::surroundings`].
     ///
     /// # Errors
@@ -111,6 +118,10 @@ impl<R: Resource, P: Observe<R>> DynObserve for Erased<R, P> {
 
     async fn list(&self, listing: &Listing) -> Result<Vec<Object>> {
         self.provider.list(listing).await
+    }
+
+    async fn ids(&self) -> Result<Vec<String>> {
+        self.provider.ids().await
     }
 
     async fn surroundings(&self, of: &[Surrounded]) -> Result<Surroundings> {
