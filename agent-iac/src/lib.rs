@@ -106,6 +106,7 @@ pub mod cli;
 pub mod clock;
 #[cfg(feature = "config")]
 pub mod config;
+pub mod consumer;
 pub mod deployment;
 pub mod diagnostic;
 pub mod diff;
@@ -120,6 +121,7 @@ pub mod provider;
 #[cfg(feature = "derive")]
 pub mod providers;
 pub mod resource;
+pub mod rotation;
 pub mod schema;
 pub mod secret;
 #[cfg(feature = "sqlite")]

@@ -15,7 +15,7 @@ use crate::{
     address::Address,
     bugs::bug,
     error::{Error, ErrorKind},
-    ledger::{Claim, Entry, Managed, Query, StepEvent},
+    ledger::{Claim, CredentialEvent, Entry, Managed, Query, StepEvent},
     plan::{Action, Part, Reason, Step},
     provider::{Capabilities, DynWrite, Observation, Operation, Origin, Reference, Tried, Written},
     schema::{Kind, ResourceType},
@@ -295,8 +295,11 @@ async fn begin<'p>(
 ) -> Vec<Begun<'p>> {
     loop {
         let claims: Vec<Claim> = jobs.iter().map(|_| run.next_claim()).collect();
-        let entries =
-            jobs.iter().zip(&claims).map(|(job, claim)| begin_entry(job, claim)).collect();
+        let entries = jobs
+            .iter()
+            .zip(&claims)
+            .flat_map(|(job, claim)| cut_off(job).into_iter().chain([begin_entry(job, claim)]))
+            .collect();
         let expected = jobs.iter().map(|job| (job.step.address.clone(), job.version)).collect();
         if jobs.is_empty() {
             return Vec::new();
@@ -365,6 +368,15 @@ async fn still_as_planned<'p>(
         Ended::failed(job.index, error.at(&job.step.address))
     }));
     same
+}
+
+/// Who will be cut off stands there before they are.
+fn cut_off(job: &Job<'_>) -> Option<Entry> {
+    let Reason::Outlived { generation, cut_off } = &job.step.reason else { return None };
+    let event = CredentialEvent::CutOff { consumers: cut_off.clone() };
+    let mut entry = Entry::of(&job.step.address, event);
+    entry.generation = Some(*generation);
+    Some(entry).filter(|_| !cut_off.is_empty())
 }
 
 fn begin_entry(job: &Job<'_>, claim: &Claim) -> Entry {

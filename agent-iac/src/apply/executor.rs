@@ -23,7 +23,7 @@ use super::{
 use crate::{
     address::{Address, Instance},
     bugs::bug,
-    error::Result,
+    error::{Error, ErrorKind, Result},
     ledger::{Managed, Query, State},
     plan::{Action, Part, Plan, Step},
     provider::{Observation, Tried},
@@ -52,9 +52,10 @@ pub(crate) async fn run(
         adopts_what_stands(engine, plan).await?;
     }
     let controls = credential::controls(engine, &state, &plan.steps).await;
+    let successors = credential::successors(engine, &state, &plan.steps).await;
     let run = begin(engine, context, &authorised, &state).await?;
     run.tell(&Progress::RunBegun { run: run.id.clone(), steps: plan.steps.len() });
-    let mut execution = Execution::new(&run, plan, &state, controls);
+    let mut execution = Execution::new(&run, plan, &state, (controls, successors));
     execution.record_only(&state);
     // Who held or killed an agent while the leases were being taken is heard.
     let query = Query::Agents(run.fence.instances.to_vec());
@@ -105,6 +106,8 @@ struct Execution<'r, 'a> {
     /// objects that were replaced.
     found: BTreeMap<(Address, String), Arc<Managed>>,
     controls: Arc<BTreeMap<Address, Tried>>,
+    /// How what took the place of an older generation answered.
+    successors: BTreeMap<Address, Tried>,
     ended: BTreeSet<usize>,
     report: Report,
 }
@@ -114,7 +117,7 @@ impl<'r, 'a> Execution<'r, 'a> {
         run: &'r Run<'a>,
         plan: &'r Plan,
         state: &State,
-        controls: BTreeMap<Address, Tried>,
+        (controls, successors): (BTreeMap<Address, Tried>, BTreeMap<Address, Tried>),
     ) -> Self {
         let objects = plan
             .steps
@@ -141,6 +144,7 @@ impl<'r, 'a> Execution<'r, 'a> {
             objects,
             found,
             controls: Arc::new(controls),
+            successors,
             ended: BTreeSet::new(),
             report: Report::default(),
         }
@@ -237,6 +241,7 @@ impl<'r, 'a> Execution<'r, 'a> {
         let plan: &'r Plan = self.plan;
         let step = &plan.steps[index];
         let ty = self.run.engine.resource_type(&step.resource_type)?;
+        self.has_a_successor(step)?;
         let (properties, target) = match &step.target {
             None => (BTreeMap::new(), None),
             Some(target) => {
@@ -274,6 +279,22 @@ impl<'r, 'a> Execution<'r, 'a> {
             seen: self.seen(step).clone(),
             controls: Arc::clone(&self.controls),
         })
+    }
+
+    /// Refuses to end an older generation while the present one does not work.
+    fn has_a_successor(&self, step: &Step) -> Result<()> {
+        let why = match self.successors.get(&step.address) {
+            _ if !step.reason.ends_an_older_one() || bug!("old one ended unseen") => return Ok(()),
+            None | Some(Tried::Accepted) => return Ok(()),
+            Some(Tried::Refused(why)) => format!("is refused: {why}"),
+            Some(Tried::Unknown(why)) => format!("could not be tried: {why}"),
+        };
+        Err(Error::new(
+            ErrorKind::Refused,
+            format!("the present generation {why}; the older one is kept"),
+        )
+        .at(&step.address)
+        .help("see to what stands at its place; the end is tried again"))
     }
 
     /// What the step acts on: what the plan saw, or what this run itself left

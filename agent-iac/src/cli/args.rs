@@ -110,53 +110,63 @@ pub(super) enum Command {
         after_help = "Examples:\n  drift --detailed-exitcode\n  drift --revert-widening"
     )]
     Drift(Drift),
-    /// Show what is recorded of an agent or an address, or a saved plan.
+    /// Renew credentials: what is due, or of some agents now.
+    ///
+    /// What is due is renewed on the authority of the fleet itself, and older
+    /// generations end that have had their time. With agents, or --all, a plan
+    /// is made, which is acknowledged by its digest as that of `apply`.
     #[command(
         display_order = 5,
+        after_help = "Examples:\n  rotate\n  rotate triage 'reader[\"eu\"]'\n  rotate triage --compromised --reason 'key found in a log'"
+    )]
+    Rotate(Rotate),
+    /// Show what is recorded of an agent or an address, or a saved plan.
+    #[command(
+        display_order = 6,
         after_help = "Examples:\n  show triage\n  show triage.account\n  show plan.json --full"
     )]
     Show(Show),
     /// List the agents: owner, purpose, age, expiry, last proof, generations.
-    #[command(display_order = 6, after_help = "Example:\n  inventory --json")]
+    #[command(display_order = 7, after_help = "Example:\n  inventory --json")]
     Inventory,
     /// Show who did what, when, and on whose authority.
-    #[command(display_order = 7, after_help = "Examples:\n  history\n  history triage --limit 20")]
+    #[command(display_order = 8, after_help = "Examples:\n  history\n  history triage --limit 20")]
     History(History),
     /// Draw what depends on what.
     #[command(
-        display_order = 8,
+        display_order = 9,
         after_help = "Example:\n  graph --format dot | dot -Tsvg > fleet.svg"
     )]
     Graph(Graph),
     /// Check the ledger: replay its chain, and compare the state.
     #[command(
-        display_order = 9,
+        display_order = 10,
         after_help = "Examples:\n  verify --pin 42:4b0c…\n  verify --archive office-2025.ledger --archive office-2026.ledger"
     )]
     Verify(Verify),
     /// Stop an agent at once: suspend, revoke, and remove what can be reached.
     #[command(
-        display_order = 10,
+        display_order = 11,
         after_help = "Example:\n  kill triage --reason 'key found in a log'"
     )]
     Kill(Kill),
     /// Let an agent act again that was killed or suspended.
-    #[command(display_order = 11)]
+    #[command(display_order = 12)]
     Resume(One),
     /// Keep the engine's hands off an agent for a time.
     #[command(
-        display_order = 12,
+        display_order = 13,
         after_help = "Example:\n  hold triage --reason 'incident 12' --for 4h"
     )]
     Hold(Hold),
     /// End a hold before its time.
-    #[command(display_order = 13)]
+    #[command(display_order = 14)]
     Release(One),
     /// Settle what a run that died left in doubt; `apply` does so first.
-    #[command(display_order = 14)]
+    #[command(display_order = 15)]
     Recover,
     /// Keep the ledger: back it up, restore it, archive its older history.
-    #[command(display_order = 15, subcommand_required = true, arg_required_else_help = true)]
+    #[command(display_order = 16, subcommand_required = true, arg_required_else_help = true)]
     Ledger {
         #[command(subcommand)]
         command: LedgerCommand,
@@ -166,13 +176,13 @@ pub(super) enum Command {
     /// The system is looked at and not changed, and no secret is asked for. What
     /// is written plans to no change: the next apply records what it adopts.
     #[command(
-        display_order = 16,
+        display_order = 17,
         after_help = "Examples:\n  import --report\n  import --owner team:billing --only 'invoice_*' --out fleet.toml\n  import --owner team:billing --format rust > imported.rs"
     )]
     Import(Import),
     /// Print completions for a shell.
     #[command(
-        display_order = 17,
+        display_order = 18,
         after_help = "Example:\n  completions bash > /etc/bash_completion.d/deploy"
     )]
     Completions {
@@ -180,7 +190,7 @@ pub(super) enum Command {
         shell: Shell,
     },
     /// Explain a command, or a topic: `exit-codes`, `environment`.
-    #[command(display_order = 18)]
+    #[command(display_order = 19)]
     Help {
         /// The command or the topic.
         topic: Option<String>,
@@ -247,6 +257,26 @@ pub(super) struct Apply {
     /// How many batches are under way at once.
     #[arg(long, value_name = "N", default_value_t = 8, value_parser = at_least_one)]
     pub(super) parallel: usize,
+}
+
+#[derive(Debug, Args)]
+pub(super) struct Rotate {
+    /// The agents whose credentials are renewed now, due or not.
+    #[arg(conflicts_with = "all")]
+    pub(super) agents: Vec<Instance>,
+    /// Renew every credential of the fleet now.
+    #[arg(long)]
+    pub(super) all: bool,
+    /// Others know the present ones: replace and end them at once, whoever
+    /// still uses them; who is cut off is shown first.
+    #[arg(long, requires = "reason", conflicts_with = "digest")]
+    pub(super) compromised: bool,
+    /// Why, for the record.
+    #[arg(long, requires = "compromised")]
+    pub(super) reason: Option<String>,
+    /// Acknowledge the plan of this digest.
+    #[arg(long, value_name = "DIGEST", value_parser = digest)]
+    pub(super) digest: Option<String>,
 }
 
 #[derive(Debug, Args)]

@@ -10,8 +10,10 @@ mod agents;
 mod embedded;
 mod keeping;
 mod parts;
+mod rotation;
 
 pub use keeping::{Archived, Rewound};
+pub use rotation::RotateRequest;
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -27,13 +29,14 @@ use crate::{
     apply::{self, Authorised, Engine, Report, RunContext},
     blueprint::Blueprint,
     clock::{Clock, Entropy, SystemClock},
+    consumer::{Inbox, Tell},
     diagnostic::Diagnostics,
     drift::{self, Greeted, Reader},
     error::{Error, ErrorKind, Result},
     fleet::Fleet,
     import::{self, Survey, SurveyRequest},
     ledger::{Append, Authority, Entry, Ledger, PlanEvent, Query, RunPurpose, State, look_up},
-    plan::{Options, Plan, SavedPlan, plan},
+    plan::{Observations, Options, Plan, SavedPlan, plan},
     provider::{Provider, Requirement},
     vault::SecretStore,
 };
@@ -48,7 +51,9 @@ pub struct Deployment {
     clock: Arc<dyn Clock>,
     entropy: Arc<dyn Entropy>,
     /// How many agents of a large fleet are looked at together.
-    at_once: Option<usize>,
+    part_size: Option<usize>,
+    teller: Option<Arc<dyn Tell>>,
+    inbox: Option<Arc<dyn Inbox>>,
 }
 
 /// What a plan is asked for.
@@ -77,7 +82,9 @@ impl Deployment {
             ledger,
             clock: Arc::new(SystemClock),
             entropy,
-            at_once: None,
+            part_size: None,
+            teller: None,
+            inbox: None,
         }
     }
 
@@ -95,6 +102,22 @@ impl Deployment {
         self
     }
 
+    /// Says who tells consumers of a new generation, and with that what may
+    /// happen on this host for their sake. Without, only those learn of it who
+    /// look at the secret store by themselves.
+    #[must_use]
+    pub fn with_teller(mut self, teller: Arc<dyn Tell>) -> Self {
+        self.teller = Some(teller);
+        self
+    }
+
+    /// Says where consumers confirm.
+    #[must_use]
+    pub fn with_inbox(mut self, inbox: Arc<dyn Inbox>) -> Self {
+        self.inbox = Some(inbox);
+        self
+    }
+
     /// Takes the time from another clock.
     #[must_use]
     pub fn with_clock(mut self, clock: Arc<dyn Clock>) -> Self {
@@ -107,7 +130,7 @@ impl Deployment {
     /// calls of each system.
     #[must_use]
     pub fn with_agents_at_once(mut self, agents: usize) -> Self {
-        self.at_once = Some(agents.max(1));
+        self.part_size = Some(agents.max(1));
         self
     }
 
@@ -135,6 +158,16 @@ impl Deployment {
     /// The clock.
     pub fn clock(&self) -> &Arc<dyn Clock> {
         &self.clock
+    }
+
+    /// Who tells consumers.
+    pub fn teller(&self) -> Option<&Arc<dyn Tell>> {
+        self.teller.as_ref()
+    }
+
+    /// Where consumers confirm.
+    pub fn inbox(&self) -> Option<&Arc<dyn Inbox>> {
+        self.inbox.as_ref()
     }
 
     /// The secret stores, by name.
@@ -294,14 +327,24 @@ impl Deployment {
         let wanted = |instance: &Instance| targets.is_empty() || targets.contains(instance);
         let closure = blueprint.with_needs(targets);
         let wanted_or_needed = |instance: &Instance| wanted(instance) || closure.contains(instance);
-        let reader =
-            Reader { providers: &self.providers, stores: &self.stores, clock: &self.clock, whole };
         let observations =
-            drift::refresh(&reader, blueprint, state, &wanted_or_needed, greeted).await;
+            self.refresh((blueprint, state), &wanted_or_needed, whole, greeted).await;
         let mut options = Options::new(self.clock.now());
         options.targets.clone_from(targets);
         options.max_leaving = request.max_leaving;
         plan(blueprint, state, &observations, &options)
+    }
+
+    async fn refresh<'a>(
+        &'a self,
+        (blueprint, state): (&Blueprint, &State),
+        wanted: &(dyn Fn(&Instance) -> bool + Sync),
+        whole: bool,
+        greeted: Greeted<'a>,
+    ) -> Observations {
+        let reader =
+            Reader { providers: &self.providers, stores: &self.stores, clock: &self.clock, whole };
+        drift::refresh(&reader, blueprint, state, wanted, greeted).await
     }
 
     /// Settles what runs that died left in doubt.

@@ -65,7 +65,7 @@ impl Deployment {
 
     /// Whether the fleet is so large that all of it is looked at by parts.
     pub(super) fn is_worth_parts(&self) -> bool {
-        self.fleet.agents.len() > 2 * self.at_once.unwrap_or(AT_ONCE)
+        self.fleet.agents.len() > 2 * self.part_size.unwrap_or(AT_ONCE)
     }
 
     async fn plan_some<'a>(
@@ -130,7 +130,7 @@ impl Deployment {
         blueprint: &Blueprint,
         greeted: &mut Greeted<'a>,
     ) -> Result<Option<Looked>> {
-        let at_once = self.at_once.unwrap_or(AT_ONCE);
+        let at_once = self.part_size.unwrap_or(AT_ONCE);
         let mut known = Known::new();
         for (name, provider) in &self.providers {
             let Ok(observers) = provider.observers() else { continue };

@@ -299,6 +299,8 @@ pub enum RunPurpose {
     Apply,
     /// To take drift back.
     Revert,
+    /// To renew credentials, and to end what they replaced.
+    Rotate,
     /// To stop an agent.
     Kill,
     /// To settle what a run that died left in doubt.
@@ -484,6 +486,36 @@ pub enum CredentialEvent {
         id: String,
         /// The proof, when there is one.
         proof: Option<Proof>,
+    },
+    /// A consumer was told that this generation is there.
+    Told {
+        /// The consumer's name in the declaration.
+        consumer: String,
+    },
+    /// A consumer says that it uses this generation: a hint, until the target
+    /// has seen it used.
+    Confirmed {
+        /// The consumer's name in the declaration.
+        consumer: String,
+    },
+    /// Its value is known to somebody who should not know it: it is replaced
+    /// and ended at once, whoever still uses it.
+    Compromised {
+        /// Who says so.
+        actor: Actor,
+        /// Why.
+        reason: String,
+    },
+    /// Its time beside the present one is over, and it was kept for consumers
+    /// that have not confirmed.
+    Overdue {
+        /// Those consumers.
+        waiting: BTreeSet<String>,
+    },
+    /// It was ended while consumers had not confirmed the present one.
+    CutOff {
+        /// Those consumers.
+        consumers: BTreeSet<String>,
     },
 }
 

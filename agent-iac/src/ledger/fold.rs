@@ -127,6 +127,40 @@ pub struct Record {
     /// The generations that were ever begun here; the next is one more.
     #[serde(default, skip_serializing_if = "is_zero")]
     pub generations: u32,
+    /// How far a credential is in being replaced; nothing, mostly.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub rotation: Option<Box<Rotation>>,
+}
+
+/// What is recorded of a credential's rotation, beside its generations.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Rotation {
+    /// The older generations that a rotation left beside the present one, and
+    /// since when that one is what consumers read.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub overlap: BTreeMap<u32, Timestamp>,
+    /// The newest generation that each consumer was told of.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub told: BTreeMap<String, u32>,
+    /// The newest generation that each consumer says it uses.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub confirmed: BTreeMap<String, u32>,
+    /// The generations that somebody should not know, as far as they live.
+    #[serde(default, skip_serializing_if = "BTreeSet::is_empty")]
+    pub compromised: BTreeSet<u32>,
+    /// The generations that were kept past their time, which was said.
+    #[serde(default, skip_serializing_if = "BTreeSet::is_empty")]
+    pub overdue: BTreeSet<u32>,
+    /// The generation that was ended to make room for the next, where the
+    /// system allows one at a time: until that is there, there is none.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub gap: Option<Arc<Managed>>,
+    /// How often it failed since it last went on.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub failures: u32,
+    /// When it last failed.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub failed_at: Option<Timestamp>,
 }
 
 #[expect(clippy::trivially_copy_pass_by_ref, reason = "serde calls it so")]
@@ -135,6 +169,86 @@ fn is_zero(number: &u32) -> bool {
 }
 
 impl Record {
+    /// A step of it is done.
+    pub(crate) fn done(&mut self, open: &OpenStep, object: Option<&Arc<Managed>>, time: Timestamp) {
+        let mut rotation = self.rotation.take().unwrap_or_default();
+        let before = (self.object.as_ref().map(|object| object.id.clone()), self.deposed.len());
+        if open.deposed {
+            self.deposed.retain(|old| Some(&old.id) != open.id.as_ref());
+        } else {
+            let old = self.object.take();
+            match open.action {
+                Action::ReplaceCreateFirst => self.deposed.extend(old),
+                // What was made beside the old one leaves that for its overlap.
+                Action::Rotate if object.is_some() => {
+                    rotation.overlap.extend(
+                        old.iter()
+                            .filter_map(|old| Some((old.credential.as_ref()?.generation, time))),
+                    );
+                    self.deposed.extend(old);
+                }
+                Action::Rotate => rotation.gap = old,
+                _ => {}
+            }
+            self.object = object.cloned();
+        }
+        let after = (self.object.as_ref().map(|object| object.id.clone()), self.deposed.len());
+        if before != after {
+            (rotation.failures, rotation.failed_at) = (0, None);
+        }
+        self.put_back(rotation);
+    }
+
+    /// A step of it failed. What is counted is what a rotation would repeat.
+    pub(crate) fn failed(&mut self, open: &OpenStep, time: Timestamp) {
+        if open.action == Action::Rotate || open.deposed {
+            let mut rotation = self.rotation.take().unwrap_or_default();
+            rotation.failures = rotation.failures.saturating_add(1);
+            rotation.failed_at = Some(time);
+            self.put_back(rotation);
+        }
+    }
+
+    /// Keeps of a rotation what concerns a generation that lives.
+    fn put_back(&mut self, mut rotation: Box<Rotation>) {
+        if self.object.is_some() {
+            rotation.gap = None;
+        }
+        let objects = self.object.iter().chain(&self.deposed);
+        let alive: BTreeSet<u32> = objects
+            .filter_map(|object| object.credential.as_ref())
+            .map(|credential| credential.generation)
+            .collect();
+        let present = self.object.as_ref().and_then(|object| object.credential.as_ref());
+        let present = present.map(|credential| credential.generation);
+        rotation.overlap.retain(|old, _| alive.contains(old) && Some(*old) != present);
+        rotation.compromised.retain(|generation| alive.contains(generation));
+        rotation.overdue.retain(|generation| alive.contains(generation));
+        if alive.is_empty() && rotation.gap.is_none() {
+            // The next one begins anew.
+            *rotation = Rotation::default();
+        }
+        self.rotation = (*rotation != Rotation::default()).then_some(rotation);
+    }
+
+    /// What was said of a generation, which moves no version: consumers that
+    /// confirm must not make a plan stale.
+    pub(crate) fn said(&mut self, event: &CredentialEvent, generation: u32) {
+        let mut rotation = self.rotation.take().unwrap_or_default();
+        let newest = |of: &mut BTreeMap<String, u32>, consumer: &String| {
+            let newest = of.entry(consumer.clone()).or_default();
+            *newest = generation.max(*newest);
+        };
+        match event {
+            CredentialEvent::Told { consumer } => newest(&mut rotation.told, consumer),
+            CredentialEvent::Confirmed { consumer } => newest(&mut rotation.confirmed, consumer),
+            CredentialEvent::Compromised { .. } => drop(rotation.compromised.insert(generation)),
+            CredentialEvent::Overdue { .. } => drop(rotation.overdue.insert(generation)),
+            _ => {}
+        }
+        self.put_back(rotation);
+    }
+
     /// Whether nothing real stands behind it and nothing is in doubt.
     pub fn is_vacant(&self) -> bool {
         self.object.is_none() && self.deposed.is_empty() && self.open.is_none()
@@ -404,18 +518,11 @@ impl State {
             }
             StepEvent::Done { claim, object } => {
                 let open = close(record, claim)?;
-                if open.deposed {
-                    record.deposed.retain(|old| Some(&old.id) != open.id.as_ref());
-                } else {
-                    let replaced = open.action == Action::ReplaceCreateFirst;
-                    if let Some(old) = record.object.take().filter(|_| replaced) {
-                        record.deposed.push(old);
-                    }
-                    record.object.clone_from(object);
-                }
+                record.done(&open, object.as_ref(), time);
             }
             StepEvent::Failed { claim, .. } => {
-                close(record, claim)?;
+                let open = close(record, claim)?;
+                record.failed(&open, time);
             }
             StepEvent::InDoubt { claim, .. } => {
                 still_open(record, claim)?;
@@ -449,7 +556,20 @@ impl State {
             CredentialEvent::Revoked { proof, .. } => {
                 proved = proof.as_ref().is_some_and(super::Proof::holds);
             }
-            CredentialEvent::Promoted { .. } | CredentialEvent::Lost { .. } => {}
+            CredentialEvent::Told { .. }
+            | CredentialEvent::Confirmed { .. }
+            | CredentialEvent::Compromised { .. }
+            | CredentialEvent::Overdue { .. } => {
+                let address = entry.address.as_ref().and_then(|at| self.records.get_mut(at));
+                let record = address.filter(|record| record.generations > 0);
+                let (Some(record), Some(generation)) = (record, entry.generation) else {
+                    return Err(misplaced("something is said of a generation that never was"));
+                };
+                record.said(event, generation);
+            }
+            CredentialEvent::Promoted { .. }
+            | CredentialEvent::Lost { .. }
+            | CredentialEvent::CutOff { .. } => {}
         }
         let instance = entry.address.as_ref().map(Address::instance);
         if let Some(agent) = instance.and_then(|i| self.agents.get_mut(i)).filter(|_| proved) {
@@ -553,10 +673,14 @@ impl State {
                 let generation = object.credential.as_ref().map_or(0, |c| c.generation);
                 record.generations = record.generations.max(generation);
                 record.object = Some(Arc::clone(object));
+                if let Some(rotation) = record.rotation.take() {
+                    record.put_back(rotation);
+                }
             }
             RecordEvent::Forgotten => {
                 record.object = None;
                 record.deposed.clear();
+                record.rotation = None;
             }
             RecordEvent::Moved { .. } => {}
         }

@@ -28,7 +28,7 @@ pub use entry::{
 };
 pub use fold::{
     AgentRecord, Checkpoint, CredentialRecord, Hold, Leaving, Managed, OpenRun, OpenStep, Record,
-    State,
+    Rotation, State,
 };
 pub use grouping::{Accepted, Group, Held, Prepared};
 pub use memory::MemoryLedger;

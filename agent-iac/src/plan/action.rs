@@ -27,6 +27,9 @@ pub enum Action {
     ReplaceCreateFirst,
     /// Remove the old object, then make a new one.
     ReplaceDeleteFirst,
+    /// Make a new generation of a credential; the old one stays until its
+    /// overlap is over.
+    Rotate,
     /// Let a suspended identity act again.
     Resume,
     /// Stop an identity from acting.
@@ -53,6 +56,7 @@ impl fmt::Display for Action {
             Self::Create => "create",
             Self::Update => "update",
             Self::ReplaceCreateFirst | Self::ReplaceDeleteFirst => "replace",
+            Self::Rotate => "rotate",
             Self::Resume => "resume",
             Self::Suspend => "suspend",
             Self::Delete => "delete",

@@ -18,7 +18,7 @@ mod tests;
 pub use action::Action;
 pub use file::SavedPlan;
 pub use observations::{Beside, Observations, Observed, Undeclared};
-pub use planner::{Options, plan};
+pub use planner::{Options, plan, rotate};
 pub use step::{
     AgentChange, AgentStep, Blocked, CredentialTarget, Drift, FieldDrift, Part, PropertyChange,
     Reason, Risk, Step, Target, Totals,

@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use super::{Action, Part, Reason, Step};
+use super::{Action, Part, Step};
 use crate::{address::Address, bugs::bug, schema::Kind};
 
 /// The steps of one address, by what they do to the object.
@@ -61,12 +61,12 @@ fn connect(steps: &[Step], needs: &Needs<'_>, edges: &mut [BTreeSet<usize>]) {
             wait(Some(remove), of.suspend);
             // What was replaced by an earlier run is in nobody's way, but for
             // a system that has no room for another new one.
-            if steps[remove].reason == Reason::Deposed {
+            if steps[remove].reason.ends_an_older_one() {
                 continue;
             }
             // The two halves of a replacement.
             if let Some(make) = of.make {
-                if steps[make].action == Action::ReplaceDeleteFirst {
+                if matches!(steps[make].action, Action::ReplaceDeleteFirst | Action::Rotate) {
                     wait(Some(make), Some(remove));
                 } else if !(bug!("revoked before delivered")
                     && steps[make].kind == Kind::Credential)
@@ -158,7 +158,7 @@ fn sort(steps: Vec<Step>, edges: &[BTreeSet<usize>]) -> Vec<Step> {
     let name = |index: usize| {
         let step = &steps[index];
         // What was replaced goes first, to make room for another new one.
-        (&step.address, step.reason != Reason::Deposed, step.part, step.action, index)
+        (&step.address, !step.reason.ends_an_older_one(), step.part, step.action, index)
     };
     let mut ready: BTreeSet<_> = (0..steps.len()).filter(|i| waiting[*i] == 0).map(name).collect();
     let mut position = vec![usize::MAX; steps.len()];
@@ -205,7 +205,7 @@ mod tests {
             provider: "sim".into(),
             action,
             part,
-            reason: Reason::Differs,
+            reason: crate::plan::Reason::Differs,
             source: None,
             because: None,
             changes: Vec::new(),

@@ -5,7 +5,7 @@ use std::{
     fmt,
 };
 
-use jiff::civil::Date;
+use jiff::{Timestamp, civil::Date};
 use serde::{Deserialize, Serialize};
 
 use super::{Action, Plan};
@@ -72,8 +72,38 @@ pub enum Reason {
     Undeclared,
     /// It was replaced, and the old object is still there.
     Deposed,
+    /// This generation has lived for as long as the fleet lets one.
+    Due {
+        /// Since when it is due.
+        since: Timestamp,
+    },
+    /// Somebody asked for a new generation.
+    Asked,
+    /// This generation is known to somebody who should not know it.
+    Compromised {
+        /// The generation.
+        generation: u32,
+    },
+    /// The generation before it was ended to make room for it.
+    Gap,
+    /// It was rotated, and this older generation has had its time.
+    Outlived {
+        /// The older generation.
+        generation: u32,
+        /// The consumers that have not confirmed the present one.
+        #[serde(default, skip_serializing_if = "BTreeSet::is_empty")]
+        cut_off: BTreeSet<String>,
+    },
     /// What is said to the engine has changed.
     Terms,
+}
+
+impl Reason {
+    /// Whether a step with this reason ends an object that an earlier run
+    /// replaced, and which is therefore in nobody's way.
+    pub(crate) fn ends_an_older_one(&self) -> bool {
+        matches!(self, Self::Deposed | Self::Outlived { .. })
+    }
 }
 
 impl fmt::Display for Reason {
@@ -98,6 +128,23 @@ impl fmt::Display for Reason {
             Self::Returned => f.write_str("its agent may act again"),
             Self::Undeclared => f.write_str("nobody declared it"),
             Self::Deposed => f.write_str("it was replaced"),
+            Self::Due { since } => write!(f, "it is due since {since:.0}"),
+            Self::Asked => f.write_str("somebody asked for a new one"),
+            Self::Compromised { generation } => {
+                write!(f, "generation {generation} is known to others")
+            }
+            Self::Gap => f.write_str("the one before it was ended to make room"),
+            Self::Outlived { generation, cut_off } if cut_off.is_empty() => {
+                write!(f, "generation {generation} was rotated and has had its time")
+            }
+            Self::Outlived { generation, cut_off } => {
+                let names: Vec<&str> = cut_off.iter().map(String::as_str).collect();
+                write!(
+                    f,
+                    "generation {generation} was rotated and has had its time; CUT OFF: {}",
+                    names.join(", ")
+                )
+            }
             Self::Terms => f.write_str("what is said to the engine has changed"),
         }
     }
@@ -344,6 +391,9 @@ pub struct Totals {
     pub update: u32,
     /// Objects to make anew.
     pub replace: u32,
+    /// Credentials to give a new generation, or to end an older one of.
+    #[serde(default)]
+    pub rotate: u32,
     /// Identities to suspend.
     pub suspend: u32,
     /// Identities to let act again.
@@ -363,6 +413,11 @@ impl Totals {
                 Action::Adopt => &mut totals.adopt,
                 Action::Create => &mut totals.create,
                 Action::Update => &mut totals.update,
+                Action::Rotate if step.part == Part::Remove => continue,
+                Action::Rotate => &mut totals.rotate,
+                Action::ReplaceCreateFirst if matches!(step.reason, Reason::Outlived { .. }) => {
+                    &mut totals.rotate
+                }
                 Action::ReplaceCreateFirst | Action::ReplaceDeleteFirst => {
                     if step.part == Part::Remove {
                         continue;

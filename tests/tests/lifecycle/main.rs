@@ -9,6 +9,7 @@ mod failures;
 mod leaving;
 mod records;
 mod refusals;
+mod rotation;
 mod values;
 
 use std::{collections::BTreeSet, sync::Arc, time::Duration};

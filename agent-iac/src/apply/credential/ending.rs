@@ -18,7 +18,7 @@ use crate::{
     bugs::bug,
     error::{Error, ErrorKind, Result},
     ledger::{Cause, Claim, CredentialEvent, Entry, Event, Managed, Proof, State, StepEvent},
-    plan::{Action, CredentialTarget, Part, Step},
+    plan::{Action, CredentialTarget, Part, Reason, Step},
     provider::{Attempt, Observation, Reference, Tried},
     schema::{Kind, ResourceType},
     secret::Secret,
@@ -68,6 +68,48 @@ pub(in crate::apply) async fn controls(
         }
     }
     controls
+}
+
+/// How the credentials answer that older generations make room for: what
+/// consumers read must work before the one before it goes. A compromised one
+/// goes whatever the new one says.
+pub(in crate::apply) async fn successors(
+    engine: &Engine,
+    state: &State,
+    steps: &[Step],
+) -> BTreeMap<Address, Tried> {
+    let mut answers = BTreeMap::new();
+    for step in steps {
+        let Reason::Outlived { generation, .. } = &step.reason else { continue };
+        let Some(record) = state.records.get(&step.address) else { continue };
+        let leaked = record.rotation.as_ref().is_some_and(|r| r.compromised.contains(generation));
+        let Some(present) = record.object.as_ref().filter(|_| !leaked) else { continue };
+        let (Ok(ty), Ok(_)) = (
+            engine.resource_type(&present.resource_type),
+            engine.prober(&present.provider, &present.resource_type),
+        ) else {
+            continue;
+        };
+        let tried = match value_read(engine, present).await {
+            Ok(secret) => {
+                let identity = identity_of(present, ty);
+                try_once(engine, &present.provider, ty, &identity, &secret).await
+            }
+            Err(error) => Tried::Unknown(error.to_string()),
+        };
+        answers.insert(step.address.clone(), tried);
+    }
+    answers
+}
+
+/// The value that a consumer reads now, which must be the recorded one.
+async fn value_read(engine: &Engine, object: &Managed) -> Result<Secret> {
+    let credential = object
+        .credential
+        .as_ref()
+        .ok_or_else(|| Error::new(ErrorKind::NotFound, "it was never delivered"))?;
+    let open = engine.opener(credential.place.store())?;
+    open.open(credential.place.path(), None, credential.stored).await
 }
 
 /// The value of a recorded credential, opened by the probe.

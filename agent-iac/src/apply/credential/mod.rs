@@ -2,7 +2,7 @@
 
 mod ending;
 
-pub(super) use ending::{Ending, controls, end_credential, unproved, unproved_because};
+pub(super) use ending::{Ending, controls, end_credential, successors, unproved, unproved_because};
 
 use std::{collections::BTreeMap, sync::Arc, time::Duration};
 

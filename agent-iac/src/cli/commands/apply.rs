@@ -64,7 +64,12 @@ pub(super) fn apply(cx: &Cx<'_>, args: &args::Apply, input: &mut dyn BufRead) ->
     if plan.is_empty() {
         return Ok(worst(Outcome::Done));
     }
-    if let Some(refused) = acknowledge(cx, args, &saved, input)? {
+    let given = Given {
+        digest: args.digest.as_deref(),
+        was_saved: args.file.is_some(),
+        command: command(cx, args, saved.digest()),
+    };
+    if let Some(refused) = acknowledge(cx, given, &saved, input)? {
         return Ok(refused);
     }
     context.acknowledged = Some(saved.digest());
@@ -84,21 +89,30 @@ pub(super) fn read(path: &std::path::Path) -> Result<SavedPlan> {
     SavedPlan::from_bytes(&bytes)
 }
 
+/// What was typed to acknowledge a plan.
+pub(super) struct Given<'a> {
+    pub(super) digest: Option<&'a str>,
+    /// Whether the plan was read from a file.
+    pub(super) was_saved: bool,
+    /// The command that acknowledges exactly this plan.
+    pub(super) command: String,
+}
+
 /// Has the plan acknowledged; an outcome when it is not.
-fn acknowledge(
+pub(super) fn acknowledge(
     cx: &Cx<'_>,
-    args: &args::Apply,
+    given: Given<'_>,
     saved: &SavedPlan,
     input: &mut dyn BufRead,
 ) -> Result<Option<Outcome>> {
     let digest = saved.digest();
-    let command = command(cx, args, digest);
-    if let Some(given) = &args.digest {
+    let Given { digest: given, was_saved, command } = given;
+    if let Some(given) = given {
         if names(given, digest) {
             return Ok(None);
         }
         let given = &given[..TYPED];
-        if args.file.is_none() {
+        if !was_saved {
             // What was looked at is not what would be done now.
             return Err(Error::new(
                 ErrorKind::StalePlan,

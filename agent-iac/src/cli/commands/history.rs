@@ -254,6 +254,10 @@ fn what(event: &Event) -> (Style, String) {
     }
 }
 
+fn names(consumers: &std::collections::BTreeSet<String>) -> String {
+    consumers.iter().map(String::as_str).collect::<Vec<_>>().join(", ")
+}
+
 fn credential(event: &CredentialEvent) -> (Style, String) {
     match event {
         CredentialEvent::Issued { id, .. } => (Style::Plain, format!("issued as {id}")),
@@ -264,6 +268,19 @@ fn credential(event: &CredentialEvent) -> (Style, String) {
         CredentialEvent::Promoted { place } => (Style::Add, format!("promoted at {place}")),
         CredentialEvent::Lost { id } => {
             (Style::Danger, format!("value lost, {id} will be revoked"))
+        }
+        CredentialEvent::Told { consumer } => (Style::Plain, format!("{consumer} was told")),
+        CredentialEvent::Confirmed { consumer } => {
+            (Style::Plain, format!("confirmed by {consumer}"))
+        }
+        CredentialEvent::Compromised { actor, reason } => {
+            (Style::Danger, format!("compromised, says {actor}: {reason}"))
+        }
+        CredentialEvent::Overdue { waiting } => {
+            (Style::Danger, format!("kept past its time, for {}", names(waiting)))
+        }
+        CredentialEvent::CutOff { consumers } => {
+            (Style::Danger, format!("ended while in use by {}", names(consumers)))
         }
         CredentialEvent::Revoked { id, proof } => {
             let proved = match proof {

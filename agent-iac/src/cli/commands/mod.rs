@@ -9,6 +9,7 @@ mod import;
 mod inventory;
 mod ledger;
 mod plan;
+mod rotate;
 mod show;
 mod verify;
 
@@ -71,6 +72,7 @@ pub(super) fn run(
         Command::Validate => Ok(validate(&cx)),
         Command::Plan(plan) => plan::plan(&cx, &plan),
         Command::Apply(apply) => apply::apply(&cx, &apply, input),
+        Command::Rotate(rotate) => rotate::rotate(&cx, &rotate, input),
         Command::Drift(drift) => plan::drift(&cx, &drift),
         Command::Show(show) => show::show(&cx, &show),
         Command::Import(import) => import::import(&cx, &import),

@@ -244,8 +244,13 @@ fn plan_event() -> impl Strategy<Value = PlanEvent> {
 }
 
 fn run_event() -> BoxedStrategy<RunEvent> {
-    let purpose =
-        select(vec![RunPurpose::Apply, RunPurpose::Revert, RunPurpose::Kill, RunPurpose::Recover]);
+    let purpose = select(vec![
+        RunPurpose::Apply,
+        RunPurpose::Revert,
+        RunPurpose::Rotate,
+        RunPurpose::Kill,
+        RunPurpose::Recover,
+    ]);
     let begun =
         (
             purpose,
@@ -313,6 +318,14 @@ fn credential_event() -> BoxedStrategy<CredentialEvent> {
         tried().prop_map(|tried| CredentialEvent::Verified { tried }),
         place().prop_map(|place| CredentialEvent::Promoted { place }),
         text().prop_map(|id| CredentialEvent::Lost { id }),
+        text().prop_map(|consumer| CredentialEvent::Told { consumer }),
+        text().prop_map(|consumer| CredentialEvent::Confirmed { consumer }),
+        (actor(), text())
+            .prop_map(|(actor, reason)| CredentialEvent::Compromised { actor, reason }),
+        collection::btree_set(text(), 0..3)
+            .prop_map(|waiting| CredentialEvent::Overdue { waiting }),
+        collection::btree_set(text(), 0..3)
+            .prop_map(|consumers| CredentialEvent::CutOff { consumers }),
         (text(), option::of(proof()))
             .prop_map(|(id, proof)| CredentialEvent::Revoked { id, proof }),
     ]

@@ -119,7 +119,7 @@ impl<'a> Planner<'a> {
         self.plan.agents.extend(ending);
     }
 
-    fn find_departures(&mut self) {
+    pub(super) fn find_departures(&mut self) {
         let now = self.options.now;
         let mut instances: BTreeSet<&'a Instance> = self.state.agents.keys().collect();
         instances.extend(self.blueprint.agents().map(|(instance, _)| instance));
@@ -147,7 +147,7 @@ impl<'a> Planner<'a> {
     }
 
     /// A hold freezes the engine's hand, whatever the code says.
-    fn find_holds(&mut self) {
+    pub(super) fn find_holds(&mut self) {
         for (instance, agent) in &self.state.agents {
             let held = |hold: &&Hold| hold.until > self.options.now && !bug!("hold ignored");
             if let Some(hold) = agent.hold.as_ref().filter(held) {
@@ -264,7 +264,10 @@ impl<'a> Planner<'a> {
                 continue;
             }
             for old in &record.deposed {
-                self.remove_deposed(address, old);
+                if departing.is_none() && self.stands(address, record, old) {
+                    continue;
+                }
+                self.remove_deposed(address, record, old);
             }
             if self.blueprint.removed().contains(address) {
                 // What was replaced was never meant to stay, and forgotten it
@@ -294,7 +297,12 @@ impl<'a> Planner<'a> {
         }
     }
 
-    fn remove_deposed(&mut self, address: &'a Address, old: &'a Managed) {
+    pub(super) fn remove_deposed(
+        &mut self,
+        address: &'a Address,
+        record: &'a Record,
+        old: &'a Managed,
+    ) {
         let key = (address.clone(), old.id.clone());
         let seen = self.observations.deposed.get(&key).cloned();
         match seen.unwrap_or_else(|| Observation::Unread("it was not looked at".into())) {
@@ -308,7 +316,8 @@ impl<'a> Planner<'a> {
                     self.block(address, why, WHICH_IS_IT);
                     return;
                 }
-                let mut step = steps::removal(address, old, Reason::Deposed, seen, &old.access);
+                let reason = self.why_ended(address, record, old);
+                let mut step = steps::removal(address, old, reason, seen, &old.access);
                 step.part = Part::Remove;
                 step.action = Action::ReplaceCreateFirst;
                 self.push(step);

@@ -2,9 +2,12 @@
 
 mod decide;
 mod leaving;
+mod rotation;
 mod steps;
 #[cfg(test)]
 mod tests;
+
+pub use rotation::rotate;
 
 use std::{
     borrow::Cow,

@@ -16,6 +16,10 @@ use crate::{
     value::Value,
 };
 
+/// What is said where the system allows one credential at a time.
+pub(super) const GAP: &str = "the system allows one credential at a time: between the old one's \
+    end and the new one's delivery there is none that works";
+
 /// A step on a recorded object that changes nothing by itself.
 pub(super) fn bare(address: &Address, object: &Managed, action: Action, reason: Reason) -> Step {
     Step {
@@ -256,7 +260,7 @@ impl Planner<'_> {
         }
     }
 
-    fn next_generation(&self, address: &Address) -> u32 {
+    pub(super) fn next_generation(&self, address: &Address) -> u32 {
         self.record_of(address).map_or(0, |record| record.generations) + 1
     }
 
@@ -319,11 +323,7 @@ impl Planner<'_> {
             .capabilities(&wanted.desired.provider, wanted.desired.resource_type.name)
             .credential;
         if credential.is_some_and(|credential| credential.at_once == AtOnce::One) {
-            make.notes.push(
-                "the system allows one credential at a time: between the old one's end and the \
-                 new one's delivery there is none that works"
-                    .into(),
-            );
+            make.notes.push(GAP.into());
         }
         let mut remove =
             removal(wanted.address, object, reason, wanted.observation(), &Access::NONE);

@@ -29,6 +29,7 @@ pub(super) fn sign(step: &Step, ascii: bool) -> (&'static str, &'static str, Sty
         Action::Update => ("~", "update", Style::Change),
         Action::ReplaceCreateFirst => ("+/-", "replace", Style::Remove),
         Action::ReplaceDeleteFirst => ("-/+", "replace", Style::Remove),
+        Action::Rotate => (either("↻", "@"), "rotate", Style::Change),
         Action::Resume => (either("▶", "|>"), "resume", Style::Add),
         Action::Suspend => (either("⏸", "||"), "suspend", Style::Remove),
         Action::Delete if step.kind == Kind::Credential => {
@@ -42,6 +43,8 @@ pub(super) fn sign(step: &Step, ascii: bool) -> (&'static str, &'static str, Sty
 pub(super) fn half(step: &Step) -> Option<&'static str> {
     let revokes = step.kind == Kind::Credential;
     match (step.action, step.part) {
+        (Action::Rotate, Part::Whole) => Some("makes the new one; the old one stays beside it"),
+        (Action::Rotate, Part::Make) => Some("makes the new one, after the old is gone"),
         (Action::ReplaceCreateFirst, Part::Make) => Some("makes the new one, before the old goes"),
         (Action::ReplaceDeleteFirst, Part::Make) => {
             Some("makes the new one, after the old is gone")
