@@ -220,6 +220,11 @@ fn apply(folder: &Path, size: usize) -> Result<(), Box<dyn Error>> {
     let plan = SavedPlan::new(block_on(deployment.plan(&PlanRequest::default()))?)?;
     let before = computed()?;
     let (time, ()) = timed(|| world::apply(&deployment, &plan))?;
-    println!("{} {} {}", time.as_micros(), (computed()? - before).as_micros(), peak_memory()?);
+    println!(
+        "{} {} {}",
+        time.as_micros(),
+        computed()?.saturating_sub(before).as_micros(),
+        peak_memory()?
+    );
     Ok(())
 }
