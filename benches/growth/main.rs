@@ -4,7 +4,11 @@
 //! ```text
 //! cargo bench -p agent-iac-benches --bench growth                  10,000, 100,000 and 1,000,000 resources
 //! cargo bench -p agent-iac-benches --bench growth -- 1000 2000     other sizes
+//! cargo bench -p agent-iac-benches --bench growth -- compare /usr/bin/tofu 1000
 //! ```
+//!
+//! The last runs the same graph through an installed Terraform or OpenTofu, and
+//! prints the ratios.
 //!
 //! An agent is an account and a grant of the local authority, so that a fleet
 //! has half as many agents as resources. Everything runs in processes of its
@@ -13,6 +17,7 @@
 //! threads: on a machine that others use too, the second is the one to compare.
 #![expect(clippy::print_stdout, reason = "a benchmark tells what it measured")]
 
+mod compare;
 mod ledger;
 mod limits;
 #[path = "../measure.rs"]
@@ -30,6 +35,9 @@ use self::{
 };
 
 const SIZES: [usize; 3] = [10_000, 100_000, 1_000_000];
+
+/// The sizes that are compared with another tool, which takes minutes for more.
+const COMPARED: [usize; 2] = [500, 1_000];
 
 /// How many creates are applied and appended.
 const CREATES: usize = 100_000;
@@ -65,12 +73,15 @@ fn measure(words: &[&str]) -> Result<(), Box<dyn Error>> {
         ["appends", folder, size] => ledger::appends(Path::new(folder), size.parse()?),
         ["writers", folder] => ledger::writers(Path::new(folder)),
         ["verify", folder, size] => ledger::verified(Path::new(folder), size.parse()?),
+        ["compare", tool] => compare::compare(tool, &COMPARED),
+        ["compare", tool, ref sizes @ ..] => compare::compare(tool, &parsed(sizes)?),
         [] => table(&SIZES),
-        ref sizes => {
-            let sizes = sizes.iter().map(|size| size.parse()).collect::<Result<Vec<_>, _>>()?;
-            table(&sizes)
-        }
+        ref sizes => table(&parsed(sizes)?),
     }
+}
+
+fn parsed(sizes: &[&str]) -> Result<Vec<usize>, Box<dyn Error>> {
+    Ok(sizes.iter().map(|size| size.parse()).collect::<Result<_, _>>()?)
 }
 
 fn table(sizes: &[usize]) -> Result<(), Box<dyn Error>> {
