@@ -1,10 +1,14 @@
 //! The rules of a fleet, one function each.
 
 use std::{
+<<<<<<< HEAD
     borrow::Cow,
     cell::OnceCell,
     collections::{BTreeMap, BTreeSet},
     hash::{DefaultHasher, Hash as _, Hasher as _},
+=======
+    collections::{BTreeMap, BTreeSet, btree_map::Entry},
+>>>>>>> main
     sync::Arc,
 };
 
@@ -13,14 +17,20 @@ use super::{
 };
 use crate::{
     address::{Address, Instance, is_printable, quoted},
-    agent::{Declared, Period, Source, Written},
+    agent::{Declared, Period, Source, Terms, Written},
     consumer::Consumer,
     diagnostic::{Code, Diagnostic, Diagnostics, nearest},
     fleet::{Fleet, FleetAgent},
     ledger::FORMAT,
     resource::{Node, Problem},
+<<<<<<< HEAD
     schema::Kind,
     value::Value,
+=======
+    rotation::{FleetPolicy, Mistake, Policy},
+    schema::{Kind, ResourceType},
+    value::{Digest, Value},
+>>>>>>> main
 };
 
 /// How long an identity is kept suspended before it is deleted, unless said.
@@ -32,6 +42,8 @@ pub(super) fn blueprint(fleet: &Fleet, environment: &str) -> Result<Blueprint, D
         check_name("a fleet", &fleet.name, fleet.written.place("fleet"), &mut problems);
     }
     check_name("an environment", environment, None, &mut problems);
+    let rotation = check_rotation(fleet, &mut problems);
+    let mut policies = Policies::new(rotation);
 
     let mut agents = BTreeMap::new();
     let mut resources = BTreeMap::new();
@@ -54,9 +66,15 @@ pub(super) fn blueprint(fleet: &Fleet, environment: &str) -> Result<Blueprint, D
         if let Some(desired) = check_terms(agent, &mut problems) {
             agents.insert(agent.instance.clone(), desired);
         }
+<<<<<<< HEAD
         for declared in &agent.declared() {
             if let Some((address, desired)) = check_resource(fleet, agent, declared, &mut problems)
             {
+=======
+        for declared in &agent.resources {
+            let checked = check_resource(fleet, &mut policies, agent, declared, &mut problems);
+            if let Some((address, desired)) = checked {
+>>>>>>> main
                 resources.insert(address, desired);
             }
         }
@@ -84,7 +102,11 @@ pub(super) fn blueprint(fleet: &Fleet, environment: &str) -> Result<Blueprint, D
         removed: fleet.removed.clone(),
         imports: fleet.imports.clone(),
         rules: fleet.rules.clone(),
+<<<<<<< HEAD
         needed_by,
+=======
+        rotation: policies.fleet,
+>>>>>>> main
         digest: None,
     };
     match blueprint.compute_digest() {
@@ -184,8 +206,61 @@ fn check_terms(agent: &FleetAgent, problems: &mut Diagnostics) -> Option<Desired
     })
 }
 
+/// What the rules say about rotations.
+fn check_rotation(fleet: &Fleet, problems: &mut Diagnostics) -> FleetPolicy {
+    let mut problem = |key: &str, code, message: String, help: String| {
+        let key = format!("rules rotation {key}");
+        if fleet.written.is_refused(&key) {
+            return;
+        }
+        let mut diagnostic = Diagnostic::error(code, message).help(help);
+        diagnostic.source = fleet.written.place(&key).cloned();
+        problems.push(diagnostic);
+    };
+    let terms = &fleet.rules.rotation;
+    let policy = FleetPolicy::read(terms, |key, mistake| {
+        let message = format!("`{key}` of the fleet's rotations: {mistake}");
+        problem(key, mistake.code, message, mistake.help);
+    });
+    for name in terms.rates.keys().filter(|name| !fleet.providers.contains_key(*name)) {
+        if !fleet.written.is_refused("providers") {
+            let help = nearest(name, fleet.providers.keys()).map_or_else(
+                || "give rates of the fleet's own providers".to_owned(),
+                |near| format!("did you mean `{near}`?"),
+            );
+            let message = format!("`rates`: the fleet has no provider named {}", quoted(name));
+            problem(&format!("rates {name}"), Code::UnknownProvider, message, help);
+        }
+    }
+    policy
+}
+
+/// The policies that were read already: most of a fleet has the same terms.
+struct Policies {
+    fleet: FleetPolicy,
+    known: BTreeMap<Vec<Option<String>>, PolicyRead>,
+}
+
+type PolicyRead = Result<Arc<Policy>, Vec<(&'static str, Mistake)>>;
+
+impl Policies {
+    fn new(fleet: FleetPolicy) -> Self {
+        Self { fleet, known: BTreeMap::new() }
+    }
+
+    fn of(&mut self, terms: &Terms) -> PolicyRead {
+        let Terms { rotate, overlap, window, zone, jitter, retry, lease, group, .. } = terms;
+        let single = [rotate, overlap, window, zone, jitter, retry, lease, group];
+        let blackouts = terms.blackouts.iter().cloned().map(Some);
+        let key = single.into_iter().cloned().chain(blackouts).collect();
+        let read = || Policy::read(terms, &self.fleet).map(Arc::new);
+        self.known.entry(key).or_insert_with(read).clone()
+    }
+}
+
 fn check_resource(
     fleet: &Fleet,
+    policies: &mut Policies,
     agent: &FleetAgent,
     declared: &Declared,
     problems: &mut Diagnostics,
@@ -224,7 +299,7 @@ fn check_resource(
         );
     }
     let consumers = parse_consumers(&address, declared, problems);
-    let credential = check_credential(fleet, &address, declared, consumers, problems);
+    let credential = check_credential(fleet, policies, &address, declared, consumers, problems);
     let mut dependencies = declared.terms.depends_on.clone();
     for node in properties.values() {
         dependencies.extend(node.addresses());
@@ -356,6 +431,7 @@ fn broken_in(node: &Node) -> Option<String> {
 
 fn check_credential(
     fleet: &Fleet,
+    policies: &mut Policies,
     address: &Address,
     declared: &Declared,
     consumers: BTreeSet<Consumer>,
@@ -367,39 +443,11 @@ fn check_credential(
     let mut problem = |code, key: &str, message: String, help: &str| {
         problems.push(Diagnostic::error(code, message).at(address, declared.place(key)).help(help));
     };
-    let mut period = |name: &str, text: &Option<String>| -> Option<Period> {
-        match text.as_deref()?.parse() {
-            Ok(period) => Some(period),
-            Err(error) => {
-                let error: crate::Error = error;
-                problem(
-                    Code::Period,
-                    name,
-                    format!("`{name}`: {}", error.message()),
-                    error.repair().unwrap_or_default(),
-                );
-                None
-            }
+    let policy = policies.of(&declared.terms);
+    for (key, mistake) in policy.as_ref().err().into_iter().flatten() {
+        if !declared.written.is_refused(key) {
+            problem(mistake.code, key, format!("`{key}`: {mistake}"), &mistake.help);
         }
-    };
-    let rotate = period("rotate", &declared.terms.rotate);
-    let overlap = period("overlap", &declared.terms.overlap);
-    if rotate == Some(Period::ZERO) {
-        problem(
-            Code::Period,
-            "rotate",
-            "a credential lives for some time".into(),
-            "give `rotate` more than nothing",
-        );
-    } else if let (Some(rotate), Some(overlap)) = (rotate, overlap)
-        && overlap >= rotate
-    {
-        problem(
-            Code::Period,
-            "overlap",
-            format!("the overlap of {overlap} is not shorter than the period of {rotate}"),
-            "two generations would be valid all the time",
-        );
     }
     let Some(place) = &declared.terms.deliver else {
         if declared.written.is_refused("deliver") {
@@ -452,13 +500,7 @@ fn check_credential(
                     &help,
                 );
             }
-            Some(DesiredCredential {
-                place,
-                rotate,
-                overlap,
-                window: declared.terms.window.clone(),
-                consumers,
-            })
+            Some(DesiredCredential { place, policy: policy.ok()?, consumers })
         }
     }
 }

@@ -11,9 +11,11 @@ mod embedded;
 mod keeping;
 mod parts;
 mod rotation;
+mod runner;
 
 pub use keeping::{Archived, Rewound};
 pub use rotation::RotateRequest;
+pub use runner::{Runner, RunnerOptions, Tick};
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -342,9 +344,17 @@ impl Deployment {
         whole: bool,
         greeted: Greeted<'a>,
     ) -> Observations {
+<<<<<<< HEAD
         let reader =
             Reader { providers: &self.providers, stores: &self.stores, clock: &self.clock, whole };
         drift::refresh(&reader, blueprint, state, wanted, greeted).await
+=======
+        drift::refresh(&self.reader(true), blueprint, state, wanted, greeted).await
+    }
+
+    fn reader(&self, around: bool) -> Reader<'_> {
+        Reader { providers: &self.providers, stores: &self.stores, clock: &self.clock, around }
+>>>>>>> main
     }
 
     /// Settles what runs that died left in doubt.

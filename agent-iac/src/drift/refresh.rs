@@ -33,9 +33,15 @@ pub(crate) struct Reader<'a> {
     pub(crate) providers: &'a BTreeMap<String, Arc<dyn Provider>>,
     pub(crate) stores: &'a BTreeMap<String, Arc<dyn SecretStore>>,
     pub(crate) clock: &'a Arc<dyn Clock>,
+<<<<<<< HEAD
     /// Whether what is nobody's is looked for. Only who has all of the records
     /// in view can tell.
     pub(crate) whole: bool,
+=======
+    /// Whether what is not recorded is looked at too: what nobody declared,
+    /// and what identities can do beside.
+    pub(crate) around: bool,
+>>>>>>> main
 }
 
 /// Systems that were asked already who they are, by the names of their
@@ -198,7 +204,14 @@ pub(crate) async fn refresh<'a>(
         }
     }
     read_labels(reader, state, wanted, &mut seen).await;
+<<<<<<< HEAD
     let undeclared = find_undeclared((blueprint, state), &found, &observers, reader.whole, wanted);
+=======
+    if !reader.around {
+        return seen;
+    }
+    let undeclared = find_undeclared(blueprint, state, &found, &observers, wanted);
+>>>>>>> main
     let recorded = Recorded { state, blueprint, found: &found };
     let beside = surroundings(&recorded, &observers, wanted, &seen.objects);
     let ((undeclared, unlisted), beside) = join(undeclared, beside).await;
