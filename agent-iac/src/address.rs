@@ -156,12 +156,6 @@ impl Address {
         Self::new(instance, format!("?{resource_type}/{id}"))
     }
 
-    /// What sorts before all addresses of an agent, and behind those of the
-    /// agents before it.
-    pub(crate) fn before_all_of(instance: &Instance) -> Self {
-        Self { instance: instance.clone(), resource: Arc::default() }
-    }
-
     /// The agent instance.
     pub fn instance(&self) -> &Instance {
         &self.instance

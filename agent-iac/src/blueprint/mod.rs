@@ -117,16 +117,11 @@ pub struct Blueprint {
     removed: BTreeSet<Address>,
     imports: BTreeMap<Address, String>,
     rules: Rules,
-<<<<<<< HEAD
     /// The other agents that need something of an agent; follows from the
     /// resources.
     needed_by: BTreeMap<Instance, BTreeSet<Instance>>,
-=======
     // The rules' own text stands in `rules`.
-    #[serde(skip)]
     rotation: FleetPolicy,
-    #[serde(skip)]
->>>>>>> main
     digest: Option<Digest>,
 }
 
@@ -199,7 +194,7 @@ impl Blueprint {
         &'a self,
         instance: &'a Instance,
     ) -> impl Iterator<Item = (&'a Address, &'a Arc<Desired>)> {
-        let behind = self.resources.range(Address::before_all_of(instance)..);
+        let behind = self.resources.range(instance.before_its_resources()..);
         behind.take_while(move |(address, _)| address.instance() == instance)
     }
 
@@ -233,6 +228,7 @@ impl Blueprint {
             removed: self.removed.clone(),
             rules: self.rules.clone(),
             needed_by: BTreeMap::new(),
+            rotation: self.rotation.clone(),
             digest: self.digest,
         }
     }
@@ -284,54 +280,11 @@ impl Blueprint {
         let mut open: Vec<&Instance> = wanted.iter().collect();
         while let Some(next) = open.pop() {
             if closure.insert(next) {
-<<<<<<< HEAD
                 let needs = self.resources_of(next).flat_map(|(_, of)| &of.dependencies);
                 open.extend(needs.map(Address::instance).filter(|needed| *needed != next));
-=======
-                let resources = self.resources_of(next);
-                open.extend(resources.flat_map(|(_, d)| &d.dependencies).map(Address::instance));
->>>>>>> main
             }
         }
         closure
-    }
-
-    /// The desired resources of one agent.
-    pub(crate) fn resources_of(
-        &self,
-        instance: &Instance,
-    ) -> impl Iterator<Item = (&Address, &Desired)> {
-        let first = instance.before_its_resources();
-        self.resources.range(first..).take_while(move |(address, _)| address.instance() == instance)
-    }
-
-    /// The part of the fleet that some agents are, under the digest of the
-    /// whole: what is done for a few must not cost what the fleet does.
-    pub(crate) fn only(&self, instances: &BTreeSet<Instance>) -> Self {
-        let of = |address: &Address| instances.contains(address.instance());
-        let agent =
-            |instance: &Instance| Some((instance.clone(), self.agents.get(instance)?.clone()));
-        let resources = instances.iter().flat_map(|instance| self.resources_of(instance));
-        Self {
-            format: self.format,
-            fleet: self.fleet.clone(),
-            environment: self.environment.clone(),
-            agents: instances.iter().filter_map(agent).collect(),
-            resources: resources.map(|(at, desired)| (at.clone(), desired.clone())).collect(),
-            providers: self.providers.clone(),
-            stores: self.stores.clone(),
-            moved: self
-                .moved
-                .iter()
-                .filter(|(from, to)| of(from) || of(to))
-                .map(|(from, to)| (from.clone(), to.clone()))
-                .collect(),
-            removed: self.removed.iter().filter(|address| of(address)).cloned().collect(),
-            imports: BTreeMap::new(),
-            rules: self.rules.clone(),
-            rotation: self.rotation.clone(),
-            digest: self.digest,
-        }
     }
 
     /// The desired resources, each after all that it needs.

@@ -1,14 +1,10 @@
 //! The rules of a fleet, one function each.
 
 use std::{
-<<<<<<< HEAD
     borrow::Cow,
     cell::OnceCell,
     collections::{BTreeMap, BTreeSet},
     hash::{DefaultHasher, Hash as _, Hasher as _},
-=======
-    collections::{BTreeMap, BTreeSet, btree_map::Entry},
->>>>>>> main
     sync::Arc,
 };
 
@@ -23,14 +19,9 @@ use crate::{
     fleet::{Fleet, FleetAgent},
     ledger::FORMAT,
     resource::{Node, Problem},
-<<<<<<< HEAD
+    rotation::{FleetPolicy, Mistake, Policy},
     schema::Kind,
     value::Value,
-=======
-    rotation::{FleetPolicy, Mistake, Policy},
-    schema::{Kind, ResourceType},
-    value::{Digest, Value},
->>>>>>> main
 };
 
 /// How long an identity is kept suspended before it is deleted, unless said.
@@ -66,15 +57,9 @@ pub(super) fn blueprint(fleet: &Fleet, environment: &str) -> Result<Blueprint, D
         if let Some(desired) = check_terms(agent, &mut problems) {
             agents.insert(agent.instance.clone(), desired);
         }
-<<<<<<< HEAD
         for declared in &agent.declared() {
-            if let Some((address, desired)) = check_resource(fleet, agent, declared, &mut problems)
-            {
-=======
-        for declared in &agent.resources {
             let checked = check_resource(fleet, &mut policies, agent, declared, &mut problems);
             if let Some((address, desired)) = checked {
->>>>>>> main
                 resources.insert(address, desired);
             }
         }
@@ -102,11 +87,8 @@ pub(super) fn blueprint(fleet: &Fleet, environment: &str) -> Result<Blueprint, D
         removed: fleet.removed.clone(),
         imports: fleet.imports.clone(),
         rules: fleet.rules.clone(),
-<<<<<<< HEAD
         needed_by,
-=======
         rotation: policies.fleet,
->>>>>>> main
         digest: None,
     };
     match blueprint.compute_digest() {

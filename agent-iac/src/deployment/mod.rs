@@ -33,7 +33,7 @@ use crate::{
     clock::{Clock, Entropy, SystemClock},
     consumer::{Inbox, Tell},
     diagnostic::Diagnostics,
-    drift::{self, Greeted, Reader},
+    drift::{self, Around, Greeted, Reader},
     error::{Error, ErrorKind, Result},
     fleet::Fleet,
     import::{self, Survey, SurveyRequest},
@@ -344,17 +344,12 @@ impl Deployment {
         whole: bool,
         greeted: Greeted<'a>,
     ) -> Observations {
-<<<<<<< HEAD
-        let reader =
-            Reader { providers: &self.providers, stores: &self.stores, clock: &self.clock, whole };
+        let reader = self.reader(if whole { Around::Everything } else { Around::Ours });
         drift::refresh(&reader, blueprint, state, wanted, greeted).await
-=======
-        drift::refresh(&self.reader(true), blueprint, state, wanted, greeted).await
     }
 
-    fn reader(&self, around: bool) -> Reader<'_> {
+    fn reader(&self, around: Around) -> Reader<'_> {
         Reader { providers: &self.providers, stores: &self.stores, clock: &self.clock, around }
->>>>>>> main
     }
 
     /// Settles what runs that died left in doubt.

@@ -10,7 +10,7 @@ use crate::{
     address::{Address, Instance},
     apply::{self, Authorised, Outcome, Report, RunContext, StepReport},
     blueprint::Blueprint,
-    drift::{self, Greeted},
+    drift::{self, Around, Greeted},
     error::{Error, ErrorKind, Result},
     ledger::{Actor, Append, Authority, CredentialEvent, Entry, Query, RunPurpose, State},
     plan::{self, Action, Options, Plan},
@@ -85,7 +85,7 @@ impl Deployment {
         let (part, query) = if agents.is_empty() {
             (Cow::Borrowed(blueprint), Query::Everything)
         } else {
-            let part = blueprint.only(&needed);
+            let part = blueprint.part(&needed.iter().collect());
             (Cow::Owned(part), Query::Agents(needed.into_iter().collect()))
         };
         let (blueprint, state) = (&*part, &self.ledger.state(&query).await?);
@@ -199,12 +199,8 @@ impl Deployment {
         let wanted = |instance: &Instance| {
             agents.is_empty() || agents.contains(instance) || closure.contains(instance)
         };
-<<<<<<< HEAD
-        let observations = self.refresh((blueprint, state), &wanted, true, greeted).await;
-=======
-        let reader = self.reader(false);
+        let reader = self.reader(Around::Nothing);
         let observations = drift::refresh(&reader, blueprint, state, &wanted, greeted).await;
->>>>>>> main
         let mut options = Options::new(self.clock.now());
         options.targets.clone_from(agents);
         plan::rotate(blueprint, state, &observations, &options, request.asked)
