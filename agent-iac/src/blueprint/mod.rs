@@ -25,6 +25,7 @@ use crate::{
     agent::{OnDrift, Period, Source},
     consumer::Consumer,
     diagnostic::Diagnostics,
+    error::Result,
     fleet::{Fleet, Rules},
     provider::Reach,
     resource::Node,
@@ -99,24 +100,46 @@ fn type_name<S: serde::Serializer>(
 }
 
 /// A validated fleet in one environment.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+///
+/// Its digest is that of the canonical JSON of all that follows, in which
+/// agents and resources stand as the digests of lists: a name and what it is
+/// called, as a pair of canonical JSON on each line, sorted by the names.
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Blueprint {
     format: u32,
     fleet: String,
     environment: String,
     agents: BTreeMap<Instance, DesiredAgent>,
-    resources: BTreeMap<Address, Desired>,
+    resources: BTreeMap<Address, Arc<Desired>>,
     providers: BTreeMap<String, Reach>,
     stores: BTreeSet<String>,
     moved: BTreeMap<Address, Address>,
     removed: BTreeSet<Address>,
     imports: BTreeMap<Address, String>,
     rules: Rules,
+    /// The other agents that need something of an agent; follows from the
+    /// resources.
+    needed_by: BTreeMap<Instance, BTreeSet<Instance>>,
     // The rules' own text stands in `rules`.
-    #[serde(skip)]
     rotation: FleetPolicy,
-    #[serde(skip)]
     digest: Option<Digest>,
+}
+
+/// What the digest is taken of. Large maps stand in it as digests of their
+/// own, so that nobody ever holds the text of a whole fleet.
+#[derive(Serialize)]
+struct Form<'a> {
+    format: u32,
+    fleet: &'a str,
+    environment: &'a str,
+    agents: Digest,
+    resources: Digest,
+    providers: &'a BTreeMap<String, Reach>,
+    stores: &'a BTreeSet<String>,
+    moved: &'a BTreeMap<Address, Address>,
+    removed: &'a BTreeSet<Address>,
+    imports: &'a BTreeMap<Address, String>,
+    rules: &'a Rules,
 }
 
 impl Fleet {
@@ -162,8 +185,52 @@ impl Blueprint {
     }
 
     /// The desired resources, sorted.
-    pub fn resources(&self) -> &BTreeMap<Address, Desired> {
+    pub fn resources(&self) -> &BTreeMap<Address, Arc<Desired>> {
         &self.resources
+    }
+
+    /// The desired resources of one agent.
+    pub(crate) fn resources_of<'a>(
+        &'a self,
+        instance: &'a Instance,
+    ) -> impl Iterator<Item = (&'a Address, &'a Arc<Desired>)> {
+        let behind = self.resources.range(instance.before_its_resources()..);
+        behind.take_while(move |(address, _)| address.instance() == instance)
+    }
+
+    /// The other agents that need something of these.
+    pub(crate) fn in_need_of<'a>(
+        &'a self,
+        agents: impl IntoIterator<Item = &'a Instance>,
+    ) -> BTreeSet<&'a Instance> {
+        let needed = agents.into_iter().filter_map(|agent| self.needed_by.get(agent));
+        needed.flatten().collect()
+    }
+
+    /// The blueprint as if it were of these agents only, under the digest of
+    /// the whole. What it costs does not depend on the size of the fleet.
+    pub(crate) fn part(&self, agents: &BTreeSet<&Instance>) -> Self {
+        let resources = agents.iter().flat_map(|agent| self.resources_of(agent));
+        let resources: BTreeMap<Address, Arc<Desired>> =
+            resources.map(|(address, desired)| (address.clone(), Arc::clone(desired))).collect();
+        let agents = agents.iter().filter_map(|agent| self.agents.get_key_value(*agent));
+        let imports = resources.keys().filter_map(|address| self.imports.get_key_value(address));
+        Self {
+            format: self.format,
+            fleet: self.fleet.clone(),
+            environment: self.environment.clone(),
+            agents: agents.map(|(instance, agent)| (instance.clone(), agent.clone())).collect(),
+            imports: imports.map(|(address, id)| (address.clone(), id.clone())).collect(),
+            resources,
+            providers: self.providers.clone(),
+            stores: self.stores.clone(),
+            moved: self.moved.clone(),
+            removed: self.removed.clone(),
+            rules: self.rules.clone(),
+            needed_by: BTreeMap::new(),
+            rotation: self.rotation.clone(),
+            digest: self.digest,
+        }
     }
 
     /// The names of the providers, and how far enumeration reaches in each.
@@ -213,55 +280,18 @@ impl Blueprint {
         let mut open: Vec<&Instance> = wanted.iter().collect();
         while let Some(next) = open.pop() {
             if closure.insert(next) {
-                let resources = self.resources_of(next);
-                open.extend(resources.flat_map(|(_, d)| &d.dependencies).map(Address::instance));
+                let needs = self.resources_of(next).flat_map(|(_, of)| &of.dependencies);
+                open.extend(needs.map(Address::instance).filter(|needed| *needed != next));
             }
         }
         closure
     }
 
-    /// The desired resources of one agent.
-    pub(crate) fn resources_of(
-        &self,
-        instance: &Instance,
-    ) -> impl Iterator<Item = (&Address, &Desired)> {
-        let first = instance.before_its_resources();
-        self.resources.range(first..).take_while(move |(address, _)| address.instance() == instance)
-    }
-
-    /// The part of the fleet that some agents are, under the digest of the
-    /// whole: what is done for a few must not cost what the fleet does.
-    pub(crate) fn only(&self, instances: &BTreeSet<Instance>) -> Self {
-        let of = |address: &Address| instances.contains(address.instance());
-        let agent =
-            |instance: &Instance| Some((instance.clone(), self.agents.get(instance)?.clone()));
-        let resources = instances.iter().flat_map(|instance| self.resources_of(instance));
-        Self {
-            format: self.format,
-            fleet: self.fleet.clone(),
-            environment: self.environment.clone(),
-            agents: instances.iter().filter_map(agent).collect(),
-            resources: resources.map(|(at, desired)| (at.clone(), desired.clone())).collect(),
-            providers: self.providers.clone(),
-            stores: self.stores.clone(),
-            moved: self
-                .moved
-                .iter()
-                .filter(|(from, to)| of(from) || of(to))
-                .map(|(from, to)| (from.clone(), to.clone()))
-                .collect(),
-            removed: self.removed.iter().filter(|address| of(address)).cloned().collect(),
-            imports: BTreeMap::new(),
-            rules: self.rules.clone(),
-            rotation: self.rotation.clone(),
-            digest: self.digest,
-        }
-    }
-
     /// The desired resources, each after all that it needs.
     pub(crate) fn in_order_of_need(&self) -> Vec<(&Address, &Desired)> {
         // A validated blueprint has no cycle, so that every one is reached.
-        graph::in_order_of_need(&self.resources, |desired| &desired.dependencies)
+        let ordered = graph::in_order_of_need(&self.resources, |desired| &desired.dependencies);
+        ordered.into_iter().map(|(address, desired)| (address, &**desired)).collect()
     }
 
     /// What needs each desired resource.
@@ -273,6 +303,22 @@ impl Blueprint {
             }
         }
         dependents
+    }
+
+    fn compute_digest(&self) -> Result<Digest> {
+        Digest::of(&Form {
+            format: self.format,
+            fleet: &self.fleet,
+            environment: &self.environment,
+            agents: Digest::of_lines(&self.agents)?,
+            resources: Digest::of_lines(&self.resources)?,
+            providers: &self.providers,
+            stores: &self.stores,
+            moved: &self.moved,
+            removed: &self.removed,
+            imports: &self.imports,
+            rules: &self.rules,
+        })
     }
 
     /// The digest of the canonical bytes.

@@ -66,6 +66,7 @@ fn agent(at: &str) -> FleetAgent {
             source: Source::rust("fleet.rs", 1, 1),
         },
         resources: vec![account(at), grant(at), key(at)],
+        maker: None,
         written: Written::default(),
     }
 }

@@ -1,7 +1,10 @@
 //! The rules of a fleet, one function each.
 
 use std::{
-    collections::{BTreeMap, BTreeSet, btree_map::Entry},
+    borrow::Cow,
+    cell::OnceCell,
+    collections::{BTreeMap, BTreeSet},
+    hash::{DefaultHasher, Hash as _, Hasher as _},
     sync::Arc,
 };
 
@@ -17,8 +20,8 @@ use crate::{
     ledger::FORMAT,
     resource::{Node, Problem},
     rotation::{FleetPolicy, Mistake, Policy},
-    schema::{Kind, ResourceType},
-    value::{Digest, Value},
+    schema::Kind,
+    value::Value,
 };
 
 /// How long an identity is kept suspended before it is deleted, unless said.
@@ -54,39 +57,41 @@ pub(super) fn blueprint(fleet: &Fleet, environment: &str) -> Result<Blueprint, D
         if let Some(desired) = check_terms(agent, &mut problems) {
             agents.insert(agent.instance.clone(), desired);
         }
-        for declared in &agent.resources {
+        for declared in &agent.declared() {
             let checked = check_resource(fleet, &mut policies, agent, declared, &mut problems);
             if let Some((address, desired)) = checked {
                 resources.insert(address, desired);
             }
         }
     }
-    let declared = declared(fleet);
-    check_references(fleet, &declared, &mut resources, &mut problems);
+    let declared = Places { fleet, all: OnceCell::new() };
+    check_references(&declared, &mut resources, &mut problems);
     check_cycles(&resources, &mut problems);
     check_places(&declared, &resources, &mut problems);
     check_shared_objects(&resources, &mut problems);
-    check_consumers(fleet, &declared, &mut resources, &mut problems);
+    check_consumers(&declared, &mut resources, &mut problems);
     check_refactorings(fleet, &resources, &mut problems);
     if problems.has_errors() {
         return Err(problems.sorted());
     }
+    let needed_by = needed_by(&resources);
     let mut blueprint = Blueprint {
         format: FORMAT,
         fleet: fleet.name.clone(),
         environment: environment.to_owned(),
         agents,
-        resources,
+        resources: resources.into_iter().map(|(at, desired)| (at, Arc::new(desired))).collect(),
         providers: fleet.providers.clone(),
         stores: fleet.stores.clone(),
         moved: fleet.moved.clone(),
         removed: fleet.removed.clone(),
         imports: fleet.imports.clone(),
         rules: fleet.rules.clone(),
+        needed_by,
         rotation: policies.fleet,
         digest: None,
     };
-    match Digest::of(&blueprint) {
+    match blueprint.compute_digest() {
         Ok(digest) => {
             blueprint.digest = Some(digest);
             Ok(blueprint)
@@ -96,6 +101,19 @@ pub(super) fn blueprint(fleet: &Fleet, environment: &str) -> Result<Blueprint, D
             Err(problems)
         }
     }
+}
+
+/// The other agents that need something of an agent.
+fn needed_by(resources: &BTreeMap<Address, Desired>) -> BTreeMap<Instance, BTreeSet<Instance>> {
+    let mut needed_by: BTreeMap<Instance, BTreeSet<Instance>> = BTreeMap::new();
+    for (address, desired) in resources {
+        let of_others = |needed: &&Address| needed.instance() != address.instance();
+        for needed in desired.dependencies.iter().filter(of_others) {
+            let by = needed_by.entry(needed.instance().clone()).or_default();
+            by.insert(address.instance().clone());
+        }
+    }
+    needed_by
 }
 
 /// A fleet and an environment stand in marks, files and file names of others.
@@ -502,20 +520,19 @@ fn parse_consumers(
 /// A runtime that is told must be one, and a file holds one secret. A runtime
 /// that binds a credential is told without being named.
 fn check_consumers(
-    fleet: &Fleet,
-    declared: &BTreeMap<Address, &Declared>,
+    declared: &Places<'_>,
     resources: &mut BTreeMap<Address, Desired>,
     problems: &mut Diagnostics,
 ) {
     let mut files: BTreeMap<&str, &Address> = BTreeMap::new();
     for (address, desired) in resources.iter() {
-        let place = declared.get(address).map_or(&desired.source, |d| d.place("consumers"));
         let mut problem = |message: String, help: String| {
+            let place = declared.place(address, desired, "consumers");
             problems.push(Diagnostic::error(Code::Consumer, message).at(address, place).help(help));
         };
         for consumer in desired.credential.iter().flat_map(|credential| &credential.consumers) {
             match consumer {
-                Consumer::Runtime(to) => match declared.get(to) {
+                Consumer::Runtime(to) => match declared.declared().get(to) {
                     Some(found) if found.resource_type.kind == Kind::Runtime => {}
                     Some(found) => problem(
                         format!(
@@ -524,9 +541,10 @@ fn check_consumers(
                         ),
                         "name the runtime that uses the credential".into(),
                     ),
-                    None if fleet.unread.contains(to) => {}
+                    None if declared.fleet.unread.contains(to) => {}
                     None => {
                         let runtimes = declared
+                            .declared()
                             .iter()
                             .filter(|(_, found)| found.resource_type.kind == Kind::Runtime)
                             .map(|(address, _)| address.to_string());
@@ -590,34 +608,47 @@ fn each_text(value: &Value, see: &mut impl FnMut(&str)) {
     }
 }
 
-/// What was declared, by address: also what was left out for a mistake of its
-/// own, since one mistake gives one error.
-fn declared(fleet: &Fleet) -> BTreeMap<Address, &Declared> {
-    fleet
-        .agents
-        .iter()
-        .flat_map(|agent| {
-            let address = |r: &Declared| agent.instance.resource(&r.field).ok();
-            agent.resources.iter().filter_map(move |r| Some((address(r)?, r)))
-        })
-        .collect()
+/// Where things were declared. It is looked for only where something is wrong.
+struct Places<'f> {
+    fleet: &'f Fleet,
+    all: OnceCell<BTreeMap<Address, Cow<'f, Declared>>>,
+}
+
+impl<'f> Places<'f> {
+    /// What was declared, by address: also what was left out for a mistake of
+    /// its own, since one mistake gives one error.
+    fn declared(&self) -> &BTreeMap<Address, Cow<'f, Declared>> {
+        let of = |agent: &'f FleetAgent| {
+            let at = |declared: &Declared| agent.instance.resource(&declared.field).ok();
+            let all = agent.declared().into_iter();
+            all.filter_map(move |declared| Some((at(&declared)?, declared)))
+        };
+        self.all.get_or_init(|| self.fleet.agents.iter().flat_map(of).collect())
+    }
+
+    /// The place of a key of a resource.
+    fn place<'p>(&'p self, address: &Address, desired: &'p Desired, key: &str) -> &'p Source {
+        self.declared().get(address).map_or(&desired.source, |declared| declared.place(key))
+    }
+
+    /// Whether a reference leads to something that was at least meant.
+    fn leads_somewhere(&self, to: &Address) -> bool {
+        self.declared().contains_key(to) || self.fleet.unread.contains(to)
+    }
 }
 
 /// Every reference must lead to a declared resource, a link to one of the
 /// right type, and an output to one that the type has.
 fn check_references(
-    fleet: &Fleet,
-    declared: &BTreeMap<Address, &Declared>,
+    declared: &Places<'_>,
     resources: &mut BTreeMap<Address, Desired>,
     problems: &mut Diagnostics,
 ) {
-    let types: BTreeMap<Address, &'static ResourceType> =
-        resources.iter().map(|(a, d)| (a.clone(), d.resource_type)).collect();
-    let leads_somewhere = |to: &Address| declared.contains_key(to) || fleet.unread.contains(to);
+    let mut left_out: Vec<(Address, Address)> = Vec::new();
     for (address, desired) in resources.iter() {
-        let place = |key: &str| declared.get(address).map_or(&desired.source, |d| d.place(key));
+        let place = |key: &str| declared.place(address, desired, key);
         let dangling = |to: &Address, message: String| {
-            let near = nearest(&to.to_string(), types.keys().map(Address::to_string));
+            let near = nearest(&to.to_string(), resources.keys().map(Address::to_string));
             let key = desired.properties.iter().find(|(_, node)| node.addresses().contains(to));
             let key = key.map_or("depends_on", |(name, _)| name);
             Diagnostic::error(Code::DanglingReference, message).at(address, place(key)).help(
@@ -627,13 +658,16 @@ fn check_references(
                 ),
             )
         };
-        for to in desired.dependencies.iter().filter(|to| !leads_somewhere(to)) {
-            problems.push(dangling(to, format!("it refers to `{to}`, which is not declared")));
+        for to in desired.dependencies.iter().filter(|to| !resources.contains_key(to)) {
+            if !declared.leads_somewhere(to) {
+                problems.push(dangling(to, format!("it refers to `{to}`, which is not declared")));
+            }
+            left_out.push((address.clone(), to.clone()));
         }
         for (name, node) in &desired.properties {
             let wanted = desired.resource_type.field(name).and_then(|field| field.ty.link());
             node.references(&mut |to, field| {
-                let Some(ty) = types.get(to) else { return };
+                let Some(ty) = resources.get(to).map(|to| to.resource_type) else { return };
                 match field {
                     None if wanted.is_some_and(|wanted| wanted != ty.name) => {
                         problems.push(
@@ -664,14 +698,20 @@ fn check_references(
             });
         }
     }
-    for desired in resources.values_mut() {
-        desired.dependencies.retain(|to| types.contains_key(to));
+    for (address, to) in left_out {
+        if let Some(desired) = resources.get_mut(&address) {
+            desired.dependencies.remove(&to);
+        }
     }
 }
 
 /// A cycle is printed whole, as the chain that closes it.
 fn check_cycles(resources: &BTreeMap<Address, Desired>, problems: &mut Diagnostics) {
-    if in_order_of_need(resources, |desired| &desired.dependencies).len() == resources.len() {
+    // Who needs only what needs nothing is part of no cycle, and that is most.
+    let needs = |to: &Address| resources.get(to).is_some_and(|to| !to.dependencies.is_empty());
+    if !resources.values().any(|desired| desired.dependencies.iter().any(needs))
+        || in_order_of_need(resources, |desired| &desired.dependencies).len() == resources.len()
+    {
         return;
     }
     let mut needs: BTreeMap<Address, BTreeSet<Address>> =
@@ -697,7 +737,7 @@ fn check_cycles(resources: &BTreeMap<Address, Desired>, problems: &mut Diagnosti
 
 /// What one credential delivers, another would overwrite.
 fn check_places(
-    declared: &BTreeMap<Address, &Declared>,
+    declared: &Places<'_>,
     resources: &BTreeMap<Address, Desired>,
     problems: &mut Diagnostics,
 ) {
@@ -705,7 +745,7 @@ fn check_places(
     for (address, desired) in resources {
         let Some(credential) = &desired.credential else { continue };
         if let Some(first) = taken.insert(&credential.place, address) {
-            let place = declared.get(address).map_or(&desired.source, |d| d.place("deliver"));
+            let place = declared.place(address, desired, "deliver");
             problems.push(
                 Diagnostic::error(
                     Code::Place,
@@ -720,30 +760,41 @@ fn check_places(
 
 /// Two declarations with one natural key would fight over one real object.
 fn check_shared_objects(resources: &BTreeMap<Address, Desired>, problems: &mut Diagnostics) {
-    let mut claimed = BTreeMap::new();
+    let key = |desired: &Desired| -> Vec<Node> {
+        let fields = desired.resource_type.key_fields();
+        fields.filter_map(|field| desired.properties.get(field.name)).cloned().collect()
+    };
+    // First by a number: to compare the keys themselves would cost more than
+    // all the other rules together.
+    let mut numbered: Vec<(u64, &Address, &Desired)> = Vec::with_capacity(resources.len());
     for (address, desired) in resources {
-        let key: Vec<&Node> = desired
-            .resource_type
-            .key_fields()
-            .filter_map(|field| desired.properties.get(field.name))
-            .collect();
-        // What is not known yet cannot be compared; the provider answers then.
-        let comparable = |node: &&Node| matches!(node, Node::Known(_) | Node::Link(_));
-        if key.is_empty() || !key.iter().all(comparable) {
-            continue;
-        }
-        // The key first, for it nearly always decides a comparison.
-        let object = (key, desired.resource_type.name, &desired.provider);
-        let mut taken = match claimed.entry(object) {
-            Entry::Occupied(taken) => taken,
-            Entry::Vacant(free) => {
-                free.insert(address);
-                continue;
+        let mut hash = DefaultHasher::new();
+        (desired.resource_type.name, &desired.provider).hash(&mut hash);
+        let mut comparable = false;
+        for field in desired.resource_type.key_fields() {
+            let Some(node) = desired.properties.get(field.name) else { continue };
+            // What is not known yet cannot be compared; the provider answers.
+            comparable = matches!(node, Node::Known(_) | Node::Link(_));
+            if !comparable {
+                break;
             }
-        };
-        let first = taken.insert(address);
-        let (key, ty, provider) = taken.key();
-        let shown: Vec<String> = key.iter().map(|node| node.shown()).collect();
+            node.hash(&mut hash);
+        }
+        if comparable {
+            numbered.push((hash.finish(), address, desired));
+        }
+    }
+    numbered.sort_unstable_by_key(|(number, ..)| *number);
+    let alike = numbered.chunk_by(|(a, ..), (b, ..)| a == b).filter(|alike| alike.len() > 1);
+    let mut suspects: Vec<(&Address, &Desired)> =
+        alike.flatten().map(|(_, address, desired)| (*address, *desired)).collect();
+    suspects.sort_unstable_by_key(|(address, _)| *address);
+    let mut claimed = BTreeMap::new();
+    for (address, desired) in suspects {
+        let (ty, provider) = (desired.resource_type.name, &desired.provider);
+        let key = key(desired);
+        let Some(first) = claimed.insert((key.clone(), ty, provider), address) else { continue };
+        let shown: Vec<String> = key.iter().map(Node::shown).collect();
         let shown = shown.join(", ");
         problems.push(
             Diagnostic::error(

@@ -216,7 +216,7 @@ impl Reader<'_> {
             }
             if instances.sound {
                 let instance = instance.clone();
-                fleet.agents.push(FleetAgent { instance, terms, resources, written });
+                fleet.agents.push(FleetAgent { instance, terms, resources, maker: None, written });
             }
         }
     }

@@ -142,8 +142,9 @@ impl Deployment {
             targets: BTreeSet::from([instance.clone()]),
             max_leaving: Some(u32::MAX),
         };
+        let greeted = Greeted::default();
         let mut plan =
-            without_widening(self.plan_on(&blueprint, &state, &request, Greeted::default()).await);
+            without_widening(self.plan_on(&blueprint, &state, &request, true, greeted).await);
         if bug!("kill leaves credentials") {
             plan.steps.retain(|step| step.kind == Kind::Identity);
             plan.agents.retain(|agent| !matches!(agent.change, AgentChange::Ends { .. }));

@@ -11,6 +11,7 @@ mod embedded;
 #[cfg(all(feature = "process", unix))]
 mod exec;
 mod keeping;
+mod parts;
 mod rotation;
 mod runner;
 
@@ -34,7 +35,7 @@ use crate::{
     clock::{Clock, Entropy, SystemClock},
     consumer::{Inbox, Tell},
     diagnostic::Diagnostics,
-    drift::{self, Greeted, Reader},
+    drift::{self, Around, Greeted, Reader},
     error::{Error, ErrorKind, Result},
     fleet::Fleet,
     import::{self, Survey, SurveyRequest},
@@ -53,6 +54,8 @@ pub struct Deployment {
     ledger: Arc<dyn Ledger>,
     clock: Arc<dyn Clock>,
     entropy: Arc<dyn Entropy>,
+    /// How many agents of a large fleet are looked at together.
+    part_size: Option<usize>,
     teller: Option<Arc<dyn Tell>>,
     inbox: Option<Arc<dyn Inbox>>,
     #[cfg(all(feature = "process", unix))]
@@ -85,6 +88,7 @@ impl Deployment {
             ledger,
             clock: Arc::new(SystemClock),
             entropy,
+            part_size: None,
             teller: None,
             inbox: None,
             #[cfg(all(feature = "process", unix))]
@@ -126,6 +130,15 @@ impl Deployment {
     #[must_use]
     pub fn with_clock(mut self, clock: Arc<dyn Clock>) -> Self {
         self.clock = clock;
+        self
+    }
+
+    /// Looks at so many agents together where a fleet is more than twice as
+    /// large; 500 unless said. Fewer need less memory, and more need fewer
+    /// calls of each system.
+    #[must_use]
+    pub fn with_agents_at_once(mut self, agents: usize) -> Self {
+        self.part_size = Some(agents.max(1));
         self
     }
 
@@ -222,9 +235,64 @@ impl Deployment {
     /// one that it should be. What cannot be read of the real systems stands
     /// in the plan.
     pub async fn plan(&self, request: &PlanRequest) -> Result<Plan> {
-        let greeted = self.greet().await;
-        let (blueprint, state) = self.desired_and_recorded().await?;
-        Ok(self.plan_on(&blueprint, &state, request, greeted).await)
+        let mut greeted = self.greet().await;
+        if request.targets.is_empty() && !self.is_worth_parts() {
+            let (blueprint, state) = self.desired_and_recorded().await?;
+            return Ok(self.plan_on(&blueprint, &state, request, true, greeted).await);
+        }
+        let blueprint = self.blueprint()?;
+        self.plan_greeted(&blueprint, request, &mut greeted).await
+    }
+
+    /// As [`Deployment::plan`], for a program that has validated the fleet
+    /// already: a plan of a few agents costs as much as those few then, however
+    /// large the fleet is.
+    ///
+    /// # Errors
+    ///
+    /// As [`Deployment::plan`], and [`ErrorKind::Foreign`] when the blueprint is
+    /// of another fleet or environment.
+    pub async fn plan_validated(
+        &self,
+        blueprint: &Blueprint,
+        request: &PlanRequest,
+    ) -> Result<Plan> {
+        if blueprint.fleet() != self.fleet.name() || blueprint.environment() != self.environment {
+            return Err(self.foreign_to_us(
+                "the blueprint",
+                blueprint.fleet(),
+                blueprint.environment(),
+                "validate it where it is planned",
+            ));
+        }
+        let mut greeted = self.greet().await;
+        self.plan_greeted(blueprint, request, &mut greeted).await
+    }
+
+    async fn plan_greeted<'a>(
+        &'a self,
+        blueprint: &Blueprint,
+        request: &PlanRequest,
+        greeted: &mut Greeted<'a>,
+    ) -> Result<Plan> {
+        if let Some(plan) = self.plan_in_parts(blueprint, request, greeted).await? {
+            return Ok(plan);
+        }
+        let state = self.state().await?;
+        Ok(self.plan_on(blueprint, &state, request, true, std::mem::take(greeted)).await)
+    }
+
+    /// The refusal of something that was made for another deployment.
+    fn foreign_to_us(&self, what: &str, fleet: &str, environment: &str, repair: &str) -> Error {
+        Error::new(
+            ErrorKind::Foreign,
+            format!(
+                "{what} is for the fleet `{fleet}` in `{environment}`, and this is `{}` in `{}`",
+                self.fleet.name(),
+                self.environment
+            ),
+        )
+        .help(repair)
     }
 
     /// Looks at what stands in a system and is nobody's yet, so that a fleet
@@ -258,18 +326,22 @@ impl Deployment {
         Ok((blueprint?, state?))
     }
 
+    /// Plans on what is desired and recorded: `whole`, or of a part that does
+    /// not show what is nobody's.
     async fn plan_on<'a>(
         &'a self,
         blueprint: &Blueprint,
         state: &State,
         request: &PlanRequest,
+        whole: bool,
         greeted: Greeted<'a>,
     ) -> Plan {
         let targets = &request.targets;
         let wanted = |instance: &Instance| targets.is_empty() || targets.contains(instance);
         let closure = blueprint.with_needs(targets);
         let wanted_or_needed = |instance: &Instance| wanted(instance) || closure.contains(instance);
-        let observations = self.refresh(blueprint, state, &wanted_or_needed, greeted).await;
+        let observations =
+            self.refresh((blueprint, state), &wanted_or_needed, whole, greeted).await;
         let mut options = Options::new(self.clock.now());
         options.targets.clone_from(targets);
         options.max_leaving = request.max_leaving;
@@ -278,15 +350,16 @@ impl Deployment {
 
     async fn refresh<'a>(
         &'a self,
-        blueprint: &Blueprint,
-        state: &State,
+        (blueprint, state): (&Blueprint, &State),
         wanted: &(dyn Fn(&Instance) -> bool + Sync),
+        whole: bool,
         greeted: Greeted<'a>,
     ) -> Observations {
-        drift::refresh(&self.reader(true), blueprint, state, wanted, greeted).await
+        let reader = self.reader(if whole { Around::Everything } else { Around::Ours });
+        drift::refresh(&reader, blueprint, state, wanted, greeted).await
     }
 
-    fn reader(&self, around: bool) -> Reader<'_> {
+    fn reader(&self, around: Around) -> Reader<'_> {
         Reader { providers: &self.providers, stores: &self.stores, clock: &self.clock, around }
     }
 
@@ -337,17 +410,8 @@ impl Deployment {
             .help("read the plan, and give its digest"));
         }
         if plan.fleet != self.fleet.name() || plan.environment != self.environment {
-            return Err(Error::new(
-                ErrorKind::Foreign,
-                format!(
-                    "the plan is for the fleet `{}` in `{}`, and this is `{}` in `{}`",
-                    plan.fleet,
-                    plan.environment,
-                    self.fleet.name(),
-                    self.environment
-                ),
-            )
-            .help("apply it where it was made"));
+            let repair = "apply it where it was made";
+            return Err(self.foreign_to_us("the plan", &plan.fleet, &plan.environment, repair));
         }
         self.identify().await?;
         let age = self.clock.now().duration_since(plan.observed_at).as_secs();
@@ -406,7 +470,7 @@ impl Deployment {
         let greeted = self.greet().await;
         let (blueprint, state) = self.desired_and_recorded().await?;
         let request = PlanRequest::default();
-        let whole = self.plan_on(&blueprint, &state, &request, greeted).await;
+        let whole = self.plan_on(&blueprint, &state, &request, true, greeted).await;
         let plan = drift::narrowing_only(&whole, &blueprint);
         let authorised = Authorised {
             plan: &plan,

@@ -11,7 +11,7 @@ use crate::{
     apply::{self, Authorised, Outcome, Report, RunContext, StepReport},
     blueprint::Blueprint,
     consumer::{Notice, Told},
-    drift::{self, Greeted},
+    drift::{self, Around, Greeted},
     error::{Error, ErrorKind, Result},
     ledger::{
         Actor, Append, Authority, CredentialEvent, Entry, Query, Rotation, RunPurpose, State,
@@ -88,7 +88,7 @@ impl Deployment {
         let (part, query) = if agents.is_empty() {
             (Cow::Borrowed(blueprint), Query::Everything)
         } else {
-            let part = blueprint.only(&needed);
+            let part = blueprint.part(&needed.iter().collect());
             (Cow::Owned(part), Query::Agents(needed.into_iter().collect()))
         };
         let (blueprint, mut state) = (&*part, self.ledger.state(&query).await?);
@@ -291,7 +291,7 @@ impl Deployment {
         let wanted = |instance: &Instance| {
             agents.is_empty() || agents.contains(instance) || closure.contains(instance)
         };
-        let reader = self.reader(false);
+        let reader = self.reader(Around::Nothing);
         let observations = drift::refresh(&reader, blueprint, state, &wanted, greeted).await;
         let mut options = Options::new(self.clock.now());
         options.targets.clone_from(agents);

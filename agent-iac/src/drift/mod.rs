@@ -8,5 +8,6 @@ mod revert;
 mod surroundings;
 mod undeclared;
 
-pub(crate) use refresh::{Greeted, Reader, refresh};
+pub(crate) use refresh::{Around, Greeted, Reader, refresh};
 pub(crate) use revert::narrowing_only;
+pub(crate) use undeclared::watched_whole;

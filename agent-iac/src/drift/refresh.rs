@@ -33,9 +33,19 @@ pub(crate) struct Reader<'a> {
     pub(crate) providers: &'a BTreeMap<String, Arc<dyn Provider>>,
     pub(crate) stores: &'a BTreeMap<String, Arc<dyn SecretStore>>,
     pub(crate) clock: &'a Arc<dyn Clock>,
-    /// Whether what is not recorded is looked at too: what nobody declared,
-    /// and what identities can do beside.
-    pub(crate) around: bool,
+    pub(crate) around: Around,
+}
+
+/// What of that which stands in no record is looked at.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Around {
+    /// None of it.
+    Nothing,
+    /// What is on our identities, and what these can do beside.
+    Ours,
+    /// Also what is nobody's, which only who has all of the records in view
+    /// can tell.
+    Everything,
 }
 
 /// Systems that were asked already who they are, by the names of their
@@ -198,10 +208,11 @@ pub(crate) async fn refresh<'a>(
         }
     }
     read_labels(reader, state, wanted, &mut seen).await;
-    if !reader.around {
+    if reader.around == Around::Nothing {
         return seen;
     }
-    let undeclared = find_undeclared(blueprint, state, &found, &observers, wanted);
+    let whole = reader.around == Around::Everything;
+    let undeclared = find_undeclared((blueprint, state), &found, &observers, whole, wanted);
     let recorded = Recorded { state, blueprint, found: &found };
     let beside = surroundings(&recorded, &observers, wanted, &seen.objects);
     let ((undeclared, unlisted), beside) = join(undeclared, beside).await;

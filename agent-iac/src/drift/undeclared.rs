@@ -19,10 +19,10 @@ use crate::{
 /// that stand in no record; and what could not be listed, by the identity that
 /// it concerns.
 pub(super) async fn find_undeclared(
-    blueprint: &Blueprint,
-    state: &State,
+    (blueprint, state): (&Blueprint, &State),
     found: &BTreeMap<Address, Object>,
     observers: &BTreeMap<&str, Observers>,
+    whole: bool,
     wanted: &(dyn Fn(&Instance) -> bool + Sync),
 ) -> (Vec<Undeclared>, BTreeMap<Address, BTreeSet<String>>) {
     let ours = Ours::of(blueprint, state, found);
@@ -36,21 +36,17 @@ pub(super) async fn find_undeclared(
             .filter(|((.., of), address)| of == provider && wanted(address.instance()))
             .map(|((id, ..), _)| (*id).to_owned())
             .collect();
-        let reach = blueprint.providers().get(*provider).copied().unwrap_or_default();
+        let watched = watched_whole(blueprint, provider, observers);
         for ty in observers.types() {
+            let of_everybody = ty.kind == Kind::Permission && ty.owner_field().is_none();
             let listing = match ty.kind {
-                // What is about everybody is nobody's, and seen where all is.
-                Kind::Permission if ty.owner_field().is_none() && reach == Reach::Declared => {
-                    continue;
-                }
-                Kind::Permission if ty.owner_field().is_none() => Listing::All,
-                Kind::Permission | Kind::Credential if !identities.is_empty() => {
-                    Listing::Of(identities.clone())
-                }
-                Kind::Identity if reach != Reach::Declared => Listing::All,
+                _ if watched.iter().any(|watched| watched.name == ty.name) && whole => Listing::All,
                 // What the lost history made is looked for where else only what
                 // is declared would be.
-                Kind::Identity if !state.lost.is_empty() => Listing::All,
+                Kind::Identity if !state.lost.is_empty() && whole => Listing::All,
+                Kind::Permission | Kind::Credential if !identities.is_empty() && !of_everybody => {
+                    Listing::Of(identities.clone())
+                }
                 _ => continue,
             };
             let Some(observe) = observers.of(ty.name).cloned() else { continue };
@@ -97,6 +93,21 @@ pub(super) async fn find_undeclared(
         ))
     });
     (undeclared, unlisted)
+}
+
+/// The types of which a provider shows all objects, because the fleet watches
+/// that far: identities, and what is about everybody and so is nobody's.
+pub(crate) fn watched_whole(
+    blueprint: &Blueprint,
+    provider: &str,
+    observers: &Observers,
+) -> Vec<&'static ResourceType> {
+    let reach = blueprint.providers().get(provider).copied().unwrap_or_default();
+    let of_everybody = |ty: &ResourceType| match ty.kind {
+        Kind::Permission => ty.owner_field().is_none(),
+        kind => kind == Kind::Identity,
+    };
+    observers.types().filter(|ty| reach != Reach::Declared && of_everybody(ty)).collect()
 }
 
 /// What this ledger knows of real objects.

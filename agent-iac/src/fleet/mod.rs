@@ -5,7 +5,12 @@
 //! It contacts nothing; a [`Deployment`](crate::deployment::Deployment) puts
 //! real systems behind the names.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::{
+    borrow::Cow,
+    collections::{BTreeMap, BTreeSet},
+    fmt,
+    sync::Arc,
+};
 
 use serde::{Deserialize, Serialize};
 
@@ -46,10 +51,47 @@ pub struct FleetAgent {
     pub instance: Instance,
     /// What was said of it as a whole.
     pub terms: AgentTerms,
-    /// Its resources.
+    /// Its resources, as far as they were written down.
     pub resources: Vec<Declared>,
+    /// What declares the others.
+    pub(crate) maker: Option<Maker>,
     /// Where each key of the terms stands, when they were read from text.
     pub written: Written,
+}
+
+impl FleetAgent {
+    /// All its resources.
+    pub fn declared(&self) -> Vec<Cow<'_, Declared>> {
+        let given = self.resources.iter().map(Cow::Borrowed);
+        let maker = self.maker.as_ref();
+        given.chain(maker.into_iter().flat_map(Maker::declared).map(Cow::Owned)).collect()
+    }
+}
+
+/// Declares the resources of an agent from its inputs whenever they are asked
+/// for. The inputs are a few values, and what they declare is many times that:
+/// a large fleet is not held in memory twice.
+#[derive(Clone)]
+pub(crate) struct Maker(Arc<dyn Fn() -> Vec<Declared> + Send + Sync>);
+
+impl Maker {
+    fn new<I: AgentInputs + Send + Sync + 'static>(instance: Instance, inputs: I) -> Self {
+        Self(Arc::new(move || {
+            let mut cx = Declare::new(instance.clone());
+            I::Agent::declare(&inputs, &mut cx);
+            cx.into_resources()
+        }))
+    }
+
+    fn declared(&self) -> Vec<Declared> {
+        (self.0)()
+    }
+}
+
+impl fmt::Debug for Maker {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_list().entries(self.declared()).finish()
+    }
 }
 
 /// A set of agents that are planned together.
@@ -125,8 +167,9 @@ impl Fleet {
     /// Adds an instance of an agent.
     ///
     /// A malformed key is reported by [`Fleet::blueprint`] with everything
-    /// else, so adding cannot fail.
-    pub fn add<I: AgentInputs>(&mut self, inputs: I) -> Handle<I::Agent> {
+    /// else, so adding cannot fail. What the agent declares is asked for
+    /// whenever the fleet is validated, and has to be the same each time.
+    pub fn add<I: AgentInputs + Send + Sync + 'static>(&mut self, inputs: I) -> Handle<I::Agent> {
         let terms = <I::Agent as Agent>::TERMS;
         let instance = match Instance::keyed(&*terms.name, I::Agent::key(&inputs)) {
             Ok(instance) => instance,
@@ -138,12 +181,11 @@ impl Fleet {
                 stand_in(&terms, &I::Agent::key(&inputs))
             }
         };
-        let mut cx = Declare::new(instance.clone());
-        I::Agent::declare(&inputs, &mut cx);
         self.agents.push(FleetAgent {
             instance: instance.clone(),
             terms,
-            resources: cx.into_resources(),
+            resources: Vec::new(),
+            maker: Some(Maker::new(instance.clone(), inputs.clone())),
             written: Written::default(),
         });
         Handle::new(instance, inputs)

@@ -158,7 +158,7 @@ impl Mine {
         }
         for agent in &fleet.agents {
             mine.taken.insert(agent.instance.name().to_owned());
-            for declared in &agent.resources {
+            for declared in agent.declared() {
                 let ty = declared.resource_type;
                 let of = declared.terms.provider.as_deref().unwrap_or(ty.default_provider());
                 let address = agent.instance.resource(&declared.field).ok();

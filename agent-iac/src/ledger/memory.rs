@@ -1,7 +1,7 @@
 //! A ledger in memory, for tests and for the simulated world.
 
 use std::{
-    collections::BTreeMap,
+    collections::{BTreeMap, BTreeSet},
     sync::{Arc, Mutex, MutexGuard, PoisonError},
     time::Duration,
 };
@@ -10,9 +10,15 @@ use async_trait::async_trait;
 
 use super::{
     Actor, Append, Appended, Batch, Entry, FORMAT, Fence, Group, Head, Held, Lease, Ledger,
-    LedgerEvent, Prepared, Query, Sealed, State,
+    LedgerEvent, Page, Prepared, Query, Sealed, State,
 };
-use crate::{address::Instance, bugs::bug, clock::Clock, error::Result, value::Digest};
+use crate::{
+    address::{Address, Instance},
+    bugs::bug,
+    clock::Clock,
+    error::Result,
+    value::Digest,
+};
 
 /// A ledger that lasts as long as its value.
 ///
@@ -124,6 +130,19 @@ impl Ledger for MemoryLedger {
             state.records.values_mut().for_each(|record| record.deposed.clear());
         }
         Ok(state)
+    }
+
+    async fn page(&self, after: Option<&Instance>, limit: usize) -> Result<Page> {
+        let agents: Vec<Instance> = {
+            let stored = self.stored();
+            let of_records = stored.state.records.keys().map(Address::instance);
+            let all: BTreeSet<&Instance> = stored.state.agents.keys().chain(of_records).collect();
+            let behind = all.into_iter().filter(|agent| after.is_none_or(|after| *agent > after));
+            behind.take(limit).cloned().collect()
+        };
+        let last = agents.last().filter(|_| agents.len() == limit).cloned();
+        let state = self.state(&Query::Agents(agents)).await?;
+        Ok(Page { state, last })
     }
 
     async fn batches(&self, from: u64, limit: usize) -> Result<Vec<Batch>> {

@@ -107,6 +107,16 @@ pub struct Appended {
     pub fence: Option<Fence>,
 }
 
+/// A part of the state, of agents that follow each other.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Page {
+    /// The state, restricted to them.
+    pub state: State,
+    /// The last of them, behind which the next page begins; `None` where
+    /// nothing follows.
+    pub last: Option<Instance>,
+}
+
 /// Which part of the state to read.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub enum Query {
@@ -161,6 +171,20 @@ pub trait Ledger: Send + Sync + 'static {
     ///
     /// When the ledger cannot be read.
     async fn state(&self, query: &Query) -> Result<State>;
+
+    /// The part of the fold that is about the next `limit` agents behind
+    /// `after`, or about the first ones, in an order of the backend's own; and
+    /// the last of them, when there may be more. Runs stand in every page.
+    ///
+    /// # Errors
+    ///
+    /// When the ledger cannot be read.
+    async fn page(&self, after: Option<&Instance>, limit: usize) -> Result<Page> {
+        // All of it is one page of a backend that has no smaller ones.
+        let (_, _): (Option<&Instance>, usize) = (after, limit);
+        let state = self.state(&Query::Everything).await?;
+        Ok(Page { state, last: None })
+    }
 
     /// Up to `limit` batches, from the one numbered `from` or the first behind
     /// it: numbers grow, and leave some out where a history was archived or

@@ -33,7 +33,11 @@ impl State {
                 touched.addresses.insert(from.clone());
             }
             touched.agents.extend(entry.instance.clone());
-            touched.runs.extend(entry.run.clone());
+            // What is said of a run's steps does not change the run, and a run
+            // is as large as it has agents.
+            if matches!(entry.event, Event::Run(_)) {
+                touched.runs.extend(entry.run.clone());
+            }
         }
         touched
     }

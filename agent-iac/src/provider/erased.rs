@@ -38,6 +38,13 @@ pub trait DynObserve: Send + Sync + 'static {
     /// As [`Observe::list`].
     async fn list(&self, listing: &Listing) -> Result<Vec<Object>>;
 
+    /// As [`Observe::ids`].
+    ///
+    /// # Errors
+    ///
+    /// As [`Observe::ids`].
+    async fn ids(&self) -> Result<Vec<String>>;
+
     /// As [`Observe::surroundings`].
     ///
     /// # Errors
@@ -119,6 +126,10 @@ impl<R: Resource, P: Observe<R>> DynObserve for Erased<R, P> {
         let mut objects = self.provider.list(listing).await?;
         objects.iter_mut().for_each(keep_what_a_record_can_hold);
         Ok(objects)
+    }
+
+    async fn ids(&self) -> Result<Vec<String>> {
+        self.provider.ids().await
     }
 
     async fn surroundings(&self, of: &[Surrounded]) -> Result<Surroundings> {

@@ -59,6 +59,18 @@ pub trait Observe<R: Resource>: Send + Sync + 'static {
     /// When the list could not be read to its end.
     async fn list(&self, listing: &Listing) -> Result<Vec<Object>>;
 
+    /// The ids of all objects of the type: those that [`Listing::All`] lists,
+    /// in any order. A provider that can tell them without reading the objects
+    /// saves a large fleet the memory for these.
+    ///
+    /// # Errors
+    ///
+    /// As [`Observe::list`].
+    async fn ids(&self) -> Result<Vec<String>> {
+        let listed = self.list(&Listing::All).await?;
+        Ok(listed.into_iter().map(|object| object.id).collect())
+    }
+
     /// For a type of identity: what identities can do beside their own
     /// permissions, because of what the system gives to everybody, to a group
     /// that they are in, or to the owner of something. Planning asks once for

@@ -8,7 +8,7 @@ use crate::{address::Address, value::Value};
 
 /// An expression of a declaration: known, or to be resolved from what other
 /// resources give once they exist.
-#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Node {
     /// A value that is known now.

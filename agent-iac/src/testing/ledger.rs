@@ -55,6 +55,7 @@ where
 {
     begins_with_its_own_name(&*make().await).await;
     chains_what_is_appended(&*make().await).await;
+    gives_each_agent_in_one_page(&*make().await).await;
     names_every_address_that_moved(&*make().await).await;
     puts_others_behind_the_newest(&*make().await).await;
     lets_one_of_many_have_an_address(&*make().await).await;
@@ -240,6 +241,38 @@ async fn chains_what_is_appended(ledger: &dyn Ledger) {
     assert_eq!(head, two.head, "the chain ends at the head");
     assert_eq!(batches.last().map(|batch| batch.header.time), Some(two.time));
     is_whole(ledger).await;
+}
+
+async fn gives_each_agent_in_one_page(ledger: &dyn Ledger) {
+    // One with records, one with nothing but a record of its own, and keys
+    // that sort differently as text.
+    appended(ledger, adopt(&[("a.x", 0), ("a.y", 0), ("a-b.x", 0), ("c[\"1\"].x", 0)])).await;
+    let declared = ["a", "a-b", "b", "d"].map(declare);
+    appended(ledger, Append { entries: declared.into(), ..Append::default() }).await;
+    let whole = state(ledger).await;
+    for limit in 1..6 {
+        let (mut records, mut agents) = (BTreeMap::new(), BTreeMap::new());
+        let mut after = None;
+        for page in 0.. {
+            assert!(page < 20, "the pages come to an end");
+            let page = ledger.page(after.as_ref(), limit).await.expect("a page can be read");
+            assert_eq!(page.state.head, whole.head, "a page is as of a head");
+            let about = |instance: &Instance| {
+                let of = records.keys().any(|address: &Address| address.instance() == instance);
+                assert!(!of && !agents.contains_key(instance), "`{instance}` stands in one page");
+            };
+            page.state.records.keys().map(Address::instance).for_each(about);
+            page.state.agents.keys().for_each(about);
+            records.extend(page.state.records);
+            agents.extend(page.state.agents);
+            match page.last {
+                Some(last) => after = Some(last),
+                None => break,
+            }
+        }
+        assert_eq!(records, whole.records, "all pages of {limit} agents together are the whole");
+        assert_eq!(agents, whole.agents);
+    }
 }
 
 async fn names_every_address_that_moved(ledger: &dyn Ledger) {

@@ -26,14 +26,37 @@ use crate::error::{Error, ErrorKind, Result};
 /// ±(2⁵³ − 1), or a map whose keys are not text or stand twice.
 pub fn canonical<T: Serialize + ?Sized>(value: &T) -> Result<Vec<u8>> {
     let mut writer = Writer { out: Vec::with_capacity(256), ..Writer::default() };
-    value.serialize(&mut writer).map_err(|refused| match refused {
+    value.serialize(&mut writer).map_err(told)?;
+    Ok(writer.out)
+}
+
+/// Gives the canonical JSON of each value to `take`. Of many values no more
+/// than one is held.
+///
+/// # Errors
+///
+/// As [`canonical`].
+pub(crate) fn each_canonical<T: Serialize>(
+    values: impl IntoIterator<Item = T>,
+    mut take: impl FnMut(&[u8]),
+) -> Result<()> {
+    let mut writer = Writer::default();
+    for value in values {
+        writer.out.clear();
+        value.serialize(&mut writer).map_err(told)?;
+        take(&writer.out);
+    }
+    Ok(())
+}
+
+fn told(refused: Refused) -> Error {
+    match refused {
         Refused::Number(number) => Error::new(
             ErrorKind::InvalidFleet,
             format!("the number {number} is not a whole number within ±(2^53 - 1)"),
         ),
         Refused::Form(why) => Error::new(ErrorKind::Bug, "a value has no JSON form").caused_by(why),
-    })?;
-    Ok(writer.out)
+    }
 }
 
 /// Why something has no canonical form.

@@ -15,6 +15,7 @@ use sha2::{Digest as _, Sha256};
 use crate::error::Result;
 
 pub use canonical::canonical;
+pub(crate) use canonical::each_canonical;
 
 /// How many lists and maps may stand in each other in what comes from outside:
 /// far more than any property needs, and far less than what a reader of JSON
@@ -308,6 +309,21 @@ impl Digest {
     /// As [`canonical`].
     pub fn of<T: Serialize + ?Sized>(value: &T) -> Result<Self> {
         Ok(Self::of_bytes(&canonical(value)?))
+    }
+
+    /// The digest of many values: of the canonical JSON of each on a line of
+    /// its own.
+    ///
+    /// # Errors
+    ///
+    /// As [`canonical`].
+    pub(crate) fn of_lines<T: Serialize>(values: impl IntoIterator<Item = T>) -> Result<Self> {
+        let mut hash = Sha256::new();
+        each_canonical(values, |line| {
+            hash.update(line);
+            hash.update(b"\n");
+        })?;
+        Ok(Self::of_hash(hash))
     }
 
     /// The digest of bytes as they are.

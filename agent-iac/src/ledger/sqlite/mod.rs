@@ -33,9 +33,11 @@ use self::{
     writer::{Ask, Done, Job, Writer},
 };
 use super::{
-    Actor, Append, Appended, Batch, Fence, Head, Lease, Ledger, Prepared, Query, Sealed, State,
+    Actor, Append, Appended, Batch, Fence, Head, Lease, Ledger, Page, Prepared, Query, Sealed,
+    State,
 };
 use crate::{
+    address::Instance,
     clock::{Clock, Entropy, SystemClock, SystemEntropy},
     error::{Error, ErrorKind, Result},
     sqlite::answer,
@@ -277,6 +279,11 @@ impl Ledger for SqliteLedger {
     async fn state(&self, query: &Query) -> Result<State> {
         let query = query.clone();
         self.read(move |rows| rows.state(&query)).await
+    }
+
+    async fn page(&self, after: Option<&Instance>, limit: usize) -> Result<Page> {
+        let after = after.cloned();
+        self.read(move |rows| rows.page(after.as_ref(), limit)).await
     }
 
     async fn batches(&self, from: u64, limit: usize) -> Result<Vec<Batch>> {

@@ -17,8 +17,8 @@ use crate::{
     address::{Address, Instance},
     error::{Error, ErrorKind, Result},
     ledger::{
-        Accepted, Batch, Head, Header, Held, Lease, OpenRun, Query, Record, RunId, Sealed, State,
-        Touched, grouping,
+        Accepted, Batch, Head, Header, Held, Lease, OpenRun, Page, Query, Record, RunId, Sealed,
+        State, Touched, grouping,
     },
     value::Digest,
 };
@@ -196,18 +196,69 @@ impl Rows<'_> {
             Query::Everything => None,
             Query::Agents(instances) => Some(instances.iter().collect()),
         };
+        self.runs(wanted.as_ref(), &mut state)?;
+        Ok(state)
+    }
+
+    /// The state of the agents that follow, in the order of their text.
+    pub(super) fn page(&self, after: Option<&Instance>, limit: usize) -> Result<Page> {
+        let mut state = self.named()?;
+        let after = after.map(ToString::to_string).unwrap_or_default();
+        let most = i64::try_from(limit).unwrap_or(i64::MAX);
+        // An agent may have a row of its own, records, or both: each table says
+        // where so many of its agents end, and the page ends at the nearer one.
+        let agents = "SELECT instance FROM agents WHERE instance > ?1 ORDER BY instance \
+                      LIMIT 1 OFFSET ?2 - 1";
+        let records = "SELECT instance FROM (SELECT DISTINCT instance FROM records \
+                       WHERE instance > ?1 ORDER BY instance LIMIT ?2) LIMIT 1 OFFSET ?2 - 1";
+        let mut ends: Vec<String> = Vec::new();
+        for sql in [agents, records] {
+            let end = self
+                .prepare(sql)?
+                .query_row(params![after, most], |row| row.get(0))
+                .optional()
+                .explained(self.path)?;
+            ends.extend(end);
+        }
+        let end = ends.into_iter().min();
+        // No name holds a character that sorts behind this one.
+        let until = end.as_deref().unwrap_or("\u{10ffff}");
+        self.each(
+            "SELECT instance, resource, record FROM records WHERE instance > ?1 AND instance <= ?2",
+            [&*after, until],
+            |row| self.record(row, &mut state.records),
+        )?;
+        self.each(
+            "SELECT instance, agent FROM agents WHERE instance > ?1 AND instance <= ?2",
+            [&*after, until],
+            |row| {
+                let instance = self.parse::<Instance>(row, 0)?;
+                state.agents.insert(instance, self.json(row, 1)?);
+                Ok(())
+            },
+        )?;
+        let last = match end {
+            None => None,
+            Some(end) => {
+                Some(end.parse().map_err(|error| unreadable(self.path, "an agent's name", error))?)
+            }
+        };
+        self.runs(None, &mut state)?;
+        Ok(Page { state, last })
+    }
+
+    /// The runs that are under way, of these agents or of all.
+    fn runs(&self, wanted: Option<&BTreeSet<&Instance>>, state: &mut State) -> Result<()> {
         // Only what is under way stands here, so there is nothing to index.
         self.each("SELECT run, open FROM runs", [], |row| {
             let run: OpenRun = self.json(row, 1)?;
-            let asked = wanted
-                .as_ref()
-                .is_none_or(|wanted| run.instances.iter().any(|i| wanted.contains(i)));
+            let asked =
+                wanted.is_none_or(|wanted| run.instances.iter().any(|i| wanted.contains(i)));
             if asked {
                 state.runs.insert(self.run(row, 0)?, run);
             }
             Ok(())
-        })?;
-        Ok(state)
+        })
     }
 
     /// The part of the state that a group of appends needs.

@@ -186,6 +186,10 @@ macro_rules! observes {
                 let listing = listing.clone();
                 self.file.run(move |file| file.read(|file| rows::list::<R>(file, &listing))).await?
             }
+
+            async fn ids(&self) -> Result<Vec<String>> {
+                self.file.run(|file| file.read(rows::ids::<R>)).await?
+            }
         }
     )*};
 }

@@ -223,6 +223,13 @@ fn key<T: Table>(values: &BTreeMap<String, Value>) -> Result<Vec<String>, &'stat
         .collect()
 }
 
+/// The ids of all objects.
+pub(super) fn ids<T: Table>(connection: &Connection) -> rusqlite::Result<Vec<String>> {
+    let table = T::SELECT.split_once(" FROM ").map_or("", |(_, table)| table);
+    let mut statement = connection.prepare_cached(&format!("SELECT id FROM {table}"))?;
+    statement.query_map([], |row| row.get(0))?.collect()
+}
+
 /// Lists objects, sorted by their ids.
 pub(super) fn list<T: Table>(
     connection: &Connection,

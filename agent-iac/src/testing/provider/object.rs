@@ -149,6 +149,12 @@ async fn listing(
         let times = all.iter().filter(|id| **id == object.id).count();
         case.holds(times == 1, &format!("{} stands {times} times in it", object.id));
     }
+    case.rule("the ids alone are those of the listing");
+    let ids = case.done(case.observe.ids().await);
+    for object in [first, second] {
+        let times = ids.iter().filter(|id| **id == object.id).count();
+        case.holds(times == 1, &format!("{} stands {times} times among them", object.id));
+    }
     case.rule("listing by identity gives what belongs to it and nothing else");
     if case.ty.kind == Kind::Permission && case.ty.owner_field().is_none() {
         return;

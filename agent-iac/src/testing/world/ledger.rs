@@ -10,8 +10,11 @@ use super::{
     witness::Witness,
 };
 use crate::{
+    address::Instance,
     error::{ErrorKind, Result},
-    ledger::{Actor, Append, Appended, Batch, Entry, Fence, Head, Lease, Ledger, Query, State},
+    ledger::{
+        Actor, Append, Appended, Batch, Entry, Fence, Head, Lease, Ledger, Page, Query, State,
+    },
 };
 
 /// Wraps any ledger, so that its world can crash and err before and after each
@@ -85,6 +88,11 @@ impl Ledger for GatedLedger {
     async fn state(&self, query: &Query) -> Result<State> {
         self.pass("state").await?;
         self.inner.state(query).await
+    }
+
+    async fn page(&self, after: Option<&Instance>, limit: usize) -> Result<Page> {
+        self.pass("page").await?;
+        self.inner.page(after, limit).await
     }
 
     async fn batches(&self, from: u64, limit: usize) -> Result<Vec<Batch>> {

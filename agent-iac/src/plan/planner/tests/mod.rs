@@ -85,6 +85,7 @@ fn agent(at: &str, resources: Vec<Declared>) -> FleetAgent {
             source: Source::rust("fleet.rs", 1, 1),
         },
         resources,
+        maker: None,
         written: Written::default(),
     }
 }
