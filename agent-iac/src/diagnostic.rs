@@ -81,6 +81,9 @@ pub enum Code {
     /// A `${…}` in text is malformed, or names nothing.
     #[serde(rename = "IAC0018")]
     Expression,
+    /// A consumer is malformed, leads nowhere, or is two credentials'.
+    #[serde(rename = "IAC0019")]
+    Consumer,
 }
 
 impl fmt::Display for Code {

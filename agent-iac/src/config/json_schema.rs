@@ -197,7 +197,12 @@ fn resource(ty: &ResourceType) -> Value {
             ("overlap", period("How long two generations are valid together.")),
             ("window", text("When it may be rotated.")),
             ("deliver", text("Where it is delivered, as `store:path`.")),
-            ("consumers", strings("Who uses it.")),
+            (
+                "consumers",
+                strings(
+                    "Who uses it, as `billing-api`, `runtime:worker.process`, `file:/srv/app/key owner=app mode=0640`, `signal:HUP /run/app.pid`, `command:reload-app` or `webhook:https://host/path`.",
+                ),
+            ),
         ] {
             properties.insert(key.to_owned(), shape);
         }

@@ -38,7 +38,7 @@ impl Terms {
         Self {
             rotate: desired.rotate,
             overlap: desired.overlap.unwrap_or(Period::ZERO),
-            consumers: desired.consumers.clone(),
+            consumers: desired.consumers.iter().map(ToString::to_string).collect(),
             at_deadline: AtDeadline::Keep,
             at_once,
         }
