@@ -249,7 +249,7 @@ fn closed(
 /// Tables whose row policies hold for nobody, or not for one of these.
 fn unsecured(cluster: &Cluster, rooms: &[Room], asked: &[Asked], warnings: &mut Vec<String>) {
     for table in rooms.iter().flat_map(|room| &room.behind.tables) {
-        let (name, sql) = (&table.table, table.table.sql_name());
+        let (name, sql) = (&table.on, table.on.sql_name());
         if !table.is_secured {
             let uses = |asked: &&Asked| {
                 table.who.contains(&EVERYBODY)
