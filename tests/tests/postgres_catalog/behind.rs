@@ -274,10 +274,10 @@ async fn whom_a_hardening_of_public_locks_out_is_said_before_it_does(cluster: &'
     assert_eq!(
         warnings,
         [
-            "USAGE from PUBLIC on schema s is to be taken, and `lockout_to` has it by nothing \
-             else, and is locked out; grant usage on it too",
             "CONNECT from PUBLIC on database lockout is to be taken, and `lockout_to` has it by \
              nothing else, and is locked out; grant connect on it too",
+            "USAGE from PUBLIC on schema s is to be taken, and `lockout_to` has it by nothing \
+             else, and is locked out; grant usage on it too",
         ]
     );
     // Who is in by a group only needs the door of the database.
