@@ -18,6 +18,8 @@ pub(crate) const BECAUSE: &str = "because";
 pub(crate) const PROTECT: &str = "protect";
 pub(crate) const ROTATE: &str = "rotate";
 pub(crate) const OVERLAP: &str = "overlap";
+pub(crate) const JITTER: &str = "jitter";
+pub(crate) const LEASE: &str = "lease";
 pub(crate) const DELIVER: &str = "deliver";
 pub(crate) const TYPE: &str = "type";
 pub(crate) const KIND: &str = "kind";
@@ -60,12 +62,30 @@ pub(crate) const ENGINE_KEYS: &[&str] = &[
     ROTATE,
     OVERLAP,
     "window",
+    "blackouts",
+    "zone",
+    JITTER,
+    "retry",
+    LEASE,
+    "group",
     DELIVER,
     "consumers",
 ];
 
 /// Those of them that only a credential takes.
-pub(crate) const CREDENTIAL_KEYS: &[&str] = &[ROTATE, OVERLAP, "window", DELIVER, "consumers"];
+pub(crate) const CREDENTIAL_KEYS: &[&str] = &[
+    ROTATE,
+    OVERLAP,
+    "window",
+    "blackouts",
+    "zone",
+    JITTER,
+    "retry",
+    LEASE,
+    "group",
+    DELIVER,
+    "consumers",
+];
 
 /// The names among `known` that somebody who wrote `word` most likely meant.
 pub(crate) fn nearest<'k>(word: &str, known: &[&'k str]) -> Option<&'k str> {

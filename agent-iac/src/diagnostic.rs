@@ -84,6 +84,12 @@ pub enum Code {
     /// A consumer is malformed, leads nowhere, or is two credentials'.
     #[serde(rename = "IAC0019")]
     Consumer,
+    /// A term that says when a credential is rotated is malformed.
+    #[serde(rename = "IAC0020")]
+    Schedule,
+    /// What is declared about rotations cannot be kept on a day to come.
+    #[serde(rename = "IAC0021")]
+    Calendar,
 }
 
 impl fmt::Display for Code {

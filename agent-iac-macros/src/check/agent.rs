@@ -157,8 +157,15 @@ fn periods_fit(cx: &Ctxt, resource: &Declaration<'_>) {
         let text = resource.literal(key)?;
         period(cx, text).map(|seconds| (text, seconds))
     };
-    let rotate = read(symbol::ROTATE);
+    // Cron and a number of uses have several words, and a fleet's validation
+    // reads them; a single word can only be a period.
+    let rotate = resource
+        .literal(symbol::ROTATE)
+        .filter(|text| text.value().split_ascii_whitespace().count() < 2)
+        .and_then(|_| read(symbol::ROTATE));
     let overlap = read(symbol::OVERLAP);
+    read(symbol::JITTER);
+    read(symbol::LEASE);
     if let Some((text, 0)) = rotate {
         cx.error(text, "a credential lives for some time; give `rotate` more than nothing");
     } else if let (Some((every, rotate)), Some((text, overlap))) = (rotate, overlap)

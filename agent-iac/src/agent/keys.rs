@@ -59,7 +59,8 @@ impl<B: Builder> Keys<B> {
         self.terms.because(why);
     }
 
-    /// How long one generation of a credential lives, as `"7d"`.
+    /// What makes a credential due: the age of a generation as `"7d"`, the
+    /// calendar as `"0 3 * * mon"`, or `"1000 uses"`.
     pub fn rotate(&mut self, period: impl Into<String>) {
         self.terms.rotate(period);
     }
@@ -69,9 +70,41 @@ impl<B: Builder> Keys<B> {
         self.terms.overlap(period);
     }
 
-    /// When a credential may be rotated.
+    /// When a credential may be rotated, as `"mon-fri 02:00-06:00"`.
     pub fn window(&mut self, window: impl Into<String>) {
         self.terms.window(window);
+    }
+
+    /// When a credential may not be rotated, as `["12-20..01-03"]`.
+    pub fn blackouts<T: Into<String>>(&mut self, blackouts: impl IntoIterator<Item = T>) {
+        self.terms.blackouts(blackouts);
+    }
+
+    /// The time zone of what `rotate`, `window` and the others say of days and
+    /// hours, as `"Europe/Berlin"`.
+    pub fn zone(&mut self, zone: impl Into<String>) {
+        self.terms.zone(zone);
+    }
+
+    /// Over how long the rotations of a fleet are spread, as `"2h"`.
+    pub fn jitter(&mut self, jitter: impl Into<String>) {
+        self.terms.jitter(jitter);
+    }
+
+    /// What is done when a rotation fails, as `"8 times, 1m to 1h"`.
+    pub fn retry(&mut self, retry: impl Into<String>) {
+        self.terms.retry(retry);
+    }
+
+    /// How long the system accepts one generation, where it keeps leases, as
+    /// `"30d"`.
+    pub fn lease(&mut self, lease: impl Into<String>) {
+        self.terms.lease(lease);
+    }
+
+    /// The redundancy group, of which never two members are in transition.
+    pub fn group(&mut self, group: impl Into<String>) {
+        self.terms.group(group);
     }
 
     /// Where a credential is delivered, as `"store:path"`.

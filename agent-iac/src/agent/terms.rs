@@ -69,6 +69,18 @@ pub struct Terms {
     pub overlap: Option<String>,
     /// When it may be rotated.
     pub window: Option<String>,
+    /// When it may not be.
+    pub blackouts: Vec<String>,
+    /// The time zone of what the other terms say of days and hours.
+    pub zone: Option<String>,
+    /// Over how long a fleet's rotations are spread.
+    pub jitter: Option<String>,
+    /// What is done when a rotation fails.
+    pub retry: Option<String>,
+    /// How long the system accepts one generation, where it keeps leases.
+    pub lease: Option<String>,
+    /// The redundancy group, of which never two members are in transition.
+    pub group: Option<String>,
     /// Where a credential is delivered, as `store:path`.
     pub deliver: Option<String>,
     /// Who uses the credential, each as the text of a
@@ -120,6 +132,36 @@ impl Terms {
     /// Sets [`Terms::window`].
     pub fn window(&mut self, window: impl Into<String>) {
         self.window = Some(window.into());
+    }
+
+    /// Adds to [`Terms::blackouts`].
+    pub fn blackouts<T: Into<String>>(&mut self, blackouts: impl IntoIterator<Item = T>) {
+        self.blackouts.extend(blackouts.into_iter().map(Into::into));
+    }
+
+    /// Sets [`Terms::zone`].
+    pub fn zone(&mut self, zone: impl Into<String>) {
+        self.zone = Some(zone.into());
+    }
+
+    /// Sets [`Terms::jitter`].
+    pub fn jitter(&mut self, jitter: impl Into<String>) {
+        self.jitter = Some(jitter.into());
+    }
+
+    /// Sets [`Terms::retry`].
+    pub fn retry(&mut self, retry: impl Into<String>) {
+        self.retry = Some(retry.into());
+    }
+
+    /// Sets [`Terms::lease`].
+    pub fn lease(&mut self, lease: impl Into<String>) {
+        self.lease = Some(lease.into());
+    }
+
+    /// Sets [`Terms::group`].
+    pub fn group(&mut self, group: impl Into<String>) {
+        self.group = Some(group.into());
     }
 
     /// Sets [`Terms::deliver`].

@@ -11,7 +11,10 @@ mod validate;
 
 pub use graph::find_cycle;
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    sync::Arc,
+};
 
 use jiff::civil::Date;
 use serde::Serialize;
@@ -25,6 +28,7 @@ use crate::{
     fleet::{Fleet, Rules},
     provider::Reach,
     resource::Node,
+    rotation::{FleetPolicy, Policy},
     schema::ResourceType,
     value::Digest,
     vault::Place,
@@ -80,12 +84,8 @@ pub struct Desired {
 pub struct DesiredCredential {
     /// Where it is delivered.
     pub place: Place,
-    /// How long one generation lives.
-    pub rotate: Option<Period>,
-    /// How long two generations are valid together.
-    pub overlap: Option<Period>,
-    /// When it may be rotated.
-    pub window: Option<String>,
+    /// When it is rotated, and how. Credentials with the same terms share it.
+    pub policy: Arc<Policy>,
     /// Who uses it: those whom it names, and the runtimes that bind it.
     pub consumers: BTreeSet<Consumer>,
 }
@@ -112,6 +112,9 @@ pub struct Blueprint {
     removed: BTreeSet<Address>,
     imports: BTreeMap<Address, String>,
     rules: Rules,
+    // The rules' own text stands in `rules`.
+    #[serde(skip)]
+    rotation: FleetPolicy,
     #[serde(skip)]
     digest: Option<Digest>,
 }
@@ -193,6 +196,11 @@ impl Blueprint {
         &self.rules
     }
 
+    /// What the rules say about all rotations.
+    pub fn rotation(&self) -> &FleetPolicy {
+        &self.rotation
+    }
+
     /// Some agents with all that they need, by whatever way.
     pub(crate) fn with_needs<'a>(
         &'a self,
@@ -201,19 +209,53 @@ impl Blueprint {
         if wanted.is_empty() {
             return BTreeSet::new();
         }
-        let mut needs: BTreeMap<&Instance, BTreeSet<&Instance>> = BTreeMap::new();
-        for (address, desired) in &self.resources {
-            let of = needs.entry(address.instance()).or_default();
-            of.extend(desired.dependencies.iter().map(Address::instance));
-        }
         let mut closure = BTreeSet::new();
         let mut open: Vec<&Instance> = wanted.iter().collect();
         while let Some(next) = open.pop() {
             if closure.insert(next) {
-                open.extend(needs.get(next).into_iter().flatten());
+                let resources = self.resources_of(next);
+                open.extend(resources.flat_map(|(_, d)| &d.dependencies).map(Address::instance));
             }
         }
         closure
+    }
+
+    /// The desired resources of one agent.
+    pub(crate) fn resources_of(
+        &self,
+        instance: &Instance,
+    ) -> impl Iterator<Item = (&Address, &Desired)> {
+        let first = instance.before_its_resources();
+        self.resources.range(first..).take_while(move |(address, _)| address.instance() == instance)
+    }
+
+    /// The part of the fleet that some agents are, under the digest of the
+    /// whole: what is done for a few must not cost what the fleet does.
+    pub(crate) fn only(&self, instances: &BTreeSet<Instance>) -> Self {
+        let of = |address: &Address| instances.contains(address.instance());
+        let agent =
+            |instance: &Instance| Some((instance.clone(), self.agents.get(instance)?.clone()));
+        let resources = instances.iter().flat_map(|instance| self.resources_of(instance));
+        Self {
+            format: self.format,
+            fleet: self.fleet.clone(),
+            environment: self.environment.clone(),
+            agents: instances.iter().filter_map(agent).collect(),
+            resources: resources.map(|(at, desired)| (at.clone(), desired.clone())).collect(),
+            providers: self.providers.clone(),
+            stores: self.stores.clone(),
+            moved: self
+                .moved
+                .iter()
+                .filter(|(from, to)| of(from) || of(to))
+                .map(|(from, to)| (from.clone(), to.clone()))
+                .collect(),
+            removed: self.removed.iter().filter(|address| of(address)).cloned().collect(),
+            imports: BTreeMap::new(),
+            rules: self.rules.clone(),
+            rotation: self.rotation.clone(),
+            digest: self.digest,
+        }
     }
 
     /// The desired resources, each after all that it needs.

@@ -411,13 +411,13 @@ fn periods_are_checked_and_the_overlap_is_shorter_than_the_period() {
     check(
         |fleet| rotate(fleet, "7d", "1w"),
         expect![
-            "fleet.rs:13:5: error[IAC0011]: a.key: the overlap of 1w is not shorter than the period of 1w; two generations would be valid all the time"
+            "fleet.rs:13:5: error[IAC0011]: a.key: `overlap`: the overlap of 1w is not shorter than the period of 1w; two generations would be valid all the time"
         ],
     );
     check(
         |fleet| rotate(fleet, "weekly", "1h"),
         expect![
-            "fleet.rs:13:5: error[IAC0011]: a.key: `rotate`: `weekly` is not a period; write a whole number and s, m, h, d or w, as `7d`, up to a hundred years"
+            "fleet.rs:13:5: error[IAC0011]: a.key: `rotate`: `weekly` is not a period; write a whole number and s, m, h, d or w, as `7d`, up to a hundred years; or cron, as `0 3 * * mon`; or `1000 uses`"
         ],
     );
 }

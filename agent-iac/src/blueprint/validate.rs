@@ -1,18 +1,22 @@
 //! The rules of a fleet, one function each.
 
-use std::collections::{BTreeMap, BTreeSet, btree_map::Entry};
+use std::{
+    collections::{BTreeMap, BTreeSet, btree_map::Entry},
+    sync::Arc,
+};
 
 use super::{
     Blueprint, Desired, DesiredAgent, DesiredCredential, find_cycle, graph::in_order_of_need,
 };
 use crate::{
     address::{Address, Instance, is_printable, quoted},
-    agent::{Declared, Period, Source, Written},
+    agent::{Declared, Period, Source, Terms, Written},
     consumer::Consumer,
     diagnostic::{Code, Diagnostic, Diagnostics, nearest},
     fleet::{Fleet, FleetAgent},
     ledger::FORMAT,
     resource::{Node, Problem},
+    rotation::{FleetPolicy, Mistake, Policy},
     schema::{Kind, ResourceType},
     value::{Digest, Value},
 };
@@ -26,6 +30,8 @@ pub(super) fn blueprint(fleet: &Fleet, environment: &str) -> Result<Blueprint, D
         check_name("a fleet", &fleet.name, fleet.written.place("fleet"), &mut problems);
     }
     check_name("an environment", environment, None, &mut problems);
+    let rotation = check_rotation(fleet, &mut problems);
+    let mut policies = Policies::new(rotation);
 
     let mut agents = BTreeMap::new();
     let mut resources = BTreeMap::new();
@@ -49,8 +55,8 @@ pub(super) fn blueprint(fleet: &Fleet, environment: &str) -> Result<Blueprint, D
             agents.insert(agent.instance.clone(), desired);
         }
         for declared in &agent.resources {
-            if let Some((address, desired)) = check_resource(fleet, agent, declared, &mut problems)
-            {
+            let checked = check_resource(fleet, &mut policies, agent, declared, &mut problems);
+            if let Some((address, desired)) = checked {
                 resources.insert(address, desired);
             }
         }
@@ -77,6 +83,7 @@ pub(super) fn blueprint(fleet: &Fleet, environment: &str) -> Result<Blueprint, D
         removed: fleet.removed.clone(),
         imports: fleet.imports.clone(),
         rules: fleet.rules.clone(),
+        rotation: policies.fleet,
         digest: None,
     };
     match Digest::of(&blueprint) {
@@ -163,8 +170,61 @@ fn check_terms(agent: &FleetAgent, problems: &mut Diagnostics) -> Option<Desired
     })
 }
 
+/// What the rules say about rotations.
+fn check_rotation(fleet: &Fleet, problems: &mut Diagnostics) -> FleetPolicy {
+    let mut problem = |key: &str, code, message: String, help: String| {
+        let key = format!("rules rotation {key}");
+        if fleet.written.is_refused(&key) {
+            return;
+        }
+        let mut diagnostic = Diagnostic::error(code, message).help(help);
+        diagnostic.source = fleet.written.place(&key).cloned();
+        problems.push(diagnostic);
+    };
+    let terms = &fleet.rules.rotation;
+    let policy = FleetPolicy::read(terms, |key, mistake| {
+        let message = format!("`{key}` of the fleet's rotations: {mistake}");
+        problem(key, mistake.code, message, mistake.help);
+    });
+    for name in terms.rates.keys().filter(|name| !fleet.providers.contains_key(*name)) {
+        if !fleet.written.is_refused("providers") {
+            let help = nearest(name, fleet.providers.keys()).map_or_else(
+                || "give rates of the fleet's own providers".to_owned(),
+                |near| format!("did you mean `{near}`?"),
+            );
+            let message = format!("`rates`: the fleet has no provider named {}", quoted(name));
+            problem(&format!("rates {name}"), Code::UnknownProvider, message, help);
+        }
+    }
+    policy
+}
+
+/// The policies that were read already: most of a fleet has the same terms.
+struct Policies {
+    fleet: FleetPolicy,
+    known: BTreeMap<Vec<Option<String>>, PolicyRead>,
+}
+
+type PolicyRead = Result<Arc<Policy>, Vec<(&'static str, Mistake)>>;
+
+impl Policies {
+    fn new(fleet: FleetPolicy) -> Self {
+        Self { fleet, known: BTreeMap::new() }
+    }
+
+    fn of(&mut self, terms: &Terms) -> PolicyRead {
+        let Terms { rotate, overlap, window, zone, jitter, retry, lease, group, .. } = terms;
+        let single = [rotate, overlap, window, zone, jitter, retry, lease, group];
+        let blackouts = terms.blackouts.iter().cloned().map(Some);
+        let key = single.into_iter().cloned().chain(blackouts).collect();
+        let read = || Policy::read(terms, &self.fleet).map(Arc::new);
+        self.known.entry(key).or_insert_with(read).clone()
+    }
+}
+
 fn check_resource(
     fleet: &Fleet,
+    policies: &mut Policies,
     agent: &FleetAgent,
     declared: &Declared,
     problems: &mut Diagnostics,
@@ -203,7 +263,7 @@ fn check_resource(
         );
     }
     let consumers = parse_consumers(&address, declared, problems);
-    let credential = check_credential(fleet, &address, declared, consumers, problems);
+    let credential = check_credential(fleet, policies, &address, declared, consumers, problems);
     let mut dependencies = declared.terms.depends_on.clone();
     for node in properties.values() {
         dependencies.extend(node.addresses());
@@ -335,6 +395,7 @@ fn broken_in(node: &Node) -> Option<String> {
 
 fn check_credential(
     fleet: &Fleet,
+    policies: &mut Policies,
     address: &Address,
     declared: &Declared,
     consumers: BTreeSet<Consumer>,
@@ -346,39 +407,11 @@ fn check_credential(
     let mut problem = |code, key: &str, message: String, help: &str| {
         problems.push(Diagnostic::error(code, message).at(address, declared.place(key)).help(help));
     };
-    let mut period = |name: &str, text: &Option<String>| -> Option<Period> {
-        match text.as_deref()?.parse() {
-            Ok(period) => Some(period),
-            Err(error) => {
-                let error: crate::Error = error;
-                problem(
-                    Code::Period,
-                    name,
-                    format!("`{name}`: {}", error.message()),
-                    error.repair().unwrap_or_default(),
-                );
-                None
-            }
+    let policy = policies.of(&declared.terms);
+    for (key, mistake) in policy.as_ref().err().into_iter().flatten() {
+        if !declared.written.is_refused(key) {
+            problem(mistake.code, key, format!("`{key}`: {mistake}"), &mistake.help);
         }
-    };
-    let rotate = period("rotate", &declared.terms.rotate);
-    let overlap = period("overlap", &declared.terms.overlap);
-    if rotate == Some(Period::ZERO) {
-        problem(
-            Code::Period,
-            "rotate",
-            "a credential lives for some time".into(),
-            "give `rotate` more than nothing",
-        );
-    } else if let (Some(rotate), Some(overlap)) = (rotate, overlap)
-        && overlap >= rotate
-    {
-        problem(
-            Code::Period,
-            "overlap",
-            format!("the overlap of {overlap} is not shorter than the period of {rotate}"),
-            "two generations would be valid all the time",
-        );
     }
     let Some(place) = &declared.terms.deliver else {
         if declared.written.is_refused("deliver") {
@@ -431,13 +464,7 @@ fn check_credential(
                     &help,
                 );
             }
-            Some(DesiredCredential {
-                place,
-                rotate,
-                overlap,
-                window: declared.terms.window.clone(),
-                consumers,
-            })
+            Some(DesiredCredential { place, policy: policy.ok()?, consumers })
         }
     }
 }

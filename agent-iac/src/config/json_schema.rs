@@ -69,6 +69,24 @@ pub fn json_schema(types: &Types) -> String {
                         "maximum": u32::MAX,
                     },
                     "max_age": period("How old the observations of a plan may be."),
+                    "rotation": {
+                        "description": "What holds for the rotations of all credentials.",
+                        "type": "object",
+                        "additionalProperties": false,
+                        "properties": {
+                            "zone": text("The time zone of all that says no other; UTC unless said."),
+                            "window": text("When any may be rotated, as `mon-fri 02:00-06:00`."),
+                            "blackouts": strings(BLACKOUTS),
+                            "rates": {
+                                "description": "How many rotations a provider takes, as `30/m`.",
+                                "type": "object",
+                                "additionalProperties": {
+                                    "type": "string",
+                                    "pattern": "^[0-9]+/[0-9]*[smhdw]$",
+                                },
+                            },
+                        },
+                    },
                 },
             },
             "agents": {
@@ -86,6 +104,9 @@ pub fn json_schema(types: &Types) -> String {
     // A tree of maps and text always has a JSON form.
     serde_json::to_string_pretty(&schema).unwrap_or_default() + "\n"
 }
+
+const BLACKOUTS: &str = "When none may be rotated: `2026-12-20..2027-01-03`, `12-20..01-03` for \
+                         every year, or `mon-fri 09:00-17:00`.";
 
 fn text(description: &str) -> Value {
     json!({ "description": description, "type": "string" })
@@ -193,9 +214,18 @@ fn resource(ty: &ResourceType) -> Value {
     }
     if ty.kind == Kind::Credential {
         for (key, shape) in [
-            ("rotate", period("How long one generation lives.")),
+            (
+                "rotate",
+                text("When it is due: an age as `7d`, cron as `0 3 * * mon`, or `1000 uses`."),
+            ),
             ("overlap", period("How long two generations are valid together.")),
-            ("window", text("When it may be rotated.")),
+            ("window", text("When it may be rotated, as `mon-fri 02:00-06:00`.")),
+            ("blackouts", strings(BLACKOUTS)),
+            ("zone", text("The time zone of these days and hours, as `Europe/Berlin`.")),
+            ("jitter", period("Over how long the rotations of a fleet are spread.")),
+            ("retry", text("How often a failed rotation is tried, as `8 times, 1m to 1h`.")),
+            ("lease", period("How long the system accepts one generation.")),
+            ("group", text("The redundancy group, of which one member changes at a time.")),
             ("deliver", text("Where it is delivered, as `store:path`.")),
             (
                 "consumers",

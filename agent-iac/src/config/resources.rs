@@ -26,8 +26,19 @@ pub(super) const ENGINE_KEYS: [&str; 6] =
     ["provider", "depends_on", "protect", "on_drift", "ignore", "because"];
 
 /// Those of a credential.
-pub(super) const CREDENTIAL_KEYS: [&str; 5] =
-    ["rotate", "overlap", "window", "deliver", "consumers"];
+pub(super) const CREDENTIAL_KEYS: [&str; 11] = [
+    "rotate",
+    "overlap",
+    "window",
+    "blackouts",
+    "zone",
+    "jitter",
+    "retry",
+    "lease",
+    "group",
+    "deliver",
+    "consumers",
+];
 
 /// The words of `on_drift`.
 pub(super) const ON_DRIFT: [&str; 2] = ["report", "revert_widening"];
@@ -230,6 +241,12 @@ impl Reader<'_> {
             "rotate" => terms.rotate(self.shown(item, scope, &what)?),
             "overlap" => terms.overlap(self.shown(item, scope, &what)?),
             "window" => terms.window(self.shown(item, scope, &what)?),
+            "blackouts" => terms.blackouts(self.names(item, scope, &what)?),
+            "zone" => terms.zone(self.shown(item, scope, &what)?),
+            "jitter" => terms.jitter(self.shown(item, scope, &what)?),
+            "retry" => terms.retry(self.shown(item, scope, &what)?),
+            "lease" => terms.lease(self.shown(item, scope, &what)?),
+            "group" => terms.group(self.shown(item, scope, &what)?),
             "deliver" => terms.deliver(self.shown(item, scope, &what)?),
             "consumers" => terms.consumers(self.consumers(item, scope)?),
             _ => unreachable!("the caller gives the engine's keys only"),

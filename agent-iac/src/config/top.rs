@@ -11,10 +11,11 @@ use super::{
 };
 use crate::{
     address::{Address, quoted},
-    agent::Period,
+    agent::{Period, Written},
     diagnostic::{Code, nearest},
     fleet::{Fleet, Rules},
     provider::Reach,
+    rotation::FleetTerms,
 };
 
 /// The keys at the top.
@@ -146,7 +147,7 @@ fn reach(reader: &mut Reader<'_>, item: &Item<'_>) -> Option<Reach> {
 fn rules(reader: &mut Reader<'_>, root: &DeTable<'_>, fleet: &mut Fleet) {
     let Some(item) = root.get("rules") else { return };
     let Some(table) = reader.table(item) else { return };
-    reader.unknown_keys(table, &["max_leaving", "max_age"], "the rules");
+    reader.unknown_keys(table, &["max_leaving", "max_age", "rotation"], "the rules");
     let mut rules = Rules::default();
     if let Some(item) = table.get("max_leaving") {
         let number = match item.get_ref() {
@@ -169,7 +170,43 @@ fn rules(reader: &mut Reader<'_>, root: &DeTable<'_>, fleet: &mut Fleet) {
             }
         }
     }
+    if let Some(item) = table.get("rotation") {
+        rules.rotation = rotation(reader, item, &mut fleet.written);
+    }
     fleet.rules(rules);
+}
+
+/// What holds for the rotations of all credentials.
+fn rotation(reader: &mut Reader<'_>, item: &Item<'_>, written: &mut Written) -> FleetTerms {
+    let mut terms = FleetTerms::default();
+    let Some(table) = reader.table(item) else { return terms };
+    let keys = ["zone", "window", "blackouts", "rates"];
+    reader.unknown_keys(table, &keys, "the fleet's rotations");
+    for (key, item) in table {
+        let name = key.get_ref().as_ref();
+        written.put(format!("rules rotation {name}"), reader.place(item.span()));
+        match name {
+            "zone" => terms.zone = reader.text(item).map(str::to_owned),
+            "window" => terms.window = reader.text(item).map(str::to_owned),
+            "blackouts" => {
+                let items = reader.list(item, "a list of text").unwrap_or_default();
+                let texts = items.into_iter().filter_map(|item| reader.text(item));
+                terms.blackouts = texts.map(str::to_owned).collect();
+            }
+            "rates" => {
+                let Some(rates) = reader.table(item) else { continue };
+                for (provider, item) in rates {
+                    let key = format!("rules rotation rates {}", provider.get_ref());
+                    written.put(key, reader.place(item.span()));
+                    if let Some(rate) = reader.text(item) {
+                        terms.rates.insert(provider.get_ref().to_string(), rate.to_owned());
+                    }
+                }
+            }
+            _ => {}
+        }
+    }
+    terms
 }
 
 fn agents(reader: &mut Reader<'_>, root: &DeTable<'_>, fleet: &mut Fleet) {

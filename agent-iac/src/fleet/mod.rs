@@ -14,6 +14,7 @@ use crate::{
     agent::{Agent, AgentInputs, AgentTerms, Declare, Declared, Handle, Written},
     diagnostic::{Code, Diagnostic, Diagnostics},
     provider::Reach,
+    rotation::FleetTerms,
     value::Digest,
 };
 
@@ -27,11 +28,14 @@ pub struct Rules {
     /// How old the observations of a plan may be when it is applied, in
     /// seconds; an hour unless said.
     pub max_age: u64,
+    /// What holds for the rotations of all its credentials.
+    #[serde(default, skip_serializing_if = "FleetTerms::is_empty")]
+    pub rotation: FleetTerms,
 }
 
 impl Default for Rules {
     fn default() -> Self {
-        Self { max_leaving: None, max_age: 3_600 }
+        Self { max_leaving: None, max_age: 3_600, rotation: FleetTerms::default() }
     }
 }
 

@@ -1,10 +1,11 @@
 //! What a fleet says about the generations of one credential.
 
-use std::{collections::BTreeSet, time::Duration};
+use std::{collections::BTreeSet, sync::Arc, time::Duration};
 
 use jiff::{SignedDuration, Timestamp};
 
-use crate::{agent::Period, blueprint::DesiredCredential, provider::AtOnce};
+use super::{Policy, Seed};
+use crate::{address::Address, agent::Period, blueprint::DesiredCredential, provider::AtOnce};
 
 /// What happens to an older generation once its time is over and consumers
 /// have not confirmed the present one.
@@ -20,10 +21,10 @@ pub enum AtDeadline {
 /// The terms under which a credential is rotated.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Terms {
-    /// How long a generation lives; `None` for one that is rotated by hand.
-    pub rotate: Option<Period>,
-    /// How long the older generation stands beside the new one, at least.
-    pub overlap: Period,
+    /// When it is due, and for how long two generations stand side by side.
+    pub policy: Arc<Policy>,
+    /// Its place among all that are due with it.
+    pub seed: Seed,
     /// Who has to confirm the new generation before the older one ends.
     pub consumers: BTreeSet<String>,
     /// What decides when they do not.
@@ -34,10 +35,10 @@ pub struct Terms {
 
 impl Terms {
     /// The terms that a declaration states, on a system of this capability.
-    pub fn of(desired: &DesiredCredential, at_once: AtOnce) -> Self {
+    pub fn of(address: &Address, desired: &DesiredCredential, at_once: AtOnce) -> Self {
         Self {
-            rotate: desired.rotate,
-            overlap: desired.overlap.unwrap_or(Period::ZERO),
+            policy: Arc::clone(&desired.policy),
+            seed: Seed::of(address),
             consumers: desired.consumers.iter().map(ToString::to_string).collect(),
             at_deadline: AtDeadline::Keep,
             at_once,
@@ -46,18 +47,18 @@ impl Terms {
 
     /// When a generation that was issued at this instant is to be replaced.
     pub fn next_due(&self, issued: Timestamp) -> Option<Timestamp> {
-        Some(later(issued, self.rotate?.as_duration()))
+        self.policy.next_due(self.seed, issued)
     }
 
     /// When an older generation has had its time, where the one that replaced
     /// it was promoted at this instant.
     pub fn old_ends(&self, promoted: Timestamp) -> Timestamp {
-        later(promoted, self.overlap.as_duration())
+        self.policy.old_ends(promoted)
     }
 }
 
 /// The instant after a while; the last of the calendar where there is none.
-pub(super) fn later(at: Timestamp, by: Duration) -> Timestamp {
+pub(crate) fn later(at: Timestamp, by: Duration) -> Timestamp {
     SignedDuration::try_from(by)
         .ok()
         .and_then(|by| at.checked_add(by).ok())

@@ -236,7 +236,7 @@ fn in_rust() -> Fleet {
         .provider("authority", Reach::Exclusive)
         .provider("host", Reach::Declared)
         .store("vault")
-        .rules(Rules { max_leaving: Some(2), max_age: 1_800 });
+        .rules(Rules { max_leaving: Some(2), max_age: 1_800, ..Rules::default() });
     let directory = fleet.add(DirectoryInputs::default());
     for tenant in ["eu", "us"] {
         let (tenant, directory) = (tenant.to_owned(), directory.account());

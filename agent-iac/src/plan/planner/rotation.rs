@@ -48,7 +48,7 @@ impl<'a> Planner<'a> {
             if self.departures.contains_key(instance) {
                 continue;
             }
-            let Some(terms) = self.terms(desired) else { continue };
+            let Some(terms) = self.terms(address, desired) else { continue };
             let phase = phase(record, &terms, self.options.now);
             if let Some((reason, repair)) = self.frozen.get(instance).cloned() {
                 if asked == Asked::Now || matches!(phase, Phase::Due { .. } | Phase::Ending { .. })
@@ -209,10 +209,10 @@ impl<'a> Planner<'a> {
 
     /// The terms under which a desired credential is rotated; `None` where its
     /// provider says nothing of the type.
-    fn terms(&self, desired: &Desired) -> Option<Terms> {
+    fn terms(&self, address: &Address, desired: &Desired) -> Option<Terms> {
         let capabilities = self.capabilities(&desired.provider, desired.resource_type.name);
         let at_once = capabilities.credential.map(|credential| credential.at_once)?;
-        Some(Terms::of(desired.credential.as_ref()?, at_once))
+        Some(Terms::of(address, desired.credential.as_ref()?, at_once))
     }
 
     fn end_older(&mut self, address: &'a Address, record: &'a Record, phase: &Phase) {
@@ -235,7 +235,7 @@ impl<'a> Planner<'a> {
         };
         let Some(generation) = generation.filter(overlaps) else { return false };
         let Some(desired) = self.blueprint.resources().get(address) else { return false };
-        let Some(terms) = self.terms(desired) else { return true };
+        let Some(terms) = self.terms(address, desired) else { return true };
         let ended = machine::ended(record, &terms, self.options.now);
         let makes_room = self.fresh.contains_key(address) && terms.at_once != AtOnce::Many;
         !ended.contains_key(&generation) && !makes_room && !bug!("overlap ended by a plan")
@@ -250,7 +250,7 @@ impl<'a> Planner<'a> {
             return Reason::Deposed;
         };
         let desired = self.blueprint.resources().get(address);
-        let terms = desired.and_then(|desired| self.terms(desired));
+        let terms = desired.and_then(|desired| self.terms(address, desired));
         let cut_off = terms
             .and_then(|terms| machine::ended(record, &terms, self.options.now).remove(&generation));
         Reason::Outlived { generation, cut_off: cut_off.unwrap_or_default() }

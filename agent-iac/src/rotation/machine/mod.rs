@@ -30,10 +30,7 @@
 //! generation has no overlap, no pause without an end, and no consumers that
 //! it waits for.
 
-use std::{
-    collections::{BTreeMap, BTreeSet},
-    time::Duration,
-};
+use std::collections::{BTreeMap, BTreeSet};
 
 use jiff::Timestamp;
 
@@ -43,15 +40,6 @@ use crate::{
     ledger::{Managed, Record, Rotation},
     provider::AtOnce,
 };
-
-/// How often a turn is tried before it waits for somebody.
-pub const ATTEMPTS: u32 = 8;
-
-/// The pause after the first failure; each further one doubles it.
-const PAUSE: Duration = Duration::from_mins(1);
-
-/// The longest pause.
-const LONGEST_PAUSE: Duration = Duration::from_hours(1);
 
 /// How far a credential is.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -152,7 +140,7 @@ pub fn phase(record: &Record, terms: &Terms, now: Timestamp) -> Phase {
     let present = record.object.as_ref().and_then(|object| object.credential.as_ref());
     let Some(present) = present else {
         return if rotation.gap.is_some() {
-            retried(Phase::Due { since: now, why: Why::Gap }, rotation, now)
+            retried(Phase::Due { since: now, why: Why::Gap }, rotation, terms, now)
         } else {
             Phase::Absent
         };
@@ -173,11 +161,11 @@ pub fn phase(record: &Record, terms: &Terms, now: Timestamp) -> Phase {
         }
     }
     if let Some(ending) = older.ending() {
-        return retried(ending, rotation, now);
+        return retried(ending, rotation, terms, now);
     }
     if leaked {
         let since = rotation.failed_at.unwrap_or(now);
-        return retried(Phase::Due { since, why: Why::Compromised }, rotation, now);
+        return retried(Phase::Due { since, why: Why::Compromised }, rotation, terms, now);
     }
     if let Some(phase) = older.standing(waiting) {
         return phase;
@@ -188,7 +176,7 @@ pub fn phase(record: &Record, terms: &Terms, now: Timestamp) -> Phase {
     if now < due {
         return Phase::Idle { due: Some(due) };
     }
-    retried(Phase::Due { since: due, why: Why::Period }, rotation, now)
+    retried(Phase::Due { since: due, why: Why::Period }, rotation, terms, now)
 }
 
 /// Which of the older generations may be ended at an instant, and whom each
@@ -266,18 +254,19 @@ impl Older {
 /// A move that failed before waits, longer each time. One of mere schedule
 /// stops in the end, and waits for somebody; what must end or must be there is
 /// tried for ever.
-fn retried(next: Phase, rotation: &Rotation, now: Timestamp) -> Phase {
+fn retried(next: Phase, rotation: &Rotation, terms: &Terms, now: Timestamp) -> Phase {
     let failures = rotation.failures;
     if failures == 0 {
         return next;
     }
-    if failures >= ATTEMPTS && matches!(next, Phase::Due { why: Why::Period, .. }) {
+    let retry = &terms.policy.retry;
+    if failures >= retry.attempts && matches!(next, Phase::Due { why: Why::Period, .. }) {
         return Phase::Stopped { failures };
     }
     // A failure that is ahead was told by a clock that was wrong.
     match rotation.failed_at.filter(|failed| *failed <= now) {
         Some(failed) => {
-            let until = later(failed, pause(failures));
+            let until = later(failed, retry.pause(failures));
             if now < until && !bug!("retried at once") {
                 Phase::Paused { until, failures }
             } else {
@@ -286,11 +275,6 @@ fn retried(next: Phase, rotation: &Rotation, now: Timestamp) -> Phase {
         }
         None => next,
     }
-}
-
-fn pause(failures: u32) -> Duration {
-    let doubled = 2_u32.saturating_pow(failures.saturating_sub(1).min(16));
-    PAUSE.saturating_mul(doubled).min(LONGEST_PAUSE)
 }
 
 #[cfg(test)]

@@ -3,6 +3,7 @@
 use std::{collections::BTreeMap, sync::Arc};
 
 use super::*;
+use crate::rotation::{FleetPolicy, Policy, Seed};
 use crate::{
     access::Access,
     agent::Period,
@@ -18,10 +19,18 @@ fn at(seconds: i64) -> Timestamp {
     Timestamp::from_second(1_800_000_000 + seconds).unwrap()
 }
 
+fn policy(rotate: Option<&str>) -> Arc<Policy> {
+    let mut terms = crate::agent::Terms::default();
+    terms.rotate = rotate.map(str::to_owned);
+    terms.overlap("1h");
+    terms.jitter("0s");
+    Arc::new(Policy::read(&terms, &FleetPolicy::default()).unwrap())
+}
+
 fn terms() -> Terms {
     Terms {
-        rotate: Some(Period::seconds(u64::try_from(WEEK).unwrap())),
-        overlap: Period::seconds(u64::try_from(HOUR).unwrap()),
+        policy: policy(Some("7d")),
+        seed: Seed::of(&"a.key".parse().unwrap()),
         consumers: BTreeSet::new(),
         at_deadline: AtDeadline::Keep,
         at_once: AtOnce::Two,
@@ -133,7 +142,7 @@ fn a_life_goes_from_idle_to_idle() {
 #[test]
 fn what_a_policy_does_not_ask_for_is_never_due() {
     let life = Life::new();
-    let by_hand = Terms { rotate: None, ..terms() };
+    let by_hand = Terms { policy: policy(None), ..terms() };
     assert_eq!(life.phase(&by_hand, 100 * WEEK), Phase::Idle { due: None });
     // A ledger from before the policy existed is due by when it was issued.
     assert_eq!(life.phase(&terms(), 100 * WEEK), Phase::Due { since: at(WEEK), why: Why::Period });
@@ -207,7 +216,7 @@ fn a_compromised_generation_waits_for_nobody() {
 fn a_failure_is_waited_for_longer_each_time_and_a_wrong_clock_does_not_stop_it() {
     let mut life = Life::new();
     let mut pauses = Vec::new();
-    for failures in 1..=ATTEMPTS {
+    for failures in 1..=terms().policy.retry.attempts {
         let now = WEEK + i64::from(failures) * 10 * HOUR;
         life.fail(now);
         match life.phase(&terms(), now) {
@@ -217,7 +226,7 @@ fn a_failure_is_waited_for_longer_each_time_and_a_wrong_clock_does_not_stop_it()
                 assert!(matches!(life.phase(&terms(), now + pause), Phase::Due { .. }));
                 assert!(matches!(life.phase(&terms(), now - HOUR), Phase::Due { .. }));
             }
-            Phase::Stopped { failures: f } if f == ATTEMPTS => {}
+            Phase::Stopped { failures: f } if f == failures => {}
             other => panic!("{other:?}"),
         }
     }
