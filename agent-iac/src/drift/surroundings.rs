@@ -12,14 +12,13 @@ use crate::{
     address::{Address, Instance},
     blueprint::{Blueprint, Desired},
     plan::{Beside, Observed},
-    provider::{DynObserve, Observation, Observers, Reference, Source, Surrounded, Surroundings},
+    provider::{
+        DynObserve, Observation, Observers, Permission, Reference, Source, Surrounded, Surroundings,
+    },
     resource::{Lookup, Node},
     schema::Kind,
     value::Value,
 };
-
-/// Permissions of one identity: the type and the properties of each.
-type Permissions = Vec<(String, BTreeMap<String, Value>)>;
 
 /// The identities of one type in one provider, in the order in which they are
 /// asked about.
@@ -27,6 +26,8 @@ type Permissions = Vec<(String, BTreeMap<String, Value>)>;
 struct Asked<'a> {
     addresses: Vec<&'a Address>,
     of: Vec<Surrounded>,
+    /// What is declared at that provider for nobody in particular.
+    everybody: Arc<Vec<Permission>>,
 }
 
 /// Asks each provider about all declared identities of each of its types, in
@@ -39,12 +40,16 @@ pub(super) async fn surroundings(
 ) -> Vec<Beside> {
     let blueprint = recorded.blueprint;
     let mut permissions = permissions(blueprint, recorded);
+    let everybody = of_everybody(blueprint, recorded);
     let mut asked: BTreeMap<(&str, &str), Asked<'_>> = BTreeMap::new();
     for (address, desired) in blueprint.resources() {
         if desired.resource_type.kind != Kind::Identity || !wanted(address.instance()) {
             continue;
         }
         let of = asked.entry((&desired.provider, desired.resource_type.name)).or_default();
+        if let Some(known) = everybody.get(desired.provider.as_str()) {
+            of.everybody = Arc::clone(known);
+        }
         of.addresses.push(address);
         of.of.push(Surrounded {
             identity: identity(address, blueprint, recorded, objects),
@@ -77,26 +82,48 @@ fn identity(
 }
 
 /// The declared permissions of each identity, as far as they are known.
-fn permissions(blueprint: &Blueprint, recorded: &Recorded<'_>) -> BTreeMap<Address, Permissions> {
-    let mut permissions: BTreeMap<Address, Permissions> = BTreeMap::new();
+fn permissions(
+    blueprint: &Blueprint,
+    recorded: &Recorded<'_>,
+) -> BTreeMap<Address, Vec<Permission>> {
+    let mut permissions: BTreeMap<Address, Vec<Permission>> = BTreeMap::new();
     for desired in blueprint.resources().values() {
         let ty = desired.resource_type;
         let Some(owner) = ty.owner_field().filter(|_| ty.kind == Kind::Permission) else {
             continue;
         };
         let Some(Node::Link(identity)) = desired.properties.get(owner) else { continue };
-        if let Some(known) = known(desired, owner, recorded) {
+        if let Some(known) = known(desired, Some(owner), recorded) {
             permissions.entry(identity.clone()).or_default().push((ty.name.to_owned(), known));
         }
     }
     permissions
 }
 
+/// The declared permissions that are of no identity, by their providers, as far
+/// as they are known.
+fn of_everybody<'a>(
+    blueprint: &'a Blueprint,
+    recorded: &Recorded<'_>,
+) -> BTreeMap<&'a str, Arc<Vec<Permission>>> {
+    let mut all: BTreeMap<&str, Vec<Permission>> = BTreeMap::new();
+    for desired in blueprint.resources().values() {
+        let ty = desired.resource_type;
+        if ty.kind == Kind::Permission
+            && ty.owner_field().is_none()
+            && let Some(known) = known(desired, None, recorded)
+        {
+            all.entry(&desired.provider).or_default().push((ty.name.to_owned(), known));
+        }
+    }
+    all.into_iter().map(|(provider, all)| (provider, Arc::new(all))).collect()
+}
+
 /// The properties of a permission. Whose it is may be unknown as long as its
 /// identity does not exist; anything else that is unknown hides it as a whole.
 fn known(
     desired: &Desired,
-    owner: &str,
+    owner: Option<&str>,
     recorded: &Recorded<'_>,
 ) -> Option<BTreeMap<String, Value>> {
     let mut known = BTreeMap::new();
@@ -115,7 +142,7 @@ fn known(
                 };
                 known.insert(name.clone(), value);
             }
-            Err(_) if name == owner => {}
+            Err(_) if Some(name.as_str()) == owner => {}
             Err(_) => return None,
         }
     }
@@ -138,7 +165,7 @@ async fn ask(
         warnings: Vec::new(),
         unread: None,
     };
-    match observe.surroundings(&asked.of).await {
+    match observe.surroundings(&asked.of, &asked.everybody).await {
         Err(error) => beside.unread = Some(told(&error)),
         Ok(surroundings) => {
             if let Some(what) = broken(&surroundings, asked.of.len()) {

@@ -6,8 +6,8 @@ use async_trait::async_trait;
 
 use super::{
     Attempt, Capabilities, Composition, CompositionRequest, Issue, IssueRequest, Issued, Listing,
-    Manage, Object, Observation, Observe, Operation, Probe, Reference, RevokeRequest, Settled,
-    Surrounded, Surroundings, Tried, Write, WriteRequest, Written,
+    Manage, Object, Observation, Observe, Operation, Permission, Probe, Reference, RevokeRequest,
+    Settled, Surrounded, Surroundings, Tried, Write, WriteRequest, Written,
 };
 use crate::{
     clock::Entropy,
@@ -50,7 +50,11 @@ pub trait DynObserve: Send + Sync + 'static {
     /// # Errors
     ///
     /// As [`Observe::surroundings`].
-    async fn surroundings(&self, of: &[Surrounded]) -> Result<Surroundings>;
+    async fn surroundings(
+        &self,
+        of: &[Surrounded],
+        everybody: &[Permission],
+    ) -> Result<Surroundings>;
 }
 
 /// [`Manage`] or [`Issue`] for a type that is not named.
@@ -132,8 +136,12 @@ impl<R: Resource, P: Observe<R>> DynObserve for Erased<R, P> {
         self.provider.ids().await
     }
 
-    async fn surroundings(&self, of: &[Surrounded]) -> Result<Surroundings> {
-        self.provider.surroundings(of).await
+    async fn surroundings(
+        &self,
+        of: &[Surrounded],
+        everybody: &[Permission],
+    ) -> Result<Surroundings> {
+        self.provider.surroundings(of, everybody).await
     }
 }
 

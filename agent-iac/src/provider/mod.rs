@@ -15,9 +15,9 @@ pub use erased::{DynObserve, DynProbe, DynWrite};
 pub use principals::{Observers, Probers, Provider, Writers};
 pub use types::{
     AtOnce, Attempt, Capabilities, Composition, CompositionRequest, CredentialCapabilities,
-    IssueRequest, Issued, Limits, Listing, Mark, Object, Observation, Operation, Origin, Principal,
-    Reach, Recovery, Reference, Requirement, RevokeRequest, Settled, Source, Surrounded,
-    Surroundings, Tried, Write, WriteRequest, Written,
+    IssueRequest, Issued, Limits, Listing, Mark, Object, Observation, Operation, Origin,
+    Permission, Principal, Reach, Recovery, Reference, Requirement, RevokeRequest, Settled, Source,
+    Surrounded, Surroundings, Tried, Write, WriteRequest, Written,
 };
 
 use async_trait::async_trait;
@@ -74,7 +74,9 @@ pub trait Observe<R: Resource>: Send + Sync + 'static {
     /// For a type of identity: what identities can do beside their own
     /// permissions, because of what the system gives to everybody, to a group
     /// that they are in, or to the owner of something. Planning asks once for
-    /// all identities of the type, and shows the answer beside the plan.
+    /// all identities of the type, and shows the answer beside the plan. Of
+    /// what is declared for nobody in particular, as what everybody is to lose,
+    /// it tells `everybody`.
     ///
     /// The default says nothing; a provider that says something answers for
     /// each identity in order, and names each source once.
@@ -83,8 +85,12 @@ pub trait Observe<R: Resource>: Send + Sync + 'static {
     ///
     /// When it could not be read to its end. The plan then says so, and is not
     /// clean.
-    async fn surroundings(&self, of: &[Surrounded]) -> Result<Surroundings> {
-        let _: &[Surrounded] = of;
+    async fn surroundings(
+        &self,
+        of: &[Surrounded],
+        everybody: &[Permission],
+    ) -> Result<Surroundings> {
+        let _nothing = (of, everybody);
         Ok(Surroundings::default())
     }
 }

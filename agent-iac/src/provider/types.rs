@@ -368,14 +368,16 @@ pub enum Reach {
     Exclusive,
 }
 
+/// A desired permission as far as it is known: its type, and its properties.
+pub type Permission = (String, BTreeMap<String, Value>);
+
 /// One identity whose surroundings are asked for.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Surrounded {
     /// The identity; `None` when it does not exist yet.
     pub identity: Option<Reference>,
-    /// Its desired permissions as far as they are known: the type and the
-    /// properties of each.
-    pub permissions: Vec<(String, BTreeMap<String, Value>)>,
+    /// Its desired permissions.
+    pub permissions: Vec<Permission>,
 }
 
 /// What identities can do beside their own permissions, because of what else

@@ -14,6 +14,7 @@ on_each_version![
     what_acts_as_its_owner_is_undecided_for_whoever_sets_it_off,
     a_user_mapping_is_told_of_whoever_it_is_for,
     who_could_apply_besides_and_what_sessions_begin_with_is_warned_of,
+    whom_a_hardening_of_public_locks_out_is_said_before_it_does,
 ];
 
 async fn policies_for_everybody_and_for_a_group_are_told_where_they_let_somebody_through(
@@ -230,4 +231,60 @@ async fn who_could_apply_besides_and_what_sessions_begin_with_is_warned_of(
         `search_path` = `planted, public`, `app.key`";
     assert!(warnings.contains(&told.to_owned()), "{warnings:#?}");
     assert!(!format!("{warnings:?}").contains("not-to-be-told"));
+}
+
+async fn whom_a_hardening_of_public_locks_out_is_said_before_it_does(cluster: &'static Cluster) {
+    let world = World::new(cluster, "lockout", &[]).await;
+    world
+        .run(
+            "CREATE ROLE @_to; CREATE ROLE @_in; CREATE ROLE @_group; CREATE SCHEMA s;
+             CREATE TABLE s.t (n int); GRANT USAGE ON SCHEMA s TO PUBLIC;
+             GRANT CONNECT ON DATABASE @ TO @_in; GRANT USAGE ON SCHEMA s TO @_in",
+        )
+        .await;
+    let privileges =
+        |words: &[&str]| Value::List(words.iter().map(|word| (*word).into()).collect());
+    let mut asked = [world.asked("@_to").await, world.asked("@_in").await];
+    for asked in &mut asked {
+        asked.permissions.push(permission(
+            "postgres.grant",
+            &[("on", Value::from(&pg::Table::new("s", "t"))), ("allow", privileges(&["select"]))],
+        ));
+    }
+    let taken = [
+        permission(
+            "postgres.public",
+            &[
+                ("on", Value::from(&pg::Database::new("lockout"))),
+                ("revoke", privileges(&["connect", "temporary"])),
+            ],
+        ),
+        permission(
+            "postgres.public",
+            &[("on", Value::from(&pg::Schema::new("s"))), ("revoke", privileges(&["usage"]))],
+        ),
+    ];
+    let warned = async |asked: &[_], taken: &[_]| {
+        let found = world.of("postgres.role").surroundings(asked, taken).await.unwrap();
+        let of_public = found.warnings.into_iter().filter(|said| said.contains("from PUBLIC"));
+        of_public.collect::<Vec<_>>()
+    };
+    assert_eq!(warned(&asked, &[]).await, Vec::<String>::new());
+    let warnings = warned(&asked, &taken).await;
+    assert_eq!(
+        warnings,
+        [
+            "CONNECT from PUBLIC on database lockout is to be taken, and `lockout_to` has it by \
+             nothing else, and is locked out; grant connect on it too",
+            "USAGE from PUBLIC on schema s is to be taken, and `lockout_to` has it by nothing \
+             else, and is locked out; grant usage on it too",
+        ]
+    );
+    // Who is in by a group only needs the door of the database.
+    asked[0].permissions = vec![permission(
+        "postgres.membership",
+        &[("of", "lockout_group".into()), ("noinherit", false.into()), ("noset", false.into())],
+    )];
+    let found = world.of("postgres.role").surroundings(&asked, &taken).await.unwrap();
+    assert!(found.warnings.iter().any(|said| said.contains("CONNECT from PUBLIC")), "{found:#?}");
 }

@@ -199,7 +199,7 @@ impl World {
             permissions: Vec::new(),
         });
         let of: Vec<Surrounded> = of.collect();
-        let found = self.of("postgres.role").surroundings(&of).await.unwrap();
+        let found = self.of("postgres.role").surroundings(&of, &[]).await.unwrap();
         let sources: Vec<Picture> = found.sources.iter().map(pairs).collect();
         let mut pictures =
             Pictures { acting: own, becomes: BTreeMap::new(), inherits: BTreeMap::new() };

@@ -489,7 +489,7 @@ async fn a_thousand_roles_cost_as_many_requests_as_one(cluster: &'static Cluster
             let ids: Vec<Reference> =
                 listed.into_iter().map(|object| Reference::Id(object.id)).collect();
             world.of(ty).read(&ids).await.unwrap();
-            world.of(ty).surroundings(&of.collect::<Vec<_>>()).await.unwrap();
+            world.of(ty).surroundings(&of.collect::<Vec<_>>(), &[]).await.unwrap();
         }
         requests() - before
     };

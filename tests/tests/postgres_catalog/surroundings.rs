@@ -19,7 +19,7 @@ on_each_version![
 
 impl World {
     pub(super) async fn surroundings(&self, of: &[Surrounded]) -> Surroundings {
-        self.of("postgres.role").surroundings(of).await.unwrap()
+        self.of("postgres.role").surroundings(of, &[]).await.unwrap()
     }
 
     pub(super) async fn asked(&self, role: &str) -> Surrounded {

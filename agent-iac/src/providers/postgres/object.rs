@@ -267,7 +267,7 @@ impl Object {
             kind,
             database: None,
             schema: None,
-            name: text(name),
+            name: canonical_name(kind, name.as_ref()).unwrap_or_else(|| text(name)),
             columns: None,
             arguments: None,
         }
@@ -339,6 +339,12 @@ impl Object {
         if self.kind == ObjectKind::LargeObject && self.name.parse::<u32>().is_err() {
             say(format!("`{}` is no number of a large object", self.name), "give its number");
         }
+        if let Some(canonical) = canonical_name(self.kind, &self.name) {
+            say(
+                format!("`{}` is not how the server names that {kind}", self.name),
+                &format!("write `{canonical}`"),
+            );
+        }
         let names = [self.database.as_ref(), self.schema.as_ref(), Some(&self.name)];
         for name in names.into_iter().flatten().chain(self.columns.iter().flatten()) {
             if let Some(wrong) = check_name(name) {
@@ -355,6 +361,17 @@ impl Object {
         }
         problems
     }
+}
+
+/// The server's own name of an object that can be named in several ways, where
+/// it is not this one: so that each has one id only.
+fn canonical_name(kind: ObjectKind, name: &str) -> Option<String> {
+    let canonical = match kind {
+        ObjectKind::Parameter => name.to_ascii_lowercase(),
+        ObjectKind::LargeObject => name.parse::<u32>().ok()?.to_string(),
+        _ => return None,
+    };
+    (canonical != name).then_some(canonical)
 }
 
 /// The server's own name of a type that has a shorter one. It is how the same
@@ -662,6 +679,22 @@ mod tests {
         check(&Column::new("s", "t", Vec::<String>::new()), &["no column is named"]);
         check(&Database::new("d").in_database("x"), &["a database belongs to the whole cluster"]);
         check(&LargeObject::new("x"), &["`x` is no number of a large object"]);
+        // What is named in Rust is put right; what a file says is shown.
+        for (made, written, problem) in [
+            (
+                Parameter::new("TimeZone"),
+                "TimeZone",
+                "`TimeZone` is not how the server names that parameter",
+            ),
+            (
+                LargeObject::new("016400"),
+                "016400",
+                "`016400` is not how the server names that large-object",
+            ),
+        ] {
+            check(&made, &[]);
+            check(&Object { name: written.into(), ..made }, &[problem]);
+        }
         check(
             &Function::new("s", "f", ["int"]),
             &["`int` is not the server's own name of that type"],

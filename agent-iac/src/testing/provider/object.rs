@@ -178,7 +178,7 @@ async fn surroundings(case: &mut Case<'_>, first: &Object, second: &Object) {
     let id = |object: &Object| Some(Reference::Id(object.id.clone()));
     let of = |identity| Surrounded { identity, permissions: Vec::new() };
     let asked = [of(id(first)), of(None), of(id(second)), of(id(first))];
-    let Surroundings { sources, of, .. } = case.done(case.observe.surroundings(&asked).await);
+    let Surroundings { sources, of, .. } = case.done(case.observe.surroundings(&asked, &[]).await);
     let silent = of.is_empty() && sources.is_empty();
     case.holds(silent || of.len() == asked.len(), &format!("{} answers to 4", of.len()));
     case.holds(silent || of[0] == of[3], &"two answers about one identity");

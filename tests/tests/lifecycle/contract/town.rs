@@ -16,8 +16,8 @@ use agent_iac::{
     provider::{
         AtOnce, Attempt, Capabilities, Composition, CredentialCapabilities, Issue, IssueRequest,
         Issued, Listing, Manage, Object, Observation, Observe, Observers, Operation, Origin,
-        Principal, Probe, Probers, Provider, Recovery, Reference, Requirement, RevokeRequest,
-        Settled, Surrounded, Surroundings, Tried, Write, Writers, Written,
+        Permission, Principal, Probe, Probers, Provider, Recovery, Reference, Requirement,
+        RevokeRequest, Settled, Surrounded, Surroundings, Tried, Write, Writers, Written,
     },
     resource::{Check, Link, Node, Problem, Resource},
     schema::{Kind, ResourceType},
@@ -316,7 +316,7 @@ impl Observe<Role> for Town {
         Ok(list(&self.state(), Role::RESOURCE, listing))
     }
 
-    async fn surroundings(&self, of: &[Surrounded]) -> Result<Surroundings> {
+    async fn surroundings(&self, of: &[Surrounded], _: &[Permission]) -> Result<Surroundings> {
         let mut state = self.state();
         state.asked.push(of.to_vec());
         match state.surroundings.clone() {

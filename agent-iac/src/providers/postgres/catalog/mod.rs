@@ -54,7 +54,8 @@ use crate::{
     address::is_printable,
     error::{Error, Result},
     provider::{
-        self, Capabilities, Listing, Observation, Recovery, Reference, Surrounded, Surroundings,
+        self, Capabilities, Listing, Observation, Permission, Recovery, Reference, Surrounded,
+        Surroundings,
     },
     resource::{Property as _, Reading, Resource},
     value::Value,
@@ -141,8 +142,12 @@ pub(super) trait Read: Resource {
     async fn all(within: &Within, of: Option<&BTreeSet<Oid>>) -> Result<Vec<provider::Object>>;
 
     /// Says what identities can do beside their own permissions.
-    async fn surroundings(view: &View, of: &[Surrounded]) -> Result<Surroundings> {
-        let _nothing = (view, of);
+    async fn surroundings(
+        view: &View,
+        of: &[Surrounded],
+        everybody: &[Permission],
+    ) -> Result<Surroundings> {
+        let _nothing = (view, of, everybody);
         Ok(Surroundings::default())
     }
 }

@@ -13,8 +13,8 @@ use super::{
 use crate::{
     error::Result,
     provider::{
-        Capabilities, Listing, Object, Observation, Observe, Observers, Reference, Surrounded,
-        Surroundings,
+        Capabilities, Listing, Object, Observation, Observe, Observers, Permission, Reference,
+        Surrounded, Surroundings,
     },
 };
 
@@ -37,8 +37,12 @@ impl<R: Read> Observe<R> for Observer {
         super::list::<R>(&self.view, listing).await
     }
 
-    async fn surroundings(&self, of: &[Surrounded]) -> Result<Surroundings> {
-        R::surroundings(&self.view, of).await
+    async fn surroundings(
+        &self,
+        of: &[Surrounded],
+        everybody: &[Permission],
+    ) -> Result<Surroundings> {
+        R::surroundings(&self.view, of, everybody).await
     }
 }
 

@@ -17,7 +17,7 @@ use super::{
 use crate::{
     address::is_printable,
     error::Result,
-    provider::{self, Capabilities, Observation, Reference, Surrounded, Surroundings},
+    provider::{self, Capabilities, Observation, Permission, Reference, Surrounded, Surroundings},
     providers::postgres::{
         Role,
         name::MAX_NAME,
@@ -116,9 +116,11 @@ pub(in super::super) async fn settings(
         let of = settings.entry(row.get(0)).or_default();
         for setting in row.get::<_, Vec<String>>(2) {
             let (name, value) = setting.split_once('=').unwrap_or((&setting, ""));
+            // The server keeps `TimeZone`, and takes it in any case.
+            let name = name.to_ascii_lowercase();
             let name = match database {
                 Some(database) => format!("{name}@{database}"),
-                None => name.to_owned(),
+                None => name,
             };
             of.insert(name, value.to_owned());
         }
@@ -289,8 +291,12 @@ impl Read for Role {
             .collect())
     }
 
-    async fn surroundings(view: &View, of: &[Surrounded]) -> Result<Surroundings> {
-        reach::surroundings(view, of).await
+    async fn surroundings(
+        view: &View,
+        of: &[Surrounded],
+        everybody: &[Permission],
+    ) -> Result<Surroundings> {
+        reach::surroundings(view, of, everybody).await
     }
 
     async fn all(within: &Within, of: Option<&BTreeSet<Oid>>) -> Result<Vec<provider::Object>> {

@@ -1,6 +1,6 @@
 //! The identities that are asked about.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use super::{
     Database, Object, ObjectKind, Privilege, Schema,
@@ -8,8 +8,8 @@ use super::{
     roles::Row,
 };
 use crate::{
-    provider::{Reference, Surrounded},
-    providers::postgres::{Grant, Membership, Ownership, catalog::ids::Oid},
+    provider::{Permission, Reference, Surrounded},
+    providers::postgres::{Grant, Membership, Ownership, Public, catalog::ids::Oid},
     resource::{Property as _, Resource as _},
     value::Value,
 };
@@ -33,10 +33,7 @@ impl Wish {
             wish.oid = id.parse().ok();
         }
         for (ty, properties) in &surrounded.permissions {
-            let on = || {
-                let value = properties.get("on")?.clone();
-                Object::from_value(&Object::SCHEMA.normalise(value))
-            };
+            let on = || object_of(properties);
             if ty == Membership::TYPE {
                 let flag = |name: &str| properties.get(name) == Some(&Value::Bool(true));
                 let edge = Edge {
@@ -68,11 +65,37 @@ impl Wish {
         self.grants.iter().any(|(on, allow)| on == object && allow.contains(&privilege))
     }
 
+    /// Whether anything at all is to be given to it.
+    pub(super) fn is_anything(&self) -> bool {
+        !(self.grants.is_empty() && self.memberships.is_empty() && self.owns.is_empty())
+    }
+
     /// The same for some columns of it at least.
     pub(super) fn grants_some(&self, object: &Object, privilege: Privilege) -> bool {
         let is_of = |on: &Object| Object { columns: None, ..on.clone() } == *object;
         self.grants.iter().any(|(on, allow)| allow.contains(&privilege) && is_of(on))
     }
+}
+
+/// What everybody is to lose.
+pub(super) type Taken = BTreeSet<(Object, Privilege)>;
+
+/// Reads what everybody is to lose of what is declared.
+pub(super) fn taken(everybody: &[Permission]) -> Taken {
+    let mut taken = Taken::new();
+    for (_, properties) in everybody.iter().filter(|(ty, _)| ty == Public::TYPE) {
+        let Some(on) = object_of(properties) else { continue };
+        let revoke = properties.get("revoke").and_then(Value::as_list).unwrap_or_default();
+        let revoke = revoke.iter().filter_map(Privilege::from_value);
+        taken.extend(revoke.map(|privilege| (on.clone(), privilege)));
+    }
+    taken
+}
+
+/// The object of a permission.
+fn object_of(properties: &BTreeMap<String, Value>) -> Option<Object> {
+    let value = properties.get("on")?.clone();
+    Object::from_value(&Object::SCHEMA.normalise(value))
 }
 
 /// An identity, and what it reaches.

@@ -81,7 +81,7 @@ impl RowPolicy {
 /// A table with row policies that do not hold for somebody who may use it.
 #[derive(Debug)]
 pub(super) struct Table {
-    pub(super) table: Object,
+    pub(super) on: Object,
     pub(super) owner: Oid,
     /// Whether its policies hold for anybody; they never do for the owner then.
     pub(super) is_secured: bool,
@@ -235,7 +235,7 @@ pub(super) async fn read(
             continue;
         }
         tables.entry(found.place).or_insert_with(|| Table {
-            table: found.object.clone(),
+            on: found.object.clone(),
             owner: found.owner,
             is_secured,
             who,

@@ -27,7 +27,7 @@ use std::{
 use futures_util::future::{join_all, try_join3};
 
 use self::{
-    asked::{Asked, Wish},
+    asked::{Asked, Taken, Wish},
     behind::Behind,
     everybody::Everybody,
     graph::{Edge, Graph},
@@ -49,7 +49,7 @@ use super::{
 use crate::{
     address::quoted,
     error::Result,
-    provider::{Surrounded, Surroundings},
+    provider::{Permission, Surrounded, Surroundings},
 };
 
 /// What the whole cluster says.
@@ -87,7 +87,12 @@ struct Room {
 /// # Errors
 ///
 /// When the provider's own database cannot be read.
-pub(super) async fn surroundings(view: &View, of: &[Surrounded]) -> Result<Surroundings> {
+pub(super) async fn surroundings(
+    view: &View,
+    of: &[Surrounded],
+    everybody: &[Permission],
+) -> Result<Surroundings> {
+    let taken = asked::taken(everybody);
     let wishes: Vec<Wish> = of.iter().map(Wish::of).collect();
     let server = view.server.clone();
     let (oids, names) = (
@@ -117,7 +122,7 @@ pub(super) async fn surroundings(view: &View, of: &[Surrounded]) -> Result<Surro
     let (roles, identities) = (Arc::new(roles), Arc::new(identities));
     let databases = view.layout.databases().map(|database| {
         let about = (Arc::clone(&roles), Arc::clone(&identities));
-        let doors = Arc::new(doors_of(&asked, database, &view.layout.own));
+        let doors = Arc::new(doors_of(&asked, &taken, database, &view.layout.own));
         let wished = Arc::new(wished_in(&asked, database));
         let read = view.read(database, move |within: Within| {
             let ((roles, identities), doors) = (about.clone(), Arc::clone(&doors));
@@ -140,7 +145,12 @@ pub(super) async fn surroundings(view: &View, of: &[Surrounded]) -> Result<Surro
         cluster.elsewhere = accounted(view, &cluster, &rooms).await?;
     }
     let (sources, of) = sources::of(&cluster, &rooms, &asked);
-    Ok(Surroundings { sources, of, warnings: warnings::of(&cluster, &rooms, &asked), unread })
+    Ok(Surroundings {
+        sources,
+        of,
+        warnings: warnings::of(&cluster, &rooms, &asked, &taken),
+        unread,
+    })
 }
 
 /// What roles have in databases that could not be looked at, by the cluster's
@@ -230,12 +240,14 @@ async fn elsewhere(
 
 /// The schemas of a database without which wished privileges are good for
 /// nothing; and, of the provider's own, the databases themselves.
-fn doors_of(asked: &[Asked], database: Option<&str>, own: &str) -> BTreeSet<Object> {
+fn doors_of(asked: &[Asked], taken: &Taken, database: Option<&str>, own: &str) -> BTreeSet<Object> {
     let wished = || asked.iter().flat_map(|asked| &asked.wish.grants);
     let here = wished().filter(|(on, _)| on.database.as_deref() == database);
     let mut doors: BTreeSet<Object> = here.filter_map(|(on, _)| asked::schema_of(on)).collect();
     if database.is_none() {
         doors.extend(wished().filter_map(|(on, _)| asked::database_of(on, own)));
+        let own = Database::new(own);
+        doors.extend(taken.iter().map(|(on, _)| on).filter(|on| **on == own).cloned());
     }
     doors
 }

@@ -4,14 +4,14 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use super::{
     Cluster, Room,
-    asked::{Asked, database_of, schema_of},
+    asked::{Asked, Taken, database_of, schema_of},
     notes::Notes,
     predefined,
 };
 use crate::{
     address::quoted,
     providers::postgres::{
-        Object, ObjectKind, Privilege,
+        Database, Object, ObjectKind, Privilege,
         catalog::{
             ids::Oid,
             people::{DATABASE_OWNER, EVERYBODY},
@@ -22,7 +22,7 @@ use crate::{
 /// How many names a warning has; there may be thousands.
 const NAMES: usize = 5;
 
-pub(super) fn of(cluster: &Cluster, rooms: &[Room], asked: &[Asked]) -> Vec<String> {
+pub(super) fn of(cluster: &Cluster, rooms: &[Room], asked: &[Asked], taken: &Taken) -> Vec<String> {
     let mut warnings = Vec::new();
     let version = cluster.about.major();
     if cluster.about.in_recovery {
@@ -83,7 +83,7 @@ pub(super) fn of(cluster: &Cluster, rooms: &[Room], asked: &[Asked]) -> Vec<Stri
             listed(&create)
         ));
     }
-    closed(cluster, rooms, asked, &mut warnings);
+    closed(cluster, rooms, asked, taken, &mut warnings);
     unsecured(cluster, rooms, asked, &mut warnings);
     warnings
 }
@@ -186,14 +186,21 @@ fn powers(cluster: &Cluster, asked: &[Asked], warnings: &mut Vec<String>) {
 }
 
 /// Privileges that are good for nothing: their schema or database lets nobody
-/// of those in who are to have them.
-fn closed(cluster: &Cluster, rooms: &[Room], asked: &[Asked], warnings: &mut Vec<String>) {
+/// of those in who are to have them, or will not once everybody has lost what
+/// is declared.
+fn closed(
+    cluster: &Cluster,
+    rooms: &[Room],
+    asked: &[Asked],
+    taken: &Taken,
+    warnings: &mut Vec<String>,
+) {
     let mut without: BTreeMap<(Object, Privilege), Vec<&Asked>> = BTreeMap::new();
     let own = rooms.first().map(|room| room.name.as_str()).unwrap_or_default();
     let open: BTreeMap<&Object, &BTreeSet<Oid>> =
         rooms.iter().flat_map(|room| &room.doors).collect();
     for asked in asked {
-        let doors: BTreeSet<(Object, Privilege)> = asked
+        let mut doors: BTreeSet<(Object, Privilege)> = asked
             .wish
             .grants
             .iter()
@@ -203,15 +210,32 @@ fn closed(cluster: &Cluster, rooms: &[Room], asked: &[Asked], warnings: &mut Vec
                 schema.into_iter().chain(database)
             })
             .collect();
+        // Every login has to get into the provider's own database.
+        let entrance = (Database::new(own), Privilege::Connect);
+        if asked.wish.is_anything() && taken.contains(&entrance) {
+            doors.insert(entrance);
+        }
         for (door, privilege) in doors {
             // What is not there cannot be entered, and the grant will say so.
             let Some(who) = open.get(&door) else { continue };
-            if !passes(cluster, asked, &door, privilege, who, own) {
+            let is_taken = taken.contains(&(door.clone(), privilege));
+            if !passes(cluster, asked, &door, privilege, who, is_taken, own) {
                 without.entry((door, privilege)).or_default().push(asked);
             }
         }
     }
     for ((door, privilege), asked) in without {
+        let by_everybody = open.get(&door).is_some_and(|who| who.contains(&EVERYBODY));
+        if by_everybody {
+            warnings.push(format!(
+                "{} from PUBLIC on {door} is to be taken, and {} has it by nothing else, and is \
+                 locked out; grant {} on it too",
+                privilege.sql(),
+                names(cluster, asked.into_iter()),
+                privilege.word(),
+            ));
+            continue;
+        }
         warnings.push(format!(
             "{} is to have privileges within {door} without {} on it, so that they give nothing; \
              grant {} on it too",
@@ -225,7 +249,7 @@ fn closed(cluster: &Cluster, rooms: &[Room], asked: &[Asked], warnings: &mut Vec
 /// Tables whose row policies hold for nobody, or not for one of these.
 fn unsecured(cluster: &Cluster, rooms: &[Room], asked: &[Asked], warnings: &mut Vec<String>) {
     for table in rooms.iter().flat_map(|room| &room.behind.tables) {
-        let (name, sql) = (&table.table, table.table.sql_name());
+        let (name, sql) = (&table.on, table.on.sql_name());
         if !table.is_secured {
             let uses = |asked: &&Asked| {
                 table.who.contains(&EVERYBODY)
@@ -262,12 +286,13 @@ fn passes(
     door: &Object,
     privilege: Privilege,
     who: &BTreeSet<Oid>,
+    is_taken: bool,
     own: &str,
 ) -> bool {
     if asked.wish.grants(door, privilege) || asked.wish.owns.contains(door) {
         return true;
     }
-    if who.contains(&EVERYBODY) {
+    if who.contains(&EVERYBODY) && !is_taken {
         return true;
     }
     let database = match door.kind {
@@ -310,8 +335,8 @@ mod tests {
 
     #[test]
     fn what_stands_before_the_server_is_told() {
-        assert_eq!(of(&cluster(None), &[], &[]), Vec::<String>::new());
-        let warnings = of(&cluster(Some("we connect by TCP")), &[], &[]);
+        assert_eq!(of(&cluster(None), &[], &[], &Taken::new()), Vec::<String>::new());
+        let warnings = of(&cluster(Some("we connect by TCP")), &[], &[], &Taken::new());
         assert_eq!(warnings.len(), 1, "{warnings:?}");
         assert!(warnings[0].contains("(we connect by TCP)"), "{warnings:?}");
     }

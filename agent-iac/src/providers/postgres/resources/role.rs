@@ -1,5 +1,7 @@
 use std::collections::BTreeMap;
 
+use jiff::{Timestamp, civil::Date};
+
 use super::{check_role_name, flag, is_given, settings, text};
 use crate::{
     Resource,
@@ -127,6 +129,12 @@ impl Check for Role {
                 });
             }
         }
+        let until = text(properties, "valid_until");
+        problems.extend(until.and_then(|until| instant(&until)).map(|canonical| Problem {
+            field: "valid_until".into(),
+            message: "it is not written as the server keeps it".into(),
+            help: Some(format!("write `{canonical}`")),
+        }));
         let declared = properties.get("settings").and_then(Node::known);
         let declared = declared.as_ref().and_then(Value::as_map);
         for (name, value) in declared.into_iter().flatten() {
@@ -153,6 +161,17 @@ impl Check for Role {
     }
 }
 
+/// How the server keeps a date or an instant that is written in another way;
+/// `None` when it is written so, or only the server can tell.
+fn instant(text: &str) -> Option<String> {
+    let canonical = match (text.parse::<Date>(), text.parse::<Timestamp>()) {
+        (_, Ok(at)) => at.to_string().replace('T', " ").replace('Z', "+00"),
+        (Ok(date), _) if text.len() == 10 => format!("{date} 00:00:00+00"),
+        _ => return None,
+    };
+    (canonical != text).then_some(canonical)
+}
+
 /// What is wrong with a list of names that the server would keep in other
 /// words: it would differ for ever.
 fn not_canonical(name: &str, list: &str) -> Option<Problem> {
@@ -168,4 +187,24 @@ fn not_canonical(name: &str, list: &str) -> Option<Problem> {
         ),
     };
     Some(Problem { field: "settings".into(), message, help: Some(help) })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_instant_is_written_as_the_server_keeps_it() {
+        for (text, expected) in [
+            ("2027-06-30 00:00:00+00", None),
+            ("2027-06-30 00:00:00.5+00", None),
+            ("2027-06-30", Some("2027-06-30 00:00:00+00")),
+            ("2027-06-30T12:00:00Z", Some("2027-06-30 12:00:00+00")),
+            ("2027-06-30 12:00:00+02:00", Some("2027-06-30 10:00:00+00")),
+            ("infinity", None),
+            ("soon", None),
+        ] {
+            assert_eq!(instant(text).as_deref(), expected, "{text}");
+        }
+    }
 }

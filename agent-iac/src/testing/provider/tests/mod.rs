@@ -17,8 +17,9 @@ use crate::{
     error::{Error, ErrorKind, Result},
     ledger::Claim,
     provider::{
-        Capabilities, Listing, Manage, Object, Observation, Observe, Observers, Operation, Probers,
-        Recovery, Reference, Settled, Source, Surrounded, Surroundings, Write, Writers, Written,
+        Capabilities, Listing, Manage, Object, Observation, Observe, Observers, Operation,
+        Permission, Probers, Recovery, Reference, Settled, Source, Surrounded, Surroundings, Write,
+        Writers, Written,
     },
     resource::Resource as _,
     value::Value,
@@ -194,7 +195,7 @@ impl Observe<Account> for Small {
             .with(|state| state.objects.values().filter(|one| wanted(&one.id)).cloned().collect()))
     }
 
-    async fn surroundings(&self, of: &[Surrounded]) -> Result<Surroundings> {
+    async fn surroundings(&self, of: &[Surrounded], _: &[Permission]) -> Result<Surroundings> {
         let fewer = usize::from(self.is(Fault::SurroundsFewer));
         let of = of.iter().skip(fewer).map(|_| vec![usize::from(self.is(Fault::PointsOutside))]);
         let who = if self.is(Fault::SpeaksOfAnother) { "me" } else { "everybody" };
