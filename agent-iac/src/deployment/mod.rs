@@ -6,6 +6,7 @@
 //! hold. It has no global state, prints nothing and needs no async runtime.
 
 mod agents;
+mod calendar;
 #[cfg(all(feature = "sqlite", feature = "age", feature = "authority"))]
 mod embedded;
 mod keeping;
@@ -174,10 +175,19 @@ impl Deployment {
     ///
     /// # Errors
     ///
-    /// When the fleet is invalid, or the ledger cannot be read or is not the
-    /// one that it should be. What cannot be read of the real systems stands
-    /// in the plan.
+    /// When the fleet is invalid, what it declares about rotations cannot be
+    /// kept within a year, or the ledger cannot be read or is not the one that
+    /// it should be. What cannot be read of the real systems stands in the plan.
     pub async fn plan(&self, request: &PlanRequest) -> Result<Plan> {
+        let greeted = self.greet().await;
+        let (blueprint, state) = self.desired_and_recorded().await?;
+        self.check_calendar(&blueprint, &state)?;
+        Ok(self.plan_on(&blueprint, &state, request, greeted).await)
+    }
+
+    /// Makes a plan only to look at it: what is wrong with next month must not
+    /// hide what is wrong now.
+    pub(crate) async fn compare(&self, request: &PlanRequest) -> Result<Plan> {
         let greeted = self.greet().await;
         let (blueprint, state) = self.desired_and_recorded().await?;
         Ok(self.plan_on(&blueprint, &state, request, greeted).await)

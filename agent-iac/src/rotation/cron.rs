@@ -100,6 +100,11 @@ impl Cron {
         Ok(cron)
     }
 
+    /// Whether it names every hour.
+    pub(super) fn is_hourly(&self) -> bool {
+        self.hours == 0xff_ffff
+    }
+
     fn has_day(&self, date: Date) -> bool {
         let by_month = self.days >> date.day() & 1 == 1;
         let by_week = self.weekdays >> date.weekday().to_sunday_zero_offset() & 1 == 1;
