@@ -131,7 +131,7 @@ use crate::{
 /// | `rotate = "7d"` | how long one generation lives | it is rotated by hand |
 /// | `overlap = "1h"` | how long two generations are valid together; shorter than `rotate` | not at all |
 /// | `window = "…"` | when it may be rotated | always |
-/// | `consumers = ["billing-api"]` | who uses it, and confirms each generation | none |
+/// | `consumers = ["billing-api"]` | who uses it and is told of each generation: an application, `runtime:…`, `file:…`, `signal:…`, `command:…` or `webhook:…` | the runtimes that bind it |
 ///
 /// A period is a whole number and `s`, `m`, `h`, `d` or `w`.
 ///

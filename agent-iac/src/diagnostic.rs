@@ -81,11 +81,14 @@ pub enum Code {
     /// A `${…}` in text is malformed, or names nothing.
     #[serde(rename = "IAC0018")]
     Expression,
-    /// A term that says when a credential is rotated is malformed.
+    /// A consumer is malformed, leads nowhere, or is two credentials'.
     #[serde(rename = "IAC0019")]
+    Consumer,
+    /// A term that says when a credential is rotated is malformed.
+    #[serde(rename = "IAC0020")]
     Schedule,
     /// What is declared about rotations cannot be kept on a day to come.
-    #[serde(rename = "IAC0020")]
+    #[serde(rename = "IAC0021")]
     Calendar,
 }
 

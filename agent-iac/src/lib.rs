@@ -106,6 +106,7 @@ pub mod cli;
 pub mod clock;
 #[cfg(feature = "config")]
 pub mod config;
+pub mod consumer;
 pub mod deployment;
 pub mod diagnostic;
 pub mod diff;

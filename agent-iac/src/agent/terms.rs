@@ -83,7 +83,8 @@ pub struct Terms {
     pub group: Option<String>,
     /// Where a credential is delivered, as `store:path`.
     pub deliver: Option<String>,
-    /// Who uses the credential.
+    /// Who uses the credential, each as the text of a
+    /// [`Consumer`](crate::consumer::Consumer).
     pub consumers: BTreeSet<String>,
 }
 

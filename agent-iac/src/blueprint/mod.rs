@@ -23,6 +23,7 @@ use crate::{
     access::Access,
     address::{Address, Instance},
     agent::{OnDrift, Period, Source},
+    consumer::Consumer,
     diagnostic::Diagnostics,
     fleet::{Fleet, Rules},
     provider::Reach,
@@ -85,8 +86,8 @@ pub struct DesiredCredential {
     pub place: Place,
     /// When it is rotated, and how. Credentials with the same terms share it.
     pub policy: Arc<Policy>,
-    /// Who uses it.
-    pub consumers: BTreeSet<String>,
+    /// Who uses it: those whom it names, and the runtimes that bind it.
+    pub consumers: BTreeSet<Consumer>,
 }
 
 #[expect(clippy::trivially_copy_pass_by_ref, reason = "serde calls it so")]

@@ -321,6 +321,86 @@ fn a_credential_has_a_place_of_its_own_in_a_known_store() {
     );
 }
 
+/// A process that uses a key.
+#[derive(Debug, crate::Resource)]
+#[resource(type = "sim.worker", kind = "runtime")]
+struct Worker {
+    #[resource(key)]
+    name: String,
+    secret: crate::resource::Link<Key>,
+}
+
+fn worker(at: &str, secret: &str) -> Declared {
+    let properties = [("name", known(at)), ("secret", link(secret))];
+    resource::<Worker>(14, "worker", &properties)
+}
+
+#[test]
+fn each_consumer_is_read_and_one_that_is_a_runtime_must_be_declared() {
+    let consumers = |fleet: &mut Fleet, names: &[&str]| {
+        fleet.agents[1].resources.push(worker("b", "b.key"));
+        fleet.agents[0].resources[2].terms.consumers(names.iter().copied());
+    };
+    check(
+        |fleet| consumers(fleet, &["Billing", "fil:/srv/key", "signal:KILL /run/app.pid", "b"]),
+        expect![[r#"
+            fleet.rs:13:5: error[IAC0019]: a.key: `Billing` is no consumer; an application's name is of a-z, 0-9, dashes, dots and `_`
+            fleet.rs:13:5: error[IAC0019]: a.key: `fil:/srv/key` is no consumer; did you mean `file:`?
+            fleet.rs:13:5: error[IAC0019]: a.key: `signal:KILL /run/app.pid` is no consumer; the signal is HUP, USR1 or USR2"#]],
+    );
+    check(
+        |fleet| consumers(fleet, &["runtime:b.wrker"]),
+        expect![
+            "fleet.rs:13:5: error[IAC0019]: a.key: the runtime `b.wrker` is not declared; did you mean `b.worker`?"
+        ],
+    );
+    check(
+        |fleet| consumers(fleet, &["runtime:b.key"]),
+        expect![
+            "fleet.rs:13:5: error[IAC0019]: a.key: `b.key` is no runtime, but of the type `sim.key`; name the runtime that uses the credential"
+        ],
+    );
+    check(
+        |fleet| consumers(fleet, &["runtime:c.whatever_it_is"]),
+        expect![
+            "fleet.rs:13:5: error[IAC0019]: a.key: the runtime `c.whatever_it_is` is not declared; add the agent to the fleet, or name another"
+        ],
+    );
+    check(
+        |fleet| {
+            consumers(fleet, &["file:/srv/key"]);
+            fleet.agents[1].resources[2].terms.consumers(["file:/srv/key mode=0640"]);
+        },
+        expect![
+            "fleet.rs:13:5: error[IAC0019]: b.key: `/srv/key` is written with a.key too; give each secret a file of its own"
+        ],
+    );
+    check(
+        |fleet| consumers(fleet, &["app-\u{f1ac0}a.account#id\u{f1ac1}"]),
+        expect![
+            "fleet.rs:13:5: error[IAC0019]: a.key: a consumer depends on a value that is known only after apply; use inputs only: who is told must be known beforehand"
+        ],
+    );
+    let mut sound = fleet(vec![agent("a"), agent("b")]);
+    consumers(&mut sound, &["runtime:b.worker", "billing-api"]);
+    let blueprint = sound.blueprint("test").unwrap();
+    let credential = blueprint.resources()[&"a.key".parse().unwrap()].credential.as_ref();
+    let found: Vec<String> =
+        credential.unwrap().consumers.iter().map(ToString::to_string).collect();
+    assert_eq!(found, ["billing-api", "runtime:b.worker"]);
+}
+
+#[test]
+fn a_runtime_that_binds_a_credential_is_its_consumer_without_being_named() {
+    let mut fleet = fleet(vec![agent("a"), agent("b")]);
+    fleet.agents[1].resources.push(worker("b", "a.key"));
+    let blueprint = fleet.blueprint("test").unwrap();
+    let credential = blueprint.resources()[&"a.key".parse().unwrap()].credential.as_ref();
+    let found: Vec<String> =
+        credential.unwrap().consumers.iter().map(ToString::to_string).collect();
+    assert_eq!(found, ["runtime:b.worker"]);
+}
+
 #[test]
 fn periods_are_checked_and_the_overlap_is_shorter_than_the_period() {
     let rotate = |fleet: &mut Fleet, rotate: &str, overlap: &str| {

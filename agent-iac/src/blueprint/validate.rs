@@ -11,6 +11,7 @@ use super::{
 use crate::{
     address::{Address, Instance, is_printable, quoted},
     agent::{Declared, Period, Source, Terms, Written},
+    consumer::Consumer,
     diagnostic::{Code, Diagnostic, Diagnostics, nearest},
     fleet::{Fleet, FleetAgent},
     ledger::FORMAT,
@@ -65,6 +66,7 @@ pub(super) fn blueprint(fleet: &Fleet, environment: &str) -> Result<Blueprint, D
     check_cycles(&resources, &mut problems);
     check_places(&declared, &resources, &mut problems);
     check_shared_objects(&resources, &mut problems);
+    check_consumers(fleet, &declared, &mut resources, &mut problems);
     check_refactorings(fleet, &resources, &mut problems);
     if problems.has_errors() {
         return Err(problems.sorted());
@@ -260,7 +262,8 @@ fn check_resource(
             )),
         );
     }
-    let credential = check_credential(fleet, policies, &address, declared, problems);
+    let consumers = parse_consumers(&address, declared, problems);
+    let credential = check_credential(fleet, policies, &address, declared, consumers, problems);
     let mut dependencies = declared.terms.depends_on.clone();
     for node in properties.values() {
         dependencies.extend(node.addresses());
@@ -395,6 +398,7 @@ fn check_credential(
     policies: &mut Policies,
     address: &Address,
     declared: &Declared,
+    consumers: BTreeSet<Consumer>,
     problems: &mut Diagnostics,
 ) -> Option<DesiredCredential> {
     if declared.resource_type.kind != Kind::Credential {
@@ -458,11 +462,106 @@ fn check_credential(
                     &help,
                 );
             }
-            Some(DesiredCredential {
-                place,
-                policy: policy.ok()?,
-                consumers: declared.terms.consumers.clone(),
-            })
+            Some(DesiredCredential { place, policy: policy.ok()?, consumers })
+        }
+    }
+}
+
+/// Those that are well-formed; each of the others is a mistake of its own.
+fn parse_consumers(
+    address: &Address,
+    declared: &Declared,
+    problems: &mut Diagnostics,
+) -> BTreeSet<Consumer> {
+    let place = declared.place("consumers");
+    let mut problem = |message: String, help: &str| {
+        problems.push(Diagnostic::error(Code::Consumer, message).at(address, place).help(help));
+    };
+    let mut found = BTreeSet::new();
+    for text in &declared.terms.consumers {
+        if broken_reference(&Value::from(text.as_str())).is_some() {
+            problem(
+                "a consumer depends on a value that is known only after apply".into(),
+                "use inputs only: who is told must be known beforehand",
+            );
+            continue;
+        }
+        match text.parse() {
+            Ok(consumer) => drop(found.insert(consumer)),
+            Err(error) => {
+                let error: crate::Error = error;
+                problem(error.message().into(), error.repair().unwrap_or_default());
+            }
+        }
+    }
+    found
+}
+
+/// A runtime that is told must be one, and a file holds one secret. A runtime
+/// that binds a credential is told without being named.
+fn check_consumers(
+    fleet: &Fleet,
+    declared: &BTreeMap<Address, &Declared>,
+    resources: &mut BTreeMap<Address, Desired>,
+    problems: &mut Diagnostics,
+) {
+    let mut files: BTreeMap<&str, &Address> = BTreeMap::new();
+    for (address, desired) in resources.iter() {
+        let place = declared.get(address).map_or(&desired.source, |d| d.place("consumers"));
+        let mut problem = |message: String, help: String| {
+            problems.push(Diagnostic::error(Code::Consumer, message).at(address, place).help(help));
+        };
+        for consumer in desired.credential.iter().flat_map(|credential| &credential.consumers) {
+            match consumer {
+                Consumer::Runtime(to) => match declared.get(to) {
+                    Some(found) if found.resource_type.kind == Kind::Runtime => {}
+                    Some(found) => problem(
+                        format!(
+                            "`{to}` is no runtime, but of the type `{}`",
+                            found.resource_type.name
+                        ),
+                        "name the runtime that uses the credential".into(),
+                    ),
+                    None if fleet.unread.contains(to) => {}
+                    None => {
+                        let runtimes = declared
+                            .iter()
+                            .filter(|(_, found)| found.resource_type.kind == Kind::Runtime)
+                            .map(|(address, _)| address.to_string());
+                        let near = nearest(&to.to_string(), runtimes);
+                        problem(
+                            format!("the runtime `{to}` is not declared"),
+                            near.map_or_else(
+                                || "add the agent to the fleet, or name another".into(),
+                                |near| format!("did you mean `{near}`?"),
+                            ),
+                        );
+                    }
+                },
+                Consumer::File(file) => {
+                    if let Some(first) = files.insert(file.path(), address) {
+                        problem(
+                            format!("`{}` is written with {first} too", file.path()),
+                            "give each secret a file of its own".into(),
+                        );
+                    }
+                }
+                _ => {}
+            }
+        }
+    }
+    let bindings: Vec<(Address, Address)> = resources
+        .iter()
+        .filter(|(_, desired)| desired.resource_type.kind == Kind::Runtime)
+        .flat_map(|(runtime, desired)| {
+            let linked = desired.properties.values().flat_map(Node::addresses);
+            linked.map(|to| (runtime.clone(), to.clone())).collect::<Vec<_>>()
+        })
+        .collect();
+    for (runtime, to) in bindings {
+        let credential = resources.get_mut(&to).and_then(|desired| desired.credential.as_mut());
+        if let Some(credential) = credential {
+            credential.consumers.insert(Consumer::Runtime(runtime));
         }
     }
 }

@@ -227,7 +227,12 @@ fn resource(ty: &ResourceType) -> Value {
             ("lease", period("How long the system accepts one generation.")),
             ("group", text("The redundancy group, of which one member changes at a time.")),
             ("deliver", text("Where it is delivered, as `store:path`.")),
-            ("consumers", strings("Who uses it.")),
+            (
+                "consumers",
+                strings(
+                    "Who uses it, as `billing-api`, `runtime:worker.process`, `file:/srv/app/key owner=app mode=0640`, `signal:HUP /run/app.pid`, `command:reload-app` or `webhook:https://host/path`.",
+                ),
+            ),
         ] {
             properties.insert(key.to_owned(), shape);
         }

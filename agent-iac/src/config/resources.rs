@@ -11,6 +11,7 @@ use super::{
 use crate::{
     address::quoted,
     agent::{Declared, OnDrift, Terms, Written},
+    consumer::Consumer,
     diagnostic::{Code, nearest},
     resource::Node,
     schema::{Kind, ResourceType},
@@ -247,7 +248,7 @@ impl Reader<'_> {
             "lease" => terms.lease(self.shown(item, scope, &what)?),
             "group" => terms.group(self.shown(item, scope, &what)?),
             "deliver" => terms.deliver(self.shown(item, scope, &what)?),
-            "consumers" => terms.consumers(self.names(item, scope, &what)?),
+            "consumers" => terms.consumers(self.consumers(item, scope)?),
             _ => unreachable!("the caller gives the engine's keys only"),
         }
         Some(())
@@ -269,6 +270,25 @@ impl Reader<'_> {
         let names: Vec<Option<String>> =
             items.into_iter().map(|item| self.shown(item, scope, what)).collect();
         names.into_iter().collect()
+    }
+
+    /// Each is read here too, so that a mistake is told where it stands in the
+    /// list and not where the list begins.
+    fn consumers(&mut self, item: &Item<'_>, scope: Scope<'_>) -> Option<Vec<String>> {
+        let mut sound = Vec::new();
+        let items = self.list(item, "a list of text")?;
+        let count = items.len();
+        for item in items {
+            let Some(text) = self.shown(item, scope, "`consumers`") else { continue };
+            match text.parse::<Consumer>() {
+                Ok(_) => sound.push(text),
+                Err(error) => {
+                    let help = error.repair().unwrap_or_default().to_owned();
+                    self.error(Code::Consumer, item.span(), error.message().to_owned(), help);
+                }
+            }
+        }
+        (sound.len() == count).then_some(sound)
     }
 
     fn on_drift(&mut self, item: &Item<'_>) -> Option<OnDrift> {

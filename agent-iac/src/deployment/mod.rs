@@ -29,6 +29,7 @@ use crate::{
     apply::{self, Authorised, Engine, Report, RunContext},
     blueprint::Blueprint,
     clock::{Clock, Entropy, SystemClock},
+    consumer::{Inbox, Tell},
     diagnostic::Diagnostics,
     drift::{self, Greeted, Reader},
     error::{Error, ErrorKind, Result},
@@ -49,6 +50,8 @@ pub struct Deployment {
     ledger: Arc<dyn Ledger>,
     clock: Arc<dyn Clock>,
     entropy: Arc<dyn Entropy>,
+    teller: Option<Arc<dyn Tell>>,
+    inbox: Option<Arc<dyn Inbox>>,
 }
 
 /// What a plan is asked for.
@@ -77,6 +80,8 @@ impl Deployment {
             ledger,
             clock: Arc::new(SystemClock),
             entropy,
+            teller: None,
+            inbox: None,
         }
     }
 
@@ -91,6 +96,22 @@ impl Deployment {
     #[must_use]
     pub fn with_store(mut self, name: impl Into<String>, store: Arc<dyn SecretStore>) -> Self {
         self.stores.insert(name.into(), store);
+        self
+    }
+
+    /// Says who tells consumers of a new generation, and with that what may
+    /// happen on this host for their sake. Without, only those learn of it who
+    /// look at the secret store by themselves.
+    #[must_use]
+    pub fn with_teller(mut self, teller: Arc<dyn Tell>) -> Self {
+        self.teller = Some(teller);
+        self
+    }
+
+    /// Says where consumers confirm.
+    #[must_use]
+    pub fn with_inbox(mut self, inbox: Arc<dyn Inbox>) -> Self {
+        self.inbox = Some(inbox);
         self
     }
 
@@ -125,6 +146,16 @@ impl Deployment {
     /// The clock.
     pub fn clock(&self) -> &Arc<dyn Clock> {
         &self.clock
+    }
+
+    /// Who tells consumers.
+    pub fn teller(&self) -> Option<&Arc<dyn Tell>> {
+        self.teller.as_ref()
+    }
+
+    /// Where consumers confirm.
+    pub fn inbox(&self) -> Option<&Arc<dyn Inbox>> {
+        self.inbox.as_ref()
     }
 
     /// The secret stores, by name.

@@ -39,7 +39,7 @@ impl Terms {
         Self {
             policy: Arc::clone(&desired.policy),
             seed: Seed::of(address),
-            consumers: desired.consumers.clone(),
+            consumers: desired.consumers.iter().map(ToString::to_string).collect(),
             at_deadline: AtDeadline::Keep,
             at_once,
         }

@@ -286,6 +286,12 @@ pub(super) const CASES: &[Case] = &[
         &[("IAC0007", "[agents.reader.key]")],
     ),
     ("a malformed place", "vault:agents/${tenant}/reader", "vault", &[("IAC0007", "deliver")]),
+    (
+        "consumers that are none, each at its place",
+        "deliver = \"vault:agents/${tenant}/reader\"\n",
+        "deliver = \"vault:agents/${tenant}/reader\"\nconsumers = [\"api\",\n\"file:key\",\n\"signal:KILL /run/a.pid\"]\n",
+        &[("IAC0019", "\"file:key\""), ("IAC0019", "\"signal:KILL /run/a.pid\"")],
+    ),
     ("an unknown store", "vault:agents", "valt:agents", &[("IAC0004", "deliver")]),
     ("one place for two", "agents/${tenant}/reader", "agents/reader", &[("IAC0007", "deliver")]),
     (

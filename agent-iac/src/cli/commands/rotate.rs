@@ -112,7 +112,7 @@ fn compromised(
         let consumers = desired.map(|credential| &credential.consumers);
         let who = match consumers.filter(|consumers| !consumers.is_empty()) {
             Some(consumers) => {
-                let names: Vec<&str> = consumers.iter().map(String::as_str).collect();
+                let names: Vec<String> = consumers.iter().map(ToString::to_string).collect();
                 format!("cuts off {} until they have the new one", names.join(", "))
             }
             None => "cuts off whoever uses it until they have the new one".to_owned(),

@@ -1,6 +1,9 @@
 //! Opening a ledger's file: what it must be, and what is refused.
 
-use std::{io, path::Path};
+use std::{
+    io::{self, Read as _},
+    path::Path,
+};
 
 use rusqlite::{Connection, ErrorCode, OpenFlags};
 
@@ -51,6 +54,16 @@ pub(super) fn connect(path: &Path, options: &Options, mode: Mode) -> Result<Conn
         return Ok(connection);
     }
     if connection.is_readonly("main").explained(path)? {
+        if has_unknown_form(path) {
+            return Err(Error::new(
+                ErrorKind::Damaged,
+                format!(
+                    "the ledger `{}` says that no SQLite of today may write it",
+                    path.display()
+                ),
+            )
+            .help("restore it from a backup that is not older than its pin"));
+        }
         // SQLite falls back to reading where it may not write.
         return Err(Error::new(ErrorKind::Denied, not_writable(path)).help(
             "give this user write access to it and its folder, or open it for reading only",
@@ -59,6 +72,15 @@ pub(super) fn connect(path: &Path, options: &Options, mode: Mode) -> Result<Conn
     settle_journal(&connection, path, rusqlite::version_number())?;
     form::migrate(&connection, path, &mut |_| Ok(()))?;
     Ok(connection)
+}
+
+/// Whether the file asks to be left as it is: SQLite reads, and never writes,
+/// a file whose header has a write version beyond 2 (SQLite's file format,
+/// section 1.3.3).
+fn has_unknown_form(path: &Path) -> bool {
+    let mut header = [0; 19];
+    std::fs::File::open(path).is_ok_and(|mut file| file.read_exact(&mut header).is_ok())
+        && header[18] > 2
 }
 
 fn check_place(path: &Path, mode: Mode) -> Result<()> {

@@ -118,13 +118,13 @@ fn a_window_that_does_not_open_in_time_is_told_with_the_first_date() {
     check_one(
         &[("rotate", "1d"), ("window", "sun 02:00-04:00")],
         &expect![
-            "fleet.rs:3:5: error[IAC0020]: a0.key0: the generation of 2027-01-01 should be rotated until 2027-01-02 12:00Z (`1d`), and no window opens until 2027-01-03 02:33Z; widen the windows, shorten the blackouts, or rotate less often"
+            "fleet.rs:3:5: error[IAC0021]: a0.key0: the generation of 2027-01-01 should be rotated until 2027-01-02 12:00Z (`1d`), and no window opens until 2027-01-03 02:33Z; widen the windows, shorten the blackouts, or rotate less often"
         ],
     );
     check_one(
         &[("rotate", "7d"), ("blackout", "2026-01-01..2050-01-01")],
         &expect![
-            "fleet.rs:3:5: error[IAC0020]: a0.key0: there is no time in ten years at which it may be rotated; leave room between its windows and blackouts"
+            "fleet.rs:3:5: error[IAC0021]: a0.key0: there is no time in ten years at which it may be rotated; leave room between its windows and blackouts"
         ],
     );
 }
@@ -135,13 +135,13 @@ fn a_blackout_is_meant_unless_it_lets_a_credential_expire() {
     check_one(
         &[("rotate", "7d"), blackout],
         &expect![
-            "fleet.rs:3:5: warning[IAC0020]: a0.key0: the generation of 2027-01-28 should be rotated until 2027-02-04 20:09Z (`1w`), and a blackout lasts until 2027-03-16 03:57Z; widen the windows, shorten the blackouts, or rotate less often"
+            "fleet.rs:3:5: warning[IAC0021]: a0.key0: the generation of 2027-01-28 should be rotated until 2027-02-04 20:09Z (`1w`), and a blackout lasts until 2027-03-16 03:57Z; widen the windows, shorten the blackouts, or rotate less often"
         ],
     );
     check_one(
         &[("rotate", "7d"), ("lease", "14d"), blackout],
         &expect![
-            "fleet.rs:3:5: error[IAC0020]: a0.key0: the generation of 2027-01-28 expires on 2027-02-11 20:09Z, and cannot be rotated before 2027-03-16 03:57Z; lengthen `lease`, or leave room between windows and blackouts before it"
+            "fleet.rs:3:5: error[IAC0021]: a0.key0: the generation of 2027-01-28 expires on 2027-02-11 20:09Z, and cannot be rotated before 2027-03-16 03:57Z; lengthen `lease`, or leave room between windows and blackouts before it"
         ],
     );
     // Further ahead than a year it is a warning.
@@ -149,7 +149,7 @@ fn a_blackout_is_meant_unless_it_lets_a_credential_expire() {
     check_one(
         &[("rotate", "7d"), ("lease", "14d"), later],
         &expect![
-            "fleet.rs:3:5: warning[IAC0020]: a0.key0: the generation of 2028-05-31 expires on 2028-06-14 17:27Z, and cannot be rotated before 2028-07-16 03:57Z; lengthen `lease`, or leave room between windows and blackouts before it"
+            "fleet.rs:3:5: warning[IAC0021]: a0.key0: the generation of 2028-05-31 expires on 2028-06-14 17:27Z, and cannot be rotated before 2028-07-16 03:57Z; lengthen `lease`, or leave room between windows and blackouts before it"
         ],
     );
 }
@@ -159,7 +159,7 @@ fn an_overlap_that_is_longer_than_the_time_between_two_is_told() {
     check_one(
         &[("rotate", "0 3,5 * * *"), ("overlap", "4h")],
         &expect![
-            "fleet.rs:3:5: error[IAC0020]: a0.key0: on 2027-01-02 05:00Z it is rotated, and the overlap of the rotation before lasts until 2027-01-02 07:00Z; shorten `overlap`, or rotate less often: three would be valid together"
+            "fleet.rs:3:5: error[IAC0021]: a0.key0: on 2027-01-02 05:00Z it is rotated, and the overlap of the rotation before lasts until 2027-01-02 07:00Z; shorten `overlap`, or rotate less often: three would be valid together"
         ],
     );
 }
@@ -169,13 +169,13 @@ fn an_hour_that_does_not_exist_is_told() {
     check_one(
         &[("rotate", "30 2 * * *"), ("zone", "Europe/Berlin")],
         &expect![
-            "fleet.rs:3:5: error[IAC0020]: a0.key0: on 2027-03-28 there is no 02:30 in Europe/Berlin, which `30 2 * * *` names; name an hour that every day has, or the zone `UTC`"
+            "fleet.rs:3:5: error[IAC0021]: a0.key0: on 2027-03-28 there is no 02:30 in Europe/Berlin, which `30 2 * * *` names; name an hour that every day has, or the zone `UTC`"
         ],
     );
     check_one(
         &[("rotate", "7d"), ("window", "02:00-03:00"), ("zone", "Europe/Berlin")],
         &expect![
-            "fleet.rs:3:5: warning[IAC0020]: a0.key0: on 2027-03-28 there is nothing from 02:00 to 03:00 in Europe/Berlin, which the window `02:00-03:00 Europe/Berlin` names; make the window longer, or name it in the zone `UTC`"
+            "fleet.rs:3:5: warning[IAC0021]: a0.key0: on 2027-03-28 there is nothing from 02:00 to 03:00 in Europe/Berlin, which the window `02:00-03:00 Europe/Berlin` names; make the window longer, or name it in the zone `UTC`"
         ],
     );
 }
@@ -187,14 +187,14 @@ fn members_of_a_group_that_have_no_room_beside_each_other_are_told() {
         &[member; 2],
         FleetTerms::default(),
         &expect![
-            "fleet.rs:3:5: warning[IAC0020]: a1.key0: the generation of 2027-01-01 should be rotated until 2027-01-02 12:00Z, and other members of the group `pair` are in transition until 2027-01-02 21:26Z; shorten the overlaps of the group, rotate less often, or split the group"
+            "fleet.rs:3:5: warning[IAC0021]: a1.key0: the generation of 2027-01-01 should be rotated until 2027-01-02 12:00Z, and other members of the group `pair` are in transition until 2027-01-02 21:26Z; shorten the overlaps of the group, rotate less often, or split the group"
         ],
     );
     check(
         &[member; 3],
         FleetTerms::default(),
         &expect![
-            "fleet.rs:3:5: error[IAC0020]: a1.key0: the generation of 2027-01-01 should be rotated until 2027-01-02 12:00Z, and other members of the group `pair` are in transition until 2027-01-02 21:26Z; shorten the overlaps of the group, rotate less often, or split the group"
+            "fleet.rs:3:5: error[IAC0021]: a1.key0: the generation of 2027-01-01 should be rotated until 2027-01-02 12:00Z, and other members of the group `pair` are in transition until 2027-01-02 21:26Z; shorten the overlaps of the group, rotate less often, or split the group"
         ],
     );
 }
@@ -212,14 +212,14 @@ fn more_than_a_provider_takes_in_its_windows_is_told() {
         &[nightly; 7],
         rate("3/h"),
         &expect![
-            "fleet.rs:3:5: error[IAC0020]: a6.key0: the generation of 2027-01-01 should be rotated until 2027-01-02 12:00Z, and `sim` takes it on 2027-01-03 02:00Z at its rate of 3/1h; widen the windows, rotate less often, or raise the rate"
+            "fleet.rs:3:5: error[IAC0021]: a6.key0: the generation of 2027-01-01 should be rotated until 2027-01-02 12:00Z, and `sim` takes it on 2027-01-03 02:00Z at its rate of 3/1h; widen the windows, rotate less often, or raise the rate"
         ],
     );
     check(
         &[&[("rotate", "1d")][..]; 3],
         rate("2/d"),
         &expect![
-            "fleet.rs:3:5: error[IAC0020]: a2.key0: the generation of 2027-01-01 should be rotated until 2027-01-02 12:00Z, and `sim` takes it on 2027-01-03 11:26Z at its rate of 2/24h; widen the windows, rotate less often, or raise the rate"
+            "fleet.rs:3:5: error[IAC0021]: a2.key0: the generation of 2027-01-01 should be rotated until 2027-01-02 12:00Z, and `sim` takes it on 2027-01-03 11:26Z at its rate of 2/24h; widen the windows, rotate less often, or raise the rate"
         ],
     );
 }
@@ -229,8 +229,8 @@ fn keys_that_would_be_one_too_many_are_told() {
     let weekly = &[("rotate", "7d"), ("overlap", "1h")][..];
     let two = fleet(vec![agent("a", &[weekly, weekly])], FleetTerms::default());
     let told = |at_once| look(&two, NEW_YEAR, at_once).diagnostics().to_string();
-    expect!["fleet.rs:4:5: error[IAC0020]: a.key1: on 2027-01-08 it is rotated, and `a.account` would have 3 of `sim.key`, of which the system accepts two; give each an identity of its own, or rotate none of them on schedule"].assert_eq(&told(AtOnce::Two));
-    expect!["fleet.rs:4:5: error[IAC0020]: a.key1: on 2027-01-08 it is rotated with an overlap of 1h, and the system accepts one `sim.key` of an identity at a time; leave `overlap` out: there is a gap, which the plan states"].assert_eq(&told(AtOnce::One));
+    expect!["fleet.rs:4:5: error[IAC0021]: a.key1: on 2027-01-08 it is rotated, and `a.account` would have 3 of `sim.key`, of which the system accepts two; give each an identity of its own, or rotate none of them on schedule"].assert_eq(&told(AtOnce::Two));
+    expect!["fleet.rs:4:5: error[IAC0021]: a.key1: on 2027-01-08 it is rotated with an overlap of 1h, and the system accepts one `sim.key` of an identity at a time; leave `overlap` out: there is a gap, which the plan states"].assert_eq(&told(AtOnce::One));
     assert_eq!(told(AtOnce::Many), "");
 }
 
@@ -252,7 +252,7 @@ fn a_look_that_ends_early_says_where() {
     let calendar = Calendar::of(&blueprint, &ahead);
     assert_eq!(calendar.looked_at(), 10);
     assert!(!calendar.diagnostics().has_errors());
-    expect!["fleet.rs:3:5: warning[IAC0020]: a.key0: the calendar was looked at until 2027-03-14: there are more rotations than 10; nothing is wrong so far; look again later"].assert_eq(&calendar.diagnostics().to_string());
+    expect!["fleet.rs:3:5: warning[IAC0021]: a.key0: the calendar was looked at until 2027-03-14: there are more rotations than 10; nothing is wrong so far; look again later"].assert_eq(&calendar.diagnostics().to_string());
 }
 
 #[test]
