@@ -11,9 +11,11 @@ mod calendar;
 mod embedded;
 mod keeping;
 mod rotation;
+mod runner;
 
 pub use keeping::{Archived, Rewound};
 pub use rotation::RotateRequest;
+pub use runner::{Runner, RunnerOptions, Tick};
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -280,9 +282,11 @@ impl Deployment {
         wanted: &(dyn Fn(&Instance) -> bool + Sync),
         greeted: Greeted<'a>,
     ) -> Observations {
-        let reader =
-            Reader { providers: &self.providers, stores: &self.stores, clock: &self.clock };
-        drift::refresh(&reader, blueprint, state, wanted, greeted).await
+        drift::refresh(&self.reader(true), blueprint, state, wanted, greeted).await
+    }
+
+    fn reader(&self, around: bool) -> Reader<'_> {
+        Reader { providers: &self.providers, stores: &self.stores, clock: &self.clock, around }
     }
 
     /// Settles what runs that died left in doubt.

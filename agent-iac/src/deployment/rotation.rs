@@ -1,13 +1,16 @@
 //! Renewing credentials.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::{
+    borrow::Cow,
+    collections::{BTreeMap, BTreeSet},
+};
 
 use super::Deployment;
 use crate::{
     address::{Address, Instance},
     apply::{self, Authorised, Outcome, Report, RunContext, StepReport},
     blueprint::Blueprint,
-    drift::Greeted,
+    drift::{self, Greeted},
     error::{Error, ErrorKind, Result},
     ledger::{Actor, Append, Authority, CredentialEvent, Entry, Query, RunPurpose, State},
     plan::{self, Action, Options, Plan},
@@ -79,12 +82,13 @@ impl Deployment {
         // An identity may be another agent's.
         let needed = blueprint.with_needs(agents).into_iter().chain(agents).cloned();
         let needed: BTreeSet<Instance> = needed.collect();
-        let query = if agents.is_empty() {
-            Query::Everything
+        let (part, query) = if agents.is_empty() {
+            (Cow::Borrowed(blueprint), Query::Everything)
         } else {
-            Query::Agents(needed.into_iter().collect())
+            let part = blueprint.only(&needed);
+            (Cow::Owned(part), Query::Agents(needed.into_iter().collect()))
         };
-        let state = &self.ledger.state(&query).await?;
+        let (blueprint, state) = (&*part, &self.ledger.state(&query).await?);
         self.check_ledger(state).await?;
         let request = RotateRequest { agents: agents.clone(), asked: Asked::Due };
         let plan = self.rotation_on(blueprint, state, &request, Greeted::default()).await;
@@ -195,7 +199,8 @@ impl Deployment {
         let wanted = |instance: &Instance| {
             agents.is_empty() || agents.contains(instance) || closure.contains(instance)
         };
-        let observations = self.refresh(blueprint, state, &wanted, greeted).await;
+        let reader = self.reader(false);
+        let observations = drift::refresh(&reader, blueprint, state, &wanted, greeted).await;
         let mut options = Options::new(self.clock.now());
         options.targets.clone_from(agents);
         plan::rotate(blueprint, state, &observations, &options, request.asked)

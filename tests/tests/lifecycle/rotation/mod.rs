@@ -313,7 +313,7 @@ fn failures_are_counted_waited_for_longer_each_time_and_then_told_to_somebody() 
         tries += u32::from(report.steps.iter().any(|s| {
             s.address == address("holder.token") && matches!(s.outcome, Outcome::Failed(_))
         }));
-        stage.world.advance(Duration::from_secs(600));
+        stage.world.advance(Duration::from_mins(10));
         stage.run(deployment.recover(&operator())).unwrap();
     }
     assert!(stage.secret("holder/token").unwrap().equals(&before));
@@ -372,3 +372,5 @@ fn a_rotation_that_crashes_at_any_boundary_is_gone_on_with() {
         }
     }
 }
+
+mod runner;
