@@ -61,6 +61,10 @@ impl Cron {
     /// # Errors
     ///
     /// A field is malformed, with its column, or no day fits all of them.
+    ///
+    /// # Panics
+    ///
+    /// Never: no field has a value that does not fit its set.
     pub fn parse(text: &str) -> Result<Self, Mistake> {
         let words = words(text);
         if words.len() != FIELDS.len() {

@@ -112,6 +112,10 @@ pub struct Seed(u64);
 
 impl Seed {
     /// The seed of an address.
+    ///
+    /// # Panics
+    ///
+    /// Never: a digest is longer than the seed.
     pub fn of(address: &Address) -> Self {
         let digest = Digest::of_bytes(address.to_string().as_bytes());
         let first = digest.as_bytes().first_chunk().expect("a digest has 32 bytes");
@@ -456,7 +460,6 @@ impl Retry {
         Duration::from_secs(pause.min(self.longest.nominal()))
     }
 
-    #[expect(clippy::trivially_copy_pass_by_ref, reason = "serde calls it so")]
     fn is_default(&self) -> bool {
         *self == Self::default()
     }
