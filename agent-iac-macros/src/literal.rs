@@ -29,6 +29,19 @@ pub(crate) fn period(text: &str) -> Option<u64> {
     (seconds <= MAX_SECONDS).then_some(seconds)
 }
 
+/// Whether `text` of several words may be a schedule: the five fields of cron,
+/// which a fleet's validation reads, or a number of uses.
+pub(crate) fn is_schedule(text: &str) -> bool {
+    match text.split_ascii_whitespace().collect::<Vec<_>>()[..] {
+        [number, "use" | "uses"] => {
+            let digits = number.bytes().all(|b| b.is_ascii_digit());
+            digits && number.parse::<u64>().is_ok_and(|uses| uses > 0)
+        }
+        [_, _, _, _, _] => true,
+        _ => false,
+    }
+}
+
 /// Whether `text` is a day of the calendar, as `2027-06-30`.
 pub(crate) fn is_date(text: &str) -> bool {
     let parts: Vec<&str> = text.split('-').collect();
@@ -75,6 +88,16 @@ pub(crate) fn is_place(text: &str) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_schedule_of_several_words_is_cron_or_a_number_of_uses() {
+        for text in ["0 3 * * mon", "  */5 1-3 * * 1,2 ", "1000 uses", "1 use"] {
+            assert!(is_schedule(text), "{text}");
+        }
+        for text in ["7 days", "0 uses", "-1 uses", "+1 uses", "0 3 * *", "0 3 * * mon UTC"] {
+            assert!(!is_schedule(text), "{text}");
+        }
+    }
 
     #[test]
     fn periods_are_a_number_and_a_unit() {

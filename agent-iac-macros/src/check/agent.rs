@@ -157,12 +157,19 @@ fn periods_fit(cx: &Ctxt, resource: &Declaration<'_>) {
         let text = resource.literal(key)?;
         period(cx, text).map(|seconds| (text, seconds))
     };
-    // Cron and a number of uses have several words, and a fleet's validation
-    // reads them; a single word can only be a period.
-    let rotate = resource
-        .literal(symbol::ROTATE)
-        .filter(|text| text.value().split_ascii_whitespace().count() < 2)
-        .and_then(|_| read(symbol::ROTATE));
+    // What has several words is no period.
+    let text = resource.literal(symbol::ROTATE);
+    let several = text.filter(|text| text.value().split_ascii_whitespace().count() > 1);
+    if let Some(text) = several.filter(|text| !literal::is_schedule(&text.value())) {
+        let shown = text.value();
+        cx.error(
+            text,
+            format!(
+                "`{shown}` is no time to rotate; write `7d`, cron as `0 3 * * mon`, or `1000 uses`"
+            ),
+        );
+    }
+    let rotate = if several.is_some() { None } else { read(symbol::ROTATE) };
     let overlap = read(symbol::OVERLAP);
     read(symbol::JITTER);
     read(symbol::LEASE);

@@ -427,9 +427,7 @@ fn check_credential(
     };
     let policy = policies.of(&declared.terms);
     for (key, mistake) in policy.as_ref().err().into_iter().flatten() {
-        if !declared.written.is_refused(key) {
-            problem(mistake.code, key, format!("`{key}`: {mistake}"), &mistake.help);
-        }
+        problem(mistake.code, key, format!("`{key}`: {mistake}"), &mistake.help);
     }
     let Some(place) = &declared.terms.deliver else {
         if declared.written.is_refused("deliver") {

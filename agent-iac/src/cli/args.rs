@@ -126,6 +126,12 @@ pub(super) enum Command {
         after_help = "Examples:\n  show triage\n  show triage.account\n  show plan.json --full"
     )]
     Show(Show),
+    /// Show what will be rotated when, and what cannot be kept of it.
+    #[command(
+        display_order = 7,
+        after_help = "Examples:\n  calendar\n  calendar triage --days 365 --json"
+    )]
+    Calendar(Calendar),
     /// List the agents: owner, purpose, age, expiry, last proof, generations.
     #[command(display_order = 7, after_help = "Example:\n  inventory --json")]
     Inventory,
@@ -309,6 +315,15 @@ pub(super) struct Show {
     pub(super) what: String,
     #[command(flatten)]
     pub(super) depth: Depth,
+}
+
+#[derive(Debug, Args)]
+pub(super) struct Calendar {
+    /// Only the rotations of these agents.
+    pub(super) agents: Vec<Instance>,
+    /// How far to look.
+    #[arg(long, value_name = "N", default_value_t = 90, value_parser = clap::value_parser!(u32).range(1..=1096))]
+    pub(super) days: u32,
 }
 
 #[derive(Debug, Args)]

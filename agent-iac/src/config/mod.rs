@@ -73,9 +73,19 @@
 //! (`identity`, `permission`, `credential`, `runtime`) and names the type. The
 //! others are the type's properties, and the engine's keys: `provider`,
 //! `depends_on`, `protect`, `on_drift` (`report`, `revert_widening`), `ignore`,
-//! `because`, and for a credential `rotate`, `overlap`, `window`, `deliver` and
-//! `consumers`. What each of them means stands at
-//! [`Terms`](crate::agent::Terms).
+//! `because`, and for a credential `rotate`, `overlap`, `window`, `blackouts`,
+//! `zone`, `jitter`, `retry`, `lease`, `group`, `deliver` and `consumers`. What
+//! each of them means stands at [`Terms`](crate::agent::Terms).
+//!
+//! # Rotations of the whole fleet
+//!
+//! ```toml
+//! [rules.rotation]
+//! zone = "Europe/Berlin"                # of all that says no other; UTC unless said
+//! window = "mon-fri 01:00-05:00"        # when any credential may be rotated
+//! blackouts = ["12-20..01-03"]          # when none may be
+//! rates = { authority = "30/m" }        # how many rotations a provider takes
+//! ```
 //!
 //! # Instances
 //!

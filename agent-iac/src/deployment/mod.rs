@@ -6,6 +6,7 @@
 //! hold. It has no global state, prints nothing and needs no async runtime.
 
 mod agents;
+mod calendar;
 #[cfg(all(feature = "sqlite", feature = "age", feature = "authority"))]
 mod embedded;
 #[cfg(all(feature = "process", unix))]
@@ -231,22 +232,24 @@ impl Deployment {
     ///
     /// # Errors
     ///
-    /// When the fleet is invalid, or the ledger cannot be read or is not the
-    /// one that it should be. What cannot be read of the real systems stands
-    /// in the plan.
+    /// When the fleet is invalid, what it declares about rotations cannot be
+    /// kept within a year, or the ledger cannot be read or is not the one that
+    /// it should be. What cannot be read of the real systems stands in the plan.
     pub async fn plan(&self, request: &PlanRequest) -> Result<Plan> {
         let mut greeted = self.greet().await;
         if request.targets.is_empty() && !self.is_worth_parts() {
             let (blueprint, state) = self.desired_and_recorded().await?;
+            self.check_calendar(&blueprint, Some(&state))?;
             return Ok(self.plan_on(&blueprint, &state, request, true, greeted).await);
         }
         let blueprint = self.blueprint()?;
+        self.check_calendar(&blueprint, None)?;
         self.plan_greeted(&blueprint, request, &mut greeted).await
     }
 
-    /// As [`Deployment::plan`], for a program that has validated the fleet
-    /// already: a plan of a few agents costs as much as those few then, however
-    /// large the fleet is.
+    /// As [`Deployment::plan`], for a program that has validated the fleet and
+    /// looked at its [calendar](Self::calendar) already: a plan of a few agents
+    /// costs as much as those few then, however large the fleet is.
     ///
     /// # Errors
     ///
@@ -280,6 +283,14 @@ impl Deployment {
         }
         let state = self.state().await?;
         Ok(self.plan_on(blueprint, &state, request, true, std::mem::take(greeted)).await)
+    }
+
+    /// Makes a plan only to look at it: what is wrong with next month must not
+    /// hide what is wrong now.
+    pub(crate) async fn compare(&self, request: &PlanRequest) -> Result<Plan> {
+        let greeted = self.greet().await;
+        let (blueprint, state) = self.desired_and_recorded().await?;
+        Ok(self.plan_on(&blueprint, &state, request, true, greeted).await)
     }
 
     /// The refusal of something that was made for another deployment.

@@ -61,6 +61,10 @@ impl Cron {
     /// # Errors
     ///
     /// A field is malformed, with its column, or no day fits all of them.
+    ///
+    /// # Panics
+    ///
+    /// Never: no field has a value that does not fit its set.
     pub fn parse(text: &str) -> Result<Self, Mistake> {
         let words = words(text);
         if words.len() != FIELDS.len() {
@@ -98,6 +102,11 @@ impl Cron {
             .at(words[2].0));
         }
         Ok(cron)
+    }
+
+    /// Whether it names every hour.
+    pub(super) fn is_hourly(&self) -> bool {
+        self.hours == 0xff_ffff
     }
 
     fn has_day(&self, date: Date) -> bool {

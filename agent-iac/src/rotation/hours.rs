@@ -41,14 +41,16 @@ enum When {
 impl Hours {
     /// Reads a window: times of the day, with days of the week before them
     /// where it is not every day, as `mon-fri 22:00-04:00; sun 00:00-24:00`.
-    /// What goes over midnight belongs to the day on which it begins.
+    /// What goes over midnight belongs to the day on which it begins. A zone of
+    /// its own may stand at the end.
     ///
     /// # Errors
     ///
     /// It is not such a text.
     pub fn window(text: &str, zone: &Zone) -> Result<Self, Mistake> {
+        let (text, zone) = zoned(text, zone)?;
         let when = When::Weekly(weekly(text)?);
-        Ok(Self { text: normal(text), zone: zone.clone(), when, within: true })
+        Ok(Self { text: normal(text), zone, when, within: true })
     }
 
     /// Reads a blackout: a day or days of one year (`2026-12-20..2027-01-03`),
@@ -60,12 +62,13 @@ impl Hours {
     ///
     /// It is none of these.
     pub fn blackout(text: &str, zone: &Zone) -> Result<Self, Mistake> {
+        let (text, zone) = zoned(text, zone)?;
         let trimmed = text.trim();
         let by_date = trimmed.contains("..")
             || trimmed.starts_with(|first: char| first.is_ascii_digit())
                 && (trimmed.contains('T') || !trimmed.contains(':'));
         let when = if by_date { once_or_yearly(text)? } else { When::Weekly(weekly(text)?) };
-        Ok(Self { text: normal(text), zone: zone.clone(), when, within: false })
+        Ok(Self { text: normal(text), zone, when, within: false })
     }
 
     /// Its zone.
@@ -76,6 +79,23 @@ impl Hours {
     /// Whether it is a blackout, and no window.
     pub fn is_blackout(&self) -> bool {
         !self.within
+    }
+
+    /// Whether it is a blackout of days on the calendar, and not of the week.
+    pub(super) fn is_dated(&self) -> bool {
+        !self.within && !matches!(self.when, When::Weekly(_))
+    }
+
+    /// What of a window lies as a whole within some hours of one day: from and
+    /// until.
+    pub(super) fn within(&self, from: DateTime, until: DateTime) -> Option<(DateTime, DateTime)> {
+        let When::Weekly(times) = &self.when else { return None };
+        let start = minute_of_week(from);
+        let length = u32::try_from(until.duration_since(from).as_mins()).ok()?;
+        let (first, last) =
+            times.iter().find(|(first, last)| start <= *first && *last <= start + length)?;
+        let at = |minute: u32| from.checked_add(i64::from(minute - start).minutes()).ok();
+        Some((at(*first)?, at(*last)?))
     }
 
     /// Whether it allows something at an instant.
@@ -161,6 +181,19 @@ fn minute_of_week(local: DateTime) -> u32 {
     day * DAY
         + u32::from(local.hour().unsigned_abs()) * 60
         + u32::from(local.minute().unsigned_abs())
+}
+
+/// The zone at the end of a text, which begins with a capital letter as no day
+/// or time does, and what stands before it.
+fn zoned<'t>(text: &'t str, otherwise: &Zone) -> Result<(&'t str, Zone), Mistake> {
+    let trimmed = text.trim_end();
+    match trimmed.rsplit_once(' ') {
+        Some((before, name)) if name.starts_with(|first: char| first.is_ascii_uppercase()) => {
+            let zone = Zone::named(name).map_err(|mistake| mistake.at(before.len() + 1))?;
+            Ok((before.trim_end(), zone))
+        }
+        _ => Ok((text, otherwise.clone())),
+    }
 }
 
 fn normal(text: &str) -> String {

@@ -9,6 +9,7 @@
 //! nothing, reads no clock, and knows no provider: time comes in as a value,
 //! and the zones' rules are compiled in.
 
+pub mod calendar;
 mod cron;
 mod hours;
 pub mod machine;

@@ -112,6 +112,10 @@ pub struct Seed(u64);
 
 impl Seed {
     /// The seed of an address.
+    ///
+    /// # Panics
+    ///
+    /// Never: a digest is longer than the seed.
     pub fn of(address: &Address) -> Self {
         let digest = Digest::of_bytes(address.to_string().as_bytes());
         let first = digest.as_bytes().first_chunk().expect("a digest has 32 bytes");
@@ -130,9 +134,9 @@ impl Seed {
 const DEFAULT_OVERLAP: u64 = 3_600;
 /// The longest spread where none is said.
 const MOST_JITTER: u64 = 86_400;
-/// A rotation that has to come before a blackout or a window's end leaves it
-/// at least this long to be done.
-const ROOM: u64 = 3_600;
+/// A rotation that has to come before a blackout or a window's end is taken
+/// into this last part of the open time.
+const ROOM: u64 = 86_400;
 
 impl Policy {
     /// Reads the terms of a credential in its fleet.
@@ -297,9 +301,10 @@ impl Policy {
     ///
     /// It is always an instant at which a rotation may begin. A period's end
     /// that falls outside of the windows is brought forward into the last one
-    /// before it, unless that began in the first half of the period or within
-    /// the overlap; then it waits for the next. `None` is never: by hand, by a
-    /// number of uses, or because no time is allowed.
+    /// before it, but not into the overlap, and not into the window in which
+    /// the present generation was made, unless half its time is over; then it
+    /// waits for the next. `None` is never: by hand, by a number of uses, or
+    /// because no time is allowed.
     pub fn next_due(&self, seed: Seed, promoted: Timestamp) -> Option<Timestamp> {
         let wanted = self.wanted_by(promoted)?;
         let jitter = self.jitter().nominal();
@@ -312,18 +317,32 @@ impl Policy {
         if self.allows(target) {
             return Some(target);
         }
+        let next = self.next_allowed(target);
+        if let Some(next) = next.filter(|next| *next <= wanted) {
+            return Some(self.spread(next, jitter, seed));
+        }
         let half = promoted + wanted.duration_since(promoted) / 2;
-        let earliest = half.max(self.old_ends(promoted));
+        let old_ends = self.old_ends(promoted);
+        let own_ends = next_refused(&self.hours, promoted, half);
         let room = jitter.max(ROOM);
-        if let Some((open, shut)) = self.last_open(earliest, target, room) {
+        let open = self
+            .last_open(half.max(old_ends), target, room)
+            .or_else(|| self.last_open(own_ends.max(old_ends), half, room));
+        if let Some((open, shut)) = open {
             let room = SignedDuration::from_secs(i64::try_from(room).unwrap_or(i64::MAX));
             let from = open.max(shut.checked_sub(room).unwrap_or(open));
-            // Half of what is left belongs to the work itself.
+            // Half of what is left belongs to the work itself, and to those who
+            // queue for it.
             let seconds = shut.duration_since(from).as_secs().unsigned_abs() / 2;
             return Some(if jitter == 0 { from } else { from + seed.part(seconds) });
         }
-        let base = self.next_allowed(target)?;
-        Some(self.spread(base, jitter, seed))
+        Some(self.spread(next?, jitter, seed))
+    }
+
+    /// Whether a rotation at an instant is too late for one that was wanted by
+    /// another: what begins in the same open time is not.
+    pub(super) fn is_late(&self, at: Timestamp, wanted: Timestamp) -> bool {
+        at > wanted && next_refused(&self.hours, wanted, at) < at
     }
 
     /// A place of its own in the open time that an instant begins.
@@ -441,7 +460,6 @@ impl Retry {
         Duration::from_secs(pause.min(self.longest.nominal()))
     }
 
-    #[expect(clippy::trivially_copy_pass_by_ref, reason = "serde calls it so")]
     fn is_default(&self) -> bool {
         *self == Self::default()
     }

@@ -42,6 +42,10 @@ impl Span {
     /// # Errors
     ///
     /// It is not such a text.
+    ///
+    /// # Panics
+    ///
+    /// Never: a period has a hundred years at most.
     pub fn parse(text: &str) -> Result<Self, Mistake> {
         let period: Period = text.parse().map_err(|error: crate::Error| {
             Mistake::period(

@@ -10,6 +10,7 @@ use agent_iac::{
     provider::Reach,
     providers::authority as auth,
     resource::{Link, Ref},
+    rotation::FleetTerms,
 };
 
 /// How a worker is scheduled.
@@ -97,7 +98,13 @@ struct InvoiceReader {
         note = "for the billing service",
         rotate = "7d",
         overlap = "1h",
-        window = "mon 02:00-04:00 UTC",
+        window = "mon 02:00-04:00 Europe/Berlin",
+        blackouts = ["12-20..01-03"],
+        zone = "Asia/Tokyo",
+        jitter = "2h",
+        retry = "5 times, 1m to 1h",
+        lease = "30d",
+        group = "readers",
         deliver = format!("vault:agents/{tenant}/reader"),
         consumers = ["billing-api"],
         ignore = ["note"],
@@ -140,6 +147,12 @@ removed = ["gone.account"]
 [rules]
 max_leaving = 2
 max_age = "30m"
+
+[rules.rotation]
+zone = "America/New_York"
+window = "mon-sat 00:00-24:00"
+blackouts = ["2027-11-26"]
+rates = { authority = "30/m" }
 
 [providers]
 authority = { reach = "exclusive" }
@@ -188,7 +201,13 @@ of = "account"
 note = "for the billing service"
 rotate = "1w"
 overlap = "60m"
-window = "mon 02:00-04:00 UTC"
+window = "mon  02:00-04:00  Europe/Berlin"
+blackouts = ["12-20..01-03"]
+zone = "Asia/Tokyo"
+jitter = "2h"
+retry = "5 times, 60s to 60m"
+lease = "30d"
+group = "readers"
 deliver = "vault:agents/${tenant}/reader"
 consumers = ["billing-api"]
 ignore = ["note"]
@@ -230,13 +249,24 @@ fn types() -> Types {
     Types::builtin().with::<Worker>()
 }
 
+fn rotation() -> FleetTerms {
+    let mut rotation = FleetTerms {
+        zone: Some("America/New_York".into()),
+        window: Some("mon-sat 00:00-24:00".into()),
+        blackouts: vec!["2027-11-26".into()],
+        ..FleetTerms::default()
+    };
+    rotation.rates.insert("authority".into(), "30/m".into());
+    rotation
+}
+
 fn in_rust() -> Fleet {
     let mut fleet = Fleet::new("billing");
     fleet
         .provider("authority", Reach::Exclusive)
         .provider("host", Reach::Declared)
         .store("vault")
-        .rules(Rules { max_leaving: Some(2), max_age: 1_800, ..Rules::default() });
+        .rules(Rules { max_leaving: Some(2), max_age: 1_800, rotation: rotation() });
     let directory = fleet.add(DirectoryInputs::default());
     for tenant in ["eu", "us"] {
         let (tenant, directory) = (tenant.to_owned(), directory.account());

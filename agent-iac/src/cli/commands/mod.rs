@@ -2,6 +2,7 @@
 
 mod agents;
 mod apply;
+mod calendar;
 #[cfg(all(feature = "process", unix))]
 mod exec;
 mod graph;
@@ -15,7 +16,7 @@ mod rotate;
 mod show;
 mod verify;
 
-use std::{io::BufRead, sync::atomic::Ordering};
+use std::{io::BufRead, sync::atomic::Ordering, time::Duration};
 
 use clap::CommandFactory as _;
 use serde_json::json;
@@ -23,6 +24,7 @@ use serde_json::json;
 use super::{
     Env, Outcome, actor,
     args::{Cli, Command},
+    diagnostic,
     progress::watch,
     ui::Ui,
 };
@@ -30,6 +32,7 @@ use crate::{
     apply::{Report, RunContext},
     clock::block_on,
     deployment::Deployment,
+    diagnostic::Diagnostics,
     error::Result,
     plan::render::{Document, Line, Style, count},
 };
@@ -78,6 +81,7 @@ pub(super) fn run(
         Command::Drift(drift) => plan::drift(&cx, &drift),
         Command::Show(show) => show::show(&cx, &show),
         Command::Import(import) => import::import(&cx, &import),
+        Command::Calendar(calendar) => calendar::calendar(&cx, &calendar),
         Command::Inventory => inventory::inventory(&cx),
         Command::History(history) => history::history(&cx, &history),
         Command::Graph(graph) => Ok(graph::graph(&cx, &graph)),
@@ -99,6 +103,12 @@ fn validate(cx: &Cx<'_>) -> Outcome {
         Ok(blueprint) => blueprint,
         Err(mistakes) => return Outcome::Invalid(mistakes),
     };
+    // Without the ledger, as if every credential were issued now.
+    let calendar = cx.deployment.calendar_of(&blueprint, None, Duration::ZERO);
+    if calendar.diagnostics().has_errors() {
+        return Outcome::Invalid(calendar.diagnostics().clone());
+    }
+    cx.warn(calendar.diagnostics());
     let (agents, resources) = (blueprint.agents().count(), blueprint.resources().len());
     let mut document = Document::default();
     document.push(Line::of(
@@ -123,6 +133,14 @@ fn validate(cx: &Cx<'_>) -> Outcome {
 }
 
 impl Cx<'_> {
+    /// Shows what is valid and should be looked at.
+    fn warn(&self, warnings: &Diagnostics) {
+        self.ui.say(&diagnostic::diagnostics(warnings, self.env));
+        for warning in warnings.iter() {
+            self.ui.event("diagnostic", json!({ "diagnostic": warning }));
+        }
+    }
+
     /// A run of whoever is at the keyboard.
     fn context(&self) -> RunContext {
         let actor = actor::actor(self.env);

@@ -224,7 +224,7 @@ pub(super) fn drift(cx: &Cx<'_>, args: &args::Drift) -> Result<Outcome> {
         let report = cx.run(cx.deployment.revert_drift(&cx.context()))?;
         return Ok(cx.report(&report));
     }
-    let whole = block_on(cx.deployment.plan(&PlanRequest::default()))?;
+    let whole = block_on(cx.deployment.compare(&PlanRequest::default()))?;
     let program = typed(&cx.ui.program);
     let next = if whole.steps.is_empty() { Vec::new() } else { vec![format!("{program} plan")] };
     let mut document = render::drift(&whole, &cx.options(args.depth.level(), Vec::new()));

@@ -87,6 +87,7 @@ fn a_window_has_days_and_hours_and_a_mistake_its_column() {
         ("sun 22:00-04:00", "2027-01-04T03:00:00Z", "2027-01-03T03:00:00Z"),
         ("sat,sun 00:00-24:00", "2027-01-02T00:00:00Z", "2027-01-04T00:00:00Z"),
         ("fri-mon 12:00-13:00", "2027-01-04T12:30:00Z", "2027-01-05T12:30:00Z"),
+        ("02:00-06:00 Asia/Tokyo", "2027-01-01T20:00:00Z", "2027-01-01T02:00:00Z"),
         ("mon 01:00-02:00; tue 03:00-04:00", "2027-01-05T03:00:00Z", "2027-01-04T03:00:00Z"),
     ] {
         let window = Hours::window(text, &utc).unwrap();
@@ -103,6 +104,7 @@ fn a_window_has_days_and_hours_and_a_mistake_its_column() {
         ("mon 02:00-06:60", "column 11: `06:60` is no time of the day"),
         ("02:00-02:00", "column 1: `02:00-02:00` is no time at all"),
         ("24:00-02:00", "column 1: `24:00-02:00` is no time at all"),
+        ("02:00-03:00 Mars", "column 13: there is no time zone `Mars`"),
         ("02:00-03:00;", "column 13: `` is no time from and until"),
     ] {
         let mistake = Hours::window(text, &utc).unwrap_err();
