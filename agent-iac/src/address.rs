@@ -233,6 +233,12 @@ pub fn quoted(text: &str) -> String {
 }
 
 impl Instance {
+    /// What sorts before each of its resources, and behind all of those of an
+    /// instance that sorts before it.
+    pub(crate) fn before_its_resources(&self) -> Address {
+        Address { instance: self.clone(), resource: Arc::from("") }
+    }
+
     /// Writes the text form. Names are written so often that the way over a
     /// formatter would be seen.
     fn put(&self, f: &mut impl fmt::Write) -> fmt::Result {

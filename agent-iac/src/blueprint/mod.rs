@@ -209,19 +209,53 @@ impl Blueprint {
         if wanted.is_empty() {
             return BTreeSet::new();
         }
-        let mut needs: BTreeMap<&Instance, BTreeSet<&Instance>> = BTreeMap::new();
-        for (address, desired) in &self.resources {
-            let of = needs.entry(address.instance()).or_default();
-            of.extend(desired.dependencies.iter().map(Address::instance));
-        }
         let mut closure = BTreeSet::new();
         let mut open: Vec<&Instance> = wanted.iter().collect();
         while let Some(next) = open.pop() {
             if closure.insert(next) {
-                open.extend(needs.get(next).into_iter().flatten());
+                let resources = self.resources_of(next);
+                open.extend(resources.flat_map(|(_, d)| &d.dependencies).map(Address::instance));
             }
         }
         closure
+    }
+
+    /// The desired resources of one agent.
+    pub(crate) fn resources_of(
+        &self,
+        instance: &Instance,
+    ) -> impl Iterator<Item = (&Address, &Desired)> {
+        let first = instance.before_its_resources();
+        self.resources.range(first..).take_while(move |(address, _)| address.instance() == instance)
+    }
+
+    /// The part of the fleet that some agents are, under the digest of the
+    /// whole: what is done for a few must not cost what the fleet does.
+    pub(crate) fn only(&self, instances: &BTreeSet<Instance>) -> Self {
+        let of = |address: &Address| instances.contains(address.instance());
+        let agent =
+            |instance: &Instance| Some((instance.clone(), self.agents.get(instance)?.clone()));
+        let resources = instances.iter().flat_map(|instance| self.resources_of(instance));
+        Self {
+            format: self.format,
+            fleet: self.fleet.clone(),
+            environment: self.environment.clone(),
+            agents: instances.iter().filter_map(agent).collect(),
+            resources: resources.map(|(at, desired)| (at.clone(), desired.clone())).collect(),
+            providers: self.providers.clone(),
+            stores: self.stores.clone(),
+            moved: self
+                .moved
+                .iter()
+                .filter(|(from, to)| of(from) || of(to))
+                .map(|(from, to)| (from.clone(), to.clone()))
+                .collect(),
+            removed: self.removed.iter().filter(|address| of(address)).cloned().collect(),
+            imports: BTreeMap::new(),
+            rules: self.rules.clone(),
+            rotation: self.rotation.clone(),
+            digest: self.digest,
+        }
     }
 
     /// The desired resources, each after all that it needs.

@@ -17,6 +17,8 @@
 mod credential;
 #[cfg(all(feature = "consumers", unix))]
 mod folder;
+#[cfg(all(feature = "consumers", unix))]
+mod local;
 #[cfg(any(test, feature = "testing"))]
 mod memory;
 mod text;
@@ -24,6 +26,8 @@ mod text;
 pub use credential::{Credential, Current, Watch};
 #[cfg(all(feature = "consumers", unix))]
 pub use folder::FolderInbox;
+#[cfg(all(feature = "consumers", unix))]
+pub use local::{Allowed, LocalTeller};
 #[cfg(any(test, feature = "testing"))]
 pub use memory::{Heard, MemoryInbox, MemoryTeller};
 pub use text::{FileConsumer, MAX_CONSUMER, Owner, Signal, SignalConsumer, Webhook};

@@ -8,11 +8,15 @@
 mod agents;
 #[cfg(all(feature = "sqlite", feature = "age", feature = "authority"))]
 mod embedded;
+#[cfg(all(feature = "process", unix))]
+mod exec;
 mod keeping;
 mod rotation;
+mod runner;
 
 pub use keeping::{Archived, Rewound};
 pub use rotation::RotateRequest;
+pub use runner::{Runner, RunnerOptions, Tick};
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -51,6 +55,8 @@ pub struct Deployment {
     entropy: Arc<dyn Entropy>,
     teller: Option<Arc<dyn Tell>>,
     inbox: Option<Arc<dyn Inbox>>,
+    #[cfg(all(feature = "process", unix))]
+    confirm: Option<Arc<dyn crate::consumer::Confirm>>,
 }
 
 /// What a plan is asked for.
@@ -81,6 +87,8 @@ impl Deployment {
             entropy,
             teller: None,
             inbox: None,
+            #[cfg(all(feature = "process", unix))]
+            confirm: None,
         }
     }
 
@@ -155,6 +163,11 @@ impl Deployment {
     /// Where consumers confirm.
     pub fn inbox(&self) -> Option<&Arc<dyn Inbox>> {
         self.inbox.as_ref()
+    }
+
+    /// Whether consumers are told anything, or can confirm.
+    fn listens(&self) -> bool {
+        self.teller.is_some() || self.inbox.is_some()
     }
 
     /// The secret stores, by name.
@@ -270,9 +283,11 @@ impl Deployment {
         wanted: &(dyn Fn(&Instance) -> bool + Sync),
         greeted: Greeted<'a>,
     ) -> Observations {
-        let reader =
-            Reader { providers: &self.providers, stores: &self.stores, clock: &self.clock };
-        drift::refresh(&reader, blueprint, state, wanted, greeted).await
+        drift::refresh(&self.reader(true), blueprint, state, wanted, greeted).await
+    }
+
+    fn reader(&self, around: bool) -> Reader<'_> {
+        Reader { providers: &self.providers, stores: &self.stores, clock: &self.clock, around }
     }
 
     /// Settles what runs that died left in doubt.

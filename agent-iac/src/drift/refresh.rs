@@ -33,6 +33,9 @@ pub(crate) struct Reader<'a> {
     pub(crate) providers: &'a BTreeMap<String, Arc<dyn Provider>>,
     pub(crate) stores: &'a BTreeMap<String, Arc<dyn SecretStore>>,
     pub(crate) clock: &'a Arc<dyn Clock>,
+    /// Whether what is not recorded is looked at too: what nobody declared,
+    /// and what identities can do beside.
+    pub(crate) around: bool,
 }
 
 /// Systems that were asked already who they are, by the names of their
@@ -195,6 +198,9 @@ pub(crate) async fn refresh<'a>(
         }
     }
     read_labels(reader, state, wanted, &mut seen).await;
+    if !reader.around {
+        return seen;
+    }
     let undeclared = find_undeclared(blueprint, state, &found, &observers, wanted);
     let recorded = Recorded { state, blueprint, found: &found };
     let beside = surroundings(&recorded, &observers, wanted, &seen.objects);

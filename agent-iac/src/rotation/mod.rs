@@ -15,6 +15,7 @@ pub mod machine;
 mod mistake;
 mod policy;
 mod rules;
+mod scheduler;
 mod span;
 mod terms;
 #[cfg(test)]
@@ -27,7 +28,9 @@ pub use machine::{Phase, Why, phase};
 pub use mistake::Mistake;
 pub use policy::{Policy, Retry, Rotate, Seed};
 pub use rules::{FleetPolicy, FleetTerms, Rate};
+pub use scheduler::Scheduler;
 pub use span::Span;
+pub(crate) use terms::later;
 pub use terms::{AtDeadline, Terms};
 pub use zone::Zone;
 

@@ -58,7 +58,7 @@ impl Terms {
 }
 
 /// The instant after a while; the last of the calendar where there is none.
-pub(super) fn later(at: Timestamp, by: Duration) -> Timestamp {
+pub(crate) fn later(at: Timestamp, by: Duration) -> Timestamp {
     SignedDuration::try_from(by)
         .ok()
         .and_then(|by| at.checked_add(by).ok())

@@ -19,6 +19,7 @@ use agent_iac::{
 };
 use agent_iac_tests::postgres::{Cluster, Session};
 
+mod behind;
 mod drift;
 mod fleets;
 mod graph;

@@ -286,7 +286,7 @@ async fn a_policy_is_read_and_one_that_does_not_hold_says_so(cluster: &'static C
     let mine = line(&listed[0]);
     assert!(
         mine.contains(
-            "check=\"(a > 0)\" command=\"update\" name=\"mine\" restrictive=false \
+            "check=\"(a > 0)\" command=\"update\" name=\"mine\" restrictive=false secures=false \
              using=\"(who = CURRENT_USER)\""
         ),
         "{mine}"

@@ -18,34 +18,34 @@ on_each_version![
 ];
 
 impl World {
-    async fn surroundings(&self, of: &[Surrounded]) -> Surroundings {
+    pub(super) async fn surroundings(&self, of: &[Surrounded]) -> Surroundings {
         self.of("postgres.role").surroundings(of).await.unwrap()
     }
 
-    async fn asked(&self, role: &str) -> Surrounded {
+    pub(super) async fn asked(&self, role: &str) -> Surrounded {
         let id = self.oid(role).await;
         Surrounded { identity: Some(Reference::Id(id)), permissions: Vec::new() }
     }
 }
 
-fn names(found: &Surroundings, place: usize) -> Vec<&str> {
+pub(super) fn names(found: &Surroundings, place: usize) -> Vec<&str> {
     let mut names: Vec<&str> =
         found.of[place].iter().map(|source| found.sources[*source].name.as_str()).collect();
     names.sort_unstable();
     names
 }
 
-fn source<'a>(found: &'a Surroundings, name: &str) -> &'a Source {
+pub(super) fn source<'a>(found: &'a Surroundings, name: &str) -> &'a Source {
     let all = || found.sources.iter().map(|source| &source.name).collect::<Vec<_>>();
     let found = found.sources.iter().find(|source| source.name == name);
     found.unwrap_or_else(|| panic!("no source {name}: {:?}", all()))
 }
 
-fn says(access: &Access) -> Vec<String> {
+pub(super) fn says(access: &Access) -> Vec<String> {
     access.tuples.iter().map(ToString::to_string).collect()
 }
 
-fn permission(ty: &str, fields: &[(&str, Value)]) -> (String, BTreeMap<String, Value>) {
+pub(super) fn permission(ty: &str, fields: &[(&str, Value)]) -> (String, BTreeMap<String, Value>) {
     let fields = fields.iter().map(|(name, value)| ((*name).to_owned(), value.clone()));
     (ty.to_owned(), fields.collect())
 }

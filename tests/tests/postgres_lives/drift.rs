@@ -1,6 +1,8 @@
 //! What somebody changes by hand: each is found, and taken back where that is
 //! possible; what is not is named with the reason.
 
+use agent_iac::access::Verdict;
+
 use super::*;
 
 on_each_version![
@@ -11,6 +13,7 @@ on_each_version![
     settings_and_attributes_are_found_and_taken_back,
     an_undeclared_login_is_found_and_loses_the_role,
     a_narrowing_is_reported_and_left_alone,
+    a_policy_that_lets_everybody_through_widens_a_declared_one,
 ];
 
 /// What a plan found, in one line for each.
@@ -320,4 +323,70 @@ async fn a_narrowing_is_reported_and_left_alone(cluster: &'static Cluster) {
     apply(&deployment).await;
     calm(&deployment).await;
     agent.run("UPDATE sales.notes SET note = 'x'").await;
+}
+
+/// Reads what is its own of the notes.
+#[derive(Agent, Debug)]
+#[agent(owner = "team:billing", expires = "2030-06-30", grace = "0d", name = "tenant")]
+struct Tenant {
+    #[input(key)]
+    world: String,
+
+    #[identity(name = format!("{world}_tenant"), heir = format!("{world}_owner"))]
+    account: pg::Role,
+
+    #[permission(to = account, on = pg::Schema::new("sales"), allow = [pg::Usage])]
+    schema: pg::Grant,
+
+    #[permission(to = account, on = pg::Table::new("sales", "notes"), allow = [pg::Select])]
+    notes: pg::Grant,
+
+    #[permission(
+        to = account,
+        on = pg::Table::new("sales", "notes"),
+        name = "own",
+        using = "note = 'mine'",
+        secures = true,
+        on_drift = OnDrift::RevertWidening,
+    )]
+    rows: pg::Policy,
+
+    #[credential(of = account, deliver = format!("vault:{world}/tenant"))]
+    login: pg::Login,
+}
+
+async fn a_policy_that_lets_everybody_through_widens_a_declared_one(cluster: &'static Cluster) {
+    let world = World::new(cluster, "tenants").await;
+    let mut fleet = world.fleet();
+    fleet.add(TenantInputs { world: world.name.clone() });
+    let deployment = world.prepared(fleet).await;
+    apply(&deployment).await;
+    calm(&deployment).await;
+    world.run("INSERT INTO sales.notes VALUES (8, 'mine'), (9, 'yours')").await;
+    let login = world.vaulted(&deployment, "vault:@/tenant").await;
+    let agent = world.enter(&login).await;
+    let yours = "SELECT count(*) FROM sales.notes WHERE note = 'yours'";
+    assert_eq!(agent.value(yours).await, "0");
+
+    world.run("CREATE POLICY open ON sales.notes USING (true)").await;
+    assert_eq!(agent.value(yours).await, "1");
+    let plan = planned(&deployment).await;
+    let [drift] = plan.drift.as_slice() else { panic!("{}", found(&plan)) };
+    assert_eq!(drift.access.verdict(), Verdict::Widens, "{drift:?}");
+    assert!(found(&plan).contains("all using (true)"), "{}", found(&plan));
+    // It is somebody else's: it is named with the reason, and stays.
+    let report = revert(&deployment).await;
+    assert!(shown(&report).contains("DROP POLICY"), "{}", shown(&report));
+    world.run("DROP POLICY open ON sales.notes").await;
+    calm(&deployment).await;
+
+    // What it turned on itself, it turns on again.
+    world.run("ALTER TABLE sales.notes DISABLE ROW LEVEL SECURITY").await;
+    assert_eq!(agent.value(yours).await, "1");
+    // Which rows an expression lets through only the server knows, so that
+    // going back to one is for somebody to read.
+    assert!(revert(&deployment).await.steps.is_empty());
+    apply(&deployment).await;
+    assert_eq!(agent.value(yours).await, "0");
+    calm(&deployment).await;
 }

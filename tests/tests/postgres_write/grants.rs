@@ -19,8 +19,6 @@ on_each_version![
     a_membership_is_the_grantors_who_gave_it,
     a_membership_that_was_passed_on_is_named,
     default_privileges_of_somebody_else_are_refused,
-    a_policy_without_row_security_is_refused,
-    an_expression_says_nothing_but_which_rows,
     an_owner_needs_to_be_able_to_create,
     what_everybody_had_is_given_back_as_it_was,
     everybody_gets_back_what_each_column_had,
@@ -375,62 +373,6 @@ async fn default_privileges_of_somebody_else_are_refused(cluster: &'static Clust
     assert_eq!(world.value(may).await, "t");
     world.gone::<pg::DefaultPrivileges>(world.delete(&object)).await;
     assert_eq!(world.value("SELECT count(*) FROM pg_default_acl").await, "0");
-}
-
-fn policy(to: &Object, using: &str) -> pg::PolicyBuilder {
-    let mut policy = pg::Policy::builder();
-    policy.to(Link::id(&to.id)).on(pg::Table::new("app", "rows")).name("mine").using(using);
-    policy
-}
-
-async fn a_policy_without_row_security_is_refused(cluster: &'static Cluster) {
-    let world = World::new(cluster, "rls", &[]).await;
-    let x = world.role("@_x").await;
-    let mut off = policy(&x, "true");
-    off.on(pg::Table::new("app", "t0"));
-    let error = world.refused::<pg::Policy>(world.create::<pg::Policy>(&off)).await;
-    assert_eq!(error.kind(), ErrorKind::Refused);
-    assert!(
-        error.repair().unwrap().starts_with("ALTER TABLE \"app\".\"t0\" ENABLE ROW LEVEL SECURITY")
-    );
-    world.run("ALTER TABLE app.t0 ENABLE ROW LEVEL SECURITY").await;
-    world.done::<pg::Policy>(world.create::<pg::Policy>(&off)).await;
-}
-
-async fn an_expression_says_nothing_but_which_rows(cluster: &'static Cluster) {
-    let world = World::new(cluster, "expression", &[]).await;
-    let x = world.role("@_x").await;
-    for text in [
-        "true) WITH CHECK (true",
-        "true); DROP TABLE app.rows; --",
-        "n = 1; SELECT 1",
-        "no_such = 1",
-        "n = ",
-        "no_function(n)",
-        "EXISTS (SELECT FROM rows)",
-        "$1",
-    ] {
-        let request = world.create::<pg::Policy>(&policy(&x, text));
-        let error = world.refused::<pg::Policy>(request).await;
-        assert_eq!(error.kind(), ErrorKind::InvalidInput, "{text}: {error:?}");
-    }
-    // The registry has policies of its own.
-    let policies = "SELECT count(*) FROM pg_policy p JOIN pg_class c ON c.oid = p.polrelid
-        WHERE c.relnamespace <> 'agent_iac'::regnamespace";
-    assert_eq!(world.value(policies).await, "0");
-    let mut both = policy(&x, "n = 1 OR EXISTS (SELECT FROM app.t0 WHERE a=n) /* why */");
-    both.check("n<9");
-    let object = world.done::<pg::Policy>(world.create::<pg::Policy>(&both)).await;
-    // Its expressions can change, and not go one by one.
-    let error =
-        world.refused::<pg::Policy>(world.update::<pg::Policy>(&object, &policy(&x, "true"))).await;
-    assert_eq!(error.kind(), ErrorKind::Unsupported);
-    // Whoever changes its meaning changes what is read.
-    world.run("ALTER POLICY mine ON app.rows USING (n = 2)").await;
-    let error = world.refused::<pg::Policy>(world.delete(&object)).await;
-    assert_eq!(error.kind(), ErrorKind::StalePlan);
-    let seen = world.read::<pg::Policy>(&object.id).await.object().unwrap().clone();
-    world.gone::<pg::Policy>(world.delete(&seen)).await;
 }
 
 async fn an_owner_needs_to_be_able_to_create(cluster: &'static Cluster) {

@@ -1,6 +1,6 @@
 //! How roles leave when somebody stands in the way.
 
-use agent_iac::ErrorKind;
+use agent_iac::{ErrorKind, provider::Listing};
 use agent_iac_tests::on_each_version;
 
 use super::{roles::with_heir, *};
@@ -14,6 +14,7 @@ on_each_version![
     what_only_another_can_take_back_is_told_before_anything_is_switched_off,
     what_a_leaver_passed_on_elsewhere_is_told_before_anything_is_switched_off,
     nothing_that_is_registered_names_a_role_that_left,
+    a_role_that_a_leaver_made_does_not_outlive_it_unsaid,
 ];
 
 async fn a_login_that_holds_its_own_row_is_switched_off_all_the_same(cluster: &'static Cluster) {
@@ -187,4 +188,36 @@ async fn nothing_that_is_registered_names_a_role_that_left(cluster: &'static Clu
     world.gone::<pg::Role>(world.delete(&role)).await;
     let left = world.rows("SELECT type, id FROM agent_iac.objects ORDER BY 1, 2").await;
     assert_eq!(left, [format!("postgres.role|{}", other.id)]);
+}
+
+async fn a_role_that_a_leaver_made_does_not_outlive_it_unsaid(cluster: &'static Cluster) {
+    let world = World::new(cluster, "maker", &[]).await;
+    let mut maker = pg::Role::builder();
+    maker.name("maker_x").createrole(true);
+    let role = world.done::<pg::Role>(world.create::<pg::Role>(&maker)).await;
+    world.login("@_x", 1).await;
+    let (session, _) = world.session("@_x__g1").await;
+    session.run("CREATE ROLE maker_backdoor LOGIN").await;
+    let suspended = world.done::<pg::Role>(world.suspend(&role)).await;
+    let left = "SELECT count(*) FROM pg_roles WHERE rolname = '@_backdoor'";
+    if world.version < 16 {
+        // The server does not say who made a role.
+        world.gone::<pg::Role>(world.delete(&suspended)).await;
+        assert_eq!(world.value(left).await, "1");
+        return;
+    }
+    let membership = format!("{} in {}", role.id, world.oid("maker_backdoor").await);
+    let found = world.observers.of("postgres.membership").unwrap();
+    let found = found.list(&Listing::Of(vec![role.id.clone()])).await.unwrap();
+    let [found] = found.as_slice() else { panic!("{found:#?}") };
+    assert!(found.id.starts_with(&membership), "{found:?}");
+    assert!(
+        found.obstacle.as_ref().unwrap().contains(r#"DROP ROLE "maker_backdoor""#),
+        "{found:?}"
+    );
+    let error = world.refused::<pg::Role>(world.delete(&suspended)).await;
+    assert_eq!(error.kind(), ErrorKind::Refused, "{error:?}");
+    assert!(error.message().contains(r#"made the roles "maker_backdoor""#), "{error}");
+    world.run("DROP ROLE @_backdoor").await;
+    world.gone::<pg::Role>(world.delete(&suspended)).await;
 }

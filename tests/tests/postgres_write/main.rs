@@ -13,6 +13,7 @@ mod contract;
 mod grants;
 mod leaving;
 mod owners;
+mod policies;
 mod races;
 mod roles;
 mod speed;

@@ -173,8 +173,7 @@ impl<'a> Planner<'a> {
     ) -> impl Iterator<Item = (&'a Address, &'a Record)> {
         let state = self.state;
         let blueprint = self.blueprint;
-        let first = Address::undeclared(instance.clone(), "", "").ok();
-        let first = first.unwrap_or_else(|| unreachable_address(instance));
+        let first = instance.before_its_resources();
         state
             .records
             .range(first..)
@@ -463,8 +462,4 @@ pub(super) fn gone(address: &Address, object: &Managed) -> Drift {
 fn grace_end(agent: &AgentRecord, since: Timestamp) -> Option<Timestamp> {
     let grace = i64::try_from(agent.grace.as_seconds()).ok()?;
     since.checked_add(SignedDuration::from_secs(grace)).ok()
-}
-
-fn unreachable_address(instance: &Instance) -> Address {
-    Address::new(instance.clone(), "_").expect("an underscore is a field name")
 }

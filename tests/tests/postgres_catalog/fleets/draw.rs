@@ -49,7 +49,7 @@ pub(super) fn extras(graph: &Graph, prefix: &str, n: u64) -> String {
     for schema in &graph.schemas {
         script.push_str(&format!(
             "CREATE PROCEDURE {schema}.p(integer) LANGUAGE sql AS 'SELECT 1';
-             ALTER TABLE {schema}.t1 ENABLE ROW LEVEL SECURITY;
+             ALTER TABLE {schema}.t1 ENABLE ROW LEVEL SECURITY, FORCE ROW LEVEL SECURITY;
              GRANT ALL ON SCHEMA {schema} TO {prefix}_o;"
         ));
     }

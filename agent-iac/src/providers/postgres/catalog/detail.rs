@@ -59,6 +59,9 @@ pub(in super::super) struct PolicyDetail {
     pub(in super::super) using: Option<Expression>,
     #[serde(default)]
     pub(in super::super) check: Option<Expression>,
+    /// Whether it turns row security of its table on.
+    #[serde(default, skip_serializing_if = "is_false")]
+    pub(in super::super) secures: bool,
 }
 
 /// One expression of a policy.

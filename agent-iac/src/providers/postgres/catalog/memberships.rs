@@ -15,7 +15,7 @@ use super::{
 use crate::{
     error::Result,
     provider::{self, Observation, Reference},
-    providers::postgres::{Membership, server::Type},
+    providers::postgres::{Membership, name::ident, server::Type},
     resource::{Reading, Resource as _},
     value::Value,
 };
@@ -39,6 +39,23 @@ struct Row {
     admin: bool,
     inherits: bool,
     sets: bool,
+}
+
+impl Row {
+    /// Whether its member made the role, from 16 on: the server gives him the
+    /// admin option, and neither of the others, which nobody else asks for.
+    fn is_makers(&self) -> bool {
+        self.grantor == people::BOOTSTRAP && self.admin && !self.inherits && !self.sets
+    }
+}
+
+/// What becomes of a role whose maker leaves.
+fn outlives(role: &str) -> String {
+    let role = ident(role);
+    format!(
+        "it made the role {role}, which would outlive it; as a superuser DROP ROLE {role}, or where \
+         that is to stay, REVOKE {role} FROM it"
+    )
 }
 
 async fn rows(within: &Within, members: &BTreeSet<Oid>) -> Result<Vec<Row>> {
@@ -158,8 +175,13 @@ impl Read for Membership {
 fn membership(within: &Within, row: &Row, to: Oid, people: &People) -> provider::Object {
     // Before 16 whoever may administer the role takes any membership back; from
     // 16 it takes the rights of whoever gave it, or to become him.
-    let obstacle =
-        if within.version >= people::GRANTORS { people.obstacle(row.grantor, true) } else { None };
+    let obstacle = if within.version < people::GRANTORS {
+        None
+    } else if row.is_makers() {
+        Some(outlives(&row.of))
+    } else {
+        people.obstacle(row.grantor, true)
+    };
     provider::Object {
         id: row.id.to_string(),
         label: Some(format!("in {}, by {}", row.of, people.name(row.grantor))),

@@ -15,6 +15,7 @@
 #![allow(clippy::result_large_err, reason = "an `Err` here is an answer, made once a reference")]
 
 pub(super) mod acl;
+pub(super) mod beside;
 pub(super) mod classes;
 pub(super) mod default_privileges;
 pub(super) mod detail;

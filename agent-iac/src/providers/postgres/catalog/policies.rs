@@ -6,6 +6,7 @@ use async_trait::async_trait;
 
 use super::{
     Asked, Read, Within,
+    beside::{self, Beside},
     detail::{self, Expression, PolicyDetail},
     fields,
     grants::grantees,
@@ -15,7 +16,7 @@ use super::{
     text, text_of,
 };
 use crate::{
-    address::quoted,
+    address::{is_printable, quoted},
     error::{Error, ErrorKind, Result},
     provider::{self, Observation, Reference},
     providers::postgres::{
@@ -74,10 +75,7 @@ async fn rows(
     rows.iter()
         .map(|row| {
             let letter: &str = row.get(4);
-            let commands =
-                [Command::All, Command::Select, Command::Insert, Command::Update, Command::Delete];
-            let command = commands.into_iter().find(|one| one.letter().to_string() == letter);
-            let command = command.ok_or_else(|| {
+            let command = Command::of_letter(letter).ok_or_else(|| {
                 Error::new(
                     ErrorKind::Unsupported,
                     format!("the server has a policy for a command that is not known: {letter}"),
@@ -150,8 +148,13 @@ impl Read for Policy {
         let people = people_of(within, &rows).await?;
         let roles = rows.iter().flat_map(|row| row.roles.iter().copied()).collect();
         let masters = people::masters(within, &roles).await?;
-        let ids: Vec<String> = rows.iter().map(|row| row.id(within).to_string()).collect();
-        let marks = marks::registered(within, Self::TYPE, Some(&ids)).await?;
+        let pairs = rows.iter().filter_map(|row| match row.roles.as_slice() {
+            [role] => Some((row.oid, masters.get(role).copied().unwrap_or(*role))),
+            _ => None,
+        });
+        let besides = beside::of(within, &pairs.collect()).await?;
+        let marks =
+            marks::registered(within, Self::TYPE, Some(&ids(within, &rows, &besides))).await?;
         Ok(keys
             .iter()
             .map(|key| {
@@ -168,8 +171,7 @@ impl Read for Policy {
                     }
                     _ => Reading::Unreadable(format!("it is for {}", names_of(row, &people))),
                 };
-                let owned = marks.get(&row.id(within).to_string());
-                Observation::Present(policy(within, row, to, owned, &people))
+                Observation::Present(policy(within, row, to, &besides, &marks, &people))
             })
             .collect())
     }
@@ -183,20 +185,19 @@ impl Read for Policy {
             return Ok(Vec::new());
         }
         let people = people_of(within, &rows).await?;
-        let ids: Vec<String> = rows.iter().map(|row| row.id(within).to_string()).collect();
-        let marks = marks::registered(within, Self::TYPE, Some(&ids)).await?;
+        let of_row = |row: &Row| -> BTreeSet<Oid> {
+            let asked = row.roles.iter().filter(|role| asked.contains(role));
+            asked.map(|role| masters.get(role).copied().unwrap_or(*role)).collect()
+        };
+        let pairs = rows.iter().flat_map(|row| of_row(row).into_iter().map(|role| (row.oid, role)));
+        let besides = beside::of(within, &pairs.collect()).await?;
+        let marks =
+            marks::registered(within, Self::TYPE, Some(&ids(within, &rows, &besides))).await?;
         let mut objects = Vec::new();
         for row in &rows {
-            let owned = marks.get(&row.id(within).to_string());
-            let to: BTreeSet<Oid> = row
-                .roles
-                .iter()
-                .filter(|role| asked.contains(role))
-                .map(|role| masters.get(role).copied().unwrap_or(*role))
-                .collect();
-            for role in to {
+            for role in of_row(row) {
                 let to = Reading::Known(role.to_string().into());
-                objects.push(policy(within, row, to, owned, &people));
+                objects.push(policy(within, row, to, &besides, &marks, &people));
             }
         }
         Ok(objects)
@@ -211,24 +212,61 @@ fn names_of(row: &Row, people: &People) -> String {
     names.collect::<Vec<_>>().join(" and ")
 }
 
+/// The ids of policies, and of those beside them.
+fn ids(within: &Within, rows: &[Row], besides: &Besides) -> Vec<String> {
+    let own = rows.iter().map(|row| row.id(within).to_string());
+    let beside = besides.values().flat_map(|beside| beside.policies.values());
+    let ids: BTreeSet<String> = own.chain(beside.map(|(id, _)| id.clone())).collect();
+    ids.into_iter().collect()
+}
+
+type Besides = BTreeMap<(Oid, Oid), Beside>;
+
 fn policy(
     within: &Within,
     row: &Row,
     to: Reading,
-    owned: Option<&Owned>,
+    besides: &Besides,
+    marks: &BTreeMap<String, Owned>,
     people: &People,
 ) -> provider::Object {
+    let owned = marks.get(&row.id(within).to_string());
     let detail: PolicyDetail = detail::read(owned.and_then(|owned| owned.detail.as_deref()));
+    let role = match &to {
+        Reading::Known(role) => role.as_text().and_then(|role| role.parse().ok()),
+        _ => None,
+    };
+    let none = Beside::default();
+    let beside = role.and_then(|role| besides.get(&(row.oid, role))).unwrap_or(&none);
+    let holds = row.holds && !beside.is_owner;
+    // What a fleet declares is told as its own.
+    let others = beside.policies.iter().filter(|(_, (id, _))| !marks.contains_key(id));
+    let others: BTreeMap<String, Value> =
+        others.map(|(name, (_, line))| (name.clone(), Value::Text(line.clone()))).collect();
+    let others = if others.keys().all(|name| is_printable(name)) {
+        Reading::Known(Value::Map(others))
+    } else {
+        Reading::Unreadable("a name holds characters that cannot be shown".into())
+    };
     let expression = |now: &Option<String>, declared: Option<&Expression>| match now {
-        // A table whose row security is off lets every row through.
-        _ if !row.holds => Reading::Known("true".into()),
+        // A table whose row security is off lets every row through, and one
+        // that is not forced lets its owner see all.
+        Some(_) if !holds => Reading::Known("true".into()),
         Some(now) => match declared.filter(|declared| declared.server == *now) {
             Some(declared) => text(declared.declared.clone()),
             None => text(now.clone()),
         },
         None => optional_text(None),
     };
-    let obstacle = if !row.holds {
+    let obstacle = if !holds && detail.secures {
+        people.not_owner(row.owner)
+    } else if row.holds && !holds {
+        Some(format!(
+            "the role owns {}, whose policies do not hold for the owner; ALTER TABLE {} FORCE ROW LEVEL SECURITY",
+            row.on,
+            row.on.sql_name(),
+        ))
+    } else if !holds {
         Some(format!(
             "row security of {} is off, so that none of its policies holds; ALTER TABLE {} ENABLE ROW LEVEL SECURITY",
             row.on,
@@ -255,6 +293,8 @@ fn policy(
             ("restrictive", Reading::Known(Value::Bool(row.restrictive))),
             ("using", expression(&row.using, detail.using.as_ref())),
             ("check", expression(&row.check, detail.check.as_ref())),
+            ("beside", others),
+            ("secures", Reading::Known(Value::Bool(detail.secures))),
             ("oid", Reading::Known(row.oid.to_string().into())),
         ]),
         suspended: false,

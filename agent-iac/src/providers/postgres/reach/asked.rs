@@ -67,6 +67,12 @@ impl Wish {
     pub(super) fn grants(&self, object: &Object, privilege: Privilege) -> bool {
         self.grants.iter().any(|(on, allow)| on == object && allow.contains(&privilege))
     }
+
+    /// The same for some columns of it at least.
+    pub(super) fn grants_some(&self, object: &Object, privilege: Privilege) -> bool {
+        let is_of = |on: &Object| Object { columns: None, ..on.clone() } == *object;
+        self.grants.iter().any(|(on, allow)| allow.contains(&privilege) && is_of(on))
+    }
 }
 
 /// An identity, and what it reaches.

@@ -10,9 +10,11 @@
 //! database, however many identities there are.
 
 mod asked;
+mod behind;
 mod everybody;
 mod graph;
 mod holdings;
+mod notes;
 mod predefined;
 mod sources;
 mod warnings;
@@ -22,13 +24,15 @@ use std::{
     sync::Arc,
 };
 
-use futures_util::future::{join_all, try_join4};
+use futures_util::future::{join_all, try_join3};
 
 use self::{
     asked::{Asked, Wish},
+    behind::Behind,
     everybody::Everybody,
     graph::{Edge, Graph},
-    holdings::{Definer, Holdings},
+    holdings::Holdings,
+    notes::Notes,
 };
 use super::{
     Database, Object, ObjectKind, Privilege, Schema,
@@ -60,11 +64,7 @@ struct Cluster {
     /// What these roles have in databases that are not looked at: how many
     /// entries, by the database and the role.
     elsewhere: BTreeMap<String, BTreeMap<Oid, u64>>,
-    /// The roles that could write into the registry, though it is not theirs.
-    forgers: Vec<String>,
-    /// The databases that are not looked at, and in which the engine's own
-    /// roles have a schema: another fleet may keep its registry there.
-    registries: BTreeSet<String>,
+    notes: Notes,
 }
 
 /// What one database says.
@@ -74,7 +74,7 @@ struct Room {
     name: String,
     everybody: Everybody,
     holdings: Holdings,
-    definers: Vec<Definer>,
+    behind: Behind,
     /// Who may look into the schemas that are asked about, and who may connect
     /// to the databases: grantees, and the owners.
     doors: BTreeMap<Object, BTreeSet<Oid>>,
@@ -118,9 +118,11 @@ pub(super) async fn surroundings(view: &View, of: &[Surrounded]) -> Result<Surro
     let databases = view.layout.databases().map(|database| {
         let about = (Arc::clone(&roles), Arc::clone(&identities));
         let doors = Arc::new(doors_of(&asked, database, &view.layout.own));
+        let wished = Arc::new(wished_in(&asked, database));
         let read = view.read(database, move |within: Within| {
             let ((roles, identities), doors) = (about.clone(), Arc::clone(&doors));
-            async move { room(&within, &roles, &identities, &doors).await }
+            let wished = Arc::clone(&wished);
+            async move { room(&within, &roles, &identities, &doors, &wished).await }
         });
         async move { (database, read.await) }
     });
@@ -170,11 +172,10 @@ async fn cluster(within: &Within, about: About, oids: &[Oid], names: &[String]) 
     let all: Vec<Oid> = rows.iter().map(|row| row.oid).collect();
     let databases = within.layout.databases().map(|one| within.layout.name(one).to_owned());
     let databases: Vec<String> = databases.collect();
-    let (graph, elsewhere, forgers, registries) = try_join4(
+    let (graph, elsewhere, notes) = try_join3(
         graph(within, &all),
         elsewhere(within, &all, &databases),
-        forgers(within),
-        registries(within, &databases),
+        notes::read(within, &databases),
     )
     .await?;
     let sql = "SELECT datname::text, datdba FROM pg_database WHERE datallowconn";
@@ -185,20 +186,8 @@ async fn cluster(within: &Within, about: About, oids: &[Oid], names: &[String]) 
         graph,
         databases: databases.iter().map(|row| (row.get(0), row.get(1))).collect(),
         elsewhere,
-        forgers,
-        registries,
+        notes,
     })
-}
-
-/// The roles that write to every table, past its row-level security. Superusers
-/// are not named: nothing is closed to them.
-async fn forgers(within: &Within) -> Result<Vec<String>> {
-    let sql = "SELECT rolname::text FROM pg_roles
-        WHERE rolbypassrls AND NOT rolsuper AND pg_has_role(oid, 'pg_write_all_data', 'USAGE')
-        ORDER BY 1";
-    let rows = within.tx.query(sql, &[]).await?;
-    let names = rows.iter().map(|row| row.get::<_, String>(0));
-    Ok(names.filter(|name| !within.layout.is_own_role(name)).collect())
 }
 
 async fn graph(within: &Within, members: &[Oid]) -> Result<Graph> {
@@ -239,21 +228,6 @@ async fn elsewhere(
     Ok(elsewhere)
 }
 
-/// Where else the engine's own roles keep a schema. What is in it only that
-/// database tells.
-async fn registries(within: &Within, looked_at: &[String]) -> Result<BTreeSet<String>> {
-    let layout = &within.layout;
-    let own: Vec<&str> =
-        layout.principals.iter().chain(&layout.administrators).map(String::as_str).collect();
-    let sql = "SELECT DISTINCT d.datname::text FROM pg_shdepend s
-        JOIN pg_database d ON d.oid = s.dbid JOIN pg_roles r ON r.oid = s.refobjid
-        WHERE s.refclassid = 'pg_authid'::regclass AND s.classid = 'pg_namespace'::regclass
-            AND s.deptype = 'o' AND r.rolname = ANY ($1::name[]) AND d.datname::text <> ALL ($2)";
-    let parameters = [(&own as _, Type::TEXT_ARRAY), (&looked_at as _, Type::TEXT_ARRAY)];
-    let rows = within.tx.query(sql, &parameters).await?;
-    Ok(rows.iter().map(|row| row.get(0)).collect())
-}
-
 /// The schemas of a database without which wished privileges are good for
 /// nothing; and, of the provider's own, the databases themselves.
 fn doors_of(asked: &[Asked], database: Option<&str>, own: &str) -> BTreeSet<Object> {
@@ -266,18 +240,26 @@ fn doors_of(asked: &[Asked], database: Option<&str>, own: &str) -> BTreeSet<Obje
     doors
 }
 
+/// The objects of a database on which privileges are wished for.
+fn wished_in(asked: &[Asked], database: Option<&str>) -> BTreeSet<Object> {
+    let wished = asked.iter().flat_map(|asked| &asked.wish.grants).map(|(on, _)| on);
+    let here = wished.filter(|on| on.database.as_deref() == database);
+    here.map(|on| Object { columns: None, ..on.clone() }).collect()
+}
+
 async fn room(
     within: &Within,
     roles: &BTreeSet<Oid>,
     identities: &BTreeSet<Oid>,
     doors: &BTreeSet<Object>,
+    wished: &BTreeSet<Object>,
 ) -> Result<Room> {
     let all: BTreeSet<Oid> = roles.union(identities).copied().collect();
     Ok(Room {
         name: within.layout.name(within.database.as_deref()).to_owned(),
         everybody: everybody::read(within).await?,
         holdings: holdings::read(within, roles).await?,
-        definers: holdings::definers(within, &all).await?,
+        behind: behind::read(within, &all, wished).await?,
         doors: open(within, doors, &all).await?,
     })
 }

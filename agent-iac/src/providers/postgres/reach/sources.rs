@@ -2,7 +2,15 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use super::{Cluster, Room, asked::Asked, everybody::PUBLIC, graph::How, predefined, roles::Row};
+use super::{
+    Cluster, Room,
+    asked::Asked,
+    behind::{Actor, Door},
+    everybody::PUBLIC,
+    graph::How,
+    predefined,
+    roles::Row,
+};
 use crate::{
     access::{Access, Tuple},
     address::quoted,
@@ -67,16 +75,14 @@ pub(super) fn of(
             };
             of.push(sources.place(&name, || of_database(&name, room)));
         }
-        for definer in rooms.iter().flat_map(|room| &room.definers) {
-            let calls = |role: &Oid| definer.callers.contains(role);
-            let reached = asked.reached.roles.keys().any(calls);
-            if calls(&EVERYBODY)
-                || asked.oid.as_ref().is_some_and(calls)
-                || reached
-                || asked.wish.grants.iter().any(|(on, _)| *on == definer.object)
+        for actor in rooms.iter().flat_map(|room| &room.behind.actors) {
+            let is = |role: &Oid| actor.of.contains(role);
+            if actor.doors.iter().any(|door| opens(asked, door))
+                || is(&EVERYBODY)
+                || asked.oid.as_ref().is_some_and(is)
+                || asked.reached.roles.keys().any(is)
             {
-                let name = format!("SECURITY DEFINER {}", definer.object);
-                of.push(sources.place(&name, || of_definer(&name, definer)));
+                of.push(sources.place(&actor.name, || of_actor(actor)));
             }
         }
         for (database, roles) in &cluster.elsewhere {
@@ -111,6 +117,7 @@ fn everybody(cluster: &Cluster, rooms: &[Room]) -> Source {
     for room in rooms {
         public.access.tuples.extend(room.everybody.tuples.iter().cloned());
         public.counted.extend(room.everybody.counted.clone());
+        public.access.tuples.extend(rows_of(EVERYBODY, PUBLIC, room));
     }
     let looked_at: BTreeSet<&str> = rooms.iter().map(|room| room.name.as_str()).collect();
     let connect = rooms.iter().flat_map(|room| &room.everybody.connect);
@@ -125,6 +132,14 @@ fn everybody(cluster: &Cluster, rooms: &[Room]) -> Source {
     public
 }
 
+/// The rows that policies let a role through to.
+fn rows_of(role: Oid, name: &str, room: &Room) -> impl Iterator<Item = Tuple> {
+    let policies = room.behind.policies.iter();
+    policies
+        .filter(move |policy| policy.roles.contains(&role))
+        .map(move |policy| policy.tuple(name))
+}
+
 /// What a role has, to whoever reaches it.
 fn of_role(name: &str, row: &Row, how: How, cluster: &Cluster, rooms: &[Room]) -> Source {
     let mut source = source(name, Access::NONE);
@@ -133,6 +148,7 @@ fn of_role(name: &str, row: &Row, how: How, cluster: &Cluster, rooms: &[Room]) -
         for (action, object) in room.holdings.given.get(&row.oid).into_iter().flatten() {
             tuples.insert(Tuple::allow(name, action, object));
         }
+        tuples.extend(rows_of(row.oid, name, room));
         for (what, number) in room.holdings.counted.get(&row.oid).into_iter().flatten() {
             *source.counted.entry(what.clone()).or_default() += number;
         }
@@ -196,13 +212,20 @@ fn of_database(name: &str, room: &Room) -> Source {
     source
 }
 
-fn of_definer(name: &str, definer: &super::Definer) -> Source {
-    let call = Tuple::allow(name, "execute", definer.object.to_string());
-    let mut source = source(name, Access::exactly([call]));
-    let what = if definer.owner_is_superuser { "the superuser" } else { "its owner" };
-    let why =
-        format!("it acts as {what} {}, and what it does is not known", quoted(&definer.owner));
-    source.access.undecided.insert(why);
+/// Whether an identity can set something off, by what it has or is to have.
+fn opens(asked: &Asked, door: &Door) -> bool {
+    let has = |role: &Oid| door.who.contains(role);
+    has(&EVERYBODY)
+        || asked.oid.as_ref().is_some_and(has)
+        || asked.reached.roles.keys().any(has)
+        || door.privileges.iter().any(|privilege| asked.wish.grants_some(&door.on, *privilege))
+        || asked.wish.owns.contains(&door.on)
+}
+
+fn of_actor(actor: &Actor) -> Source {
+    let set_off = Tuple::allow(&actor.name, &actor.action, &actor.object);
+    let mut source = source(&actor.name, Access::exactly([set_off]));
+    source.access.undecided.insert(actor.why.clone());
     source
 }
 

@@ -5,6 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use super::{
     Cluster, Room,
     asked::{Asked, database_of, schema_of},
+    notes::Notes,
     predefined,
 };
 use crate::{
@@ -43,17 +44,18 @@ pub(super) fn of(cluster: &Cluster, rooms: &[Room], asked: &[Asked]) -> Vec<Stri
             warnings.push(format!("{creators} may create roles, and so become superuser"));
         }
     }
-    if !cluster.forgers.is_empty() {
-        let forgers: Vec<String> = cluster.forgers.iter().map(|name| quoted(name)).collect();
+    if !cluster.notes.forgers.is_empty() {
+        let forgers: Vec<String> = cluster.notes.forgers.iter().map(|name| quoted(name)).collect();
         warnings.push(format!(
             "{} may write into the registry of whose everything is, by BYPASSRLS with \
              `pg_write_all_data`; what it says is worth no more than they are",
             listed(&forgers)
         ));
     }
+    behind_us(&cluster.notes, &mut warnings);
     powers(cluster, asked, &mut warnings);
-    if !cluster.registries.is_empty() {
-        let names: Vec<String> = cluster.registries.iter().map(|name| quoted(name)).collect();
+    if !cluster.notes.registries.is_empty() {
+        let names: Vec<String> = cluster.notes.registries.iter().map(|name| quoted(name)).collect();
         warnings.push(format!(
             "whoever applies here has a schema in {}, which this provider does not name: a fleet \
              that keeps its registry there sees nothing of whose the roles of this one are, nor \
@@ -82,6 +84,7 @@ pub(super) fn of(cluster: &Cluster, rooms: &[Room], asked: &[Asked]) -> Vec<Stri
         ));
     }
     closed(cluster, rooms, asked, &mut warnings);
+    unsecured(cluster, rooms, asked, &mut warnings);
     warnings
 }
 
@@ -112,6 +115,51 @@ fn listed(names: &[String]) -> String {
         first.push_str(&format!(" and {} more", names.len() - NAMES));
     }
     first
+}
+
+/// Who else could apply, and with what every session begins.
+fn behind_us(notes: &Notes, warnings: &mut Vec<String>) {
+    let quoted = |names: &BTreeSet<String>| {
+        let names: Vec<String> = names.iter().map(|name| quoted(name)).collect();
+        listed(&names)
+    };
+    if !notes.members.is_empty() {
+        warnings.push(format!(
+            "{} may do whatever applying may, and write into the registry: who is behind the \
+             administrators is no login of this provider",
+            quoted(&notes.members)
+        ));
+    }
+    if !notes.admins.is_empty() {
+        warnings.push(format!(
+            "{} may make members of the administrators, and so do whatever applying may",
+            quoted(&notes.admins)
+        ));
+    }
+    for (database, settings) in &notes.settings {
+        let place = if database.is_empty() {
+            "every session".to_owned()
+        } else {
+            format!("every session in {}", crate::address::quoted(database))
+        };
+        warnings.push(format!(
+            "{place} begins with settings that no role declares: {}",
+            listed(&told(settings))
+        ));
+    }
+}
+
+/// What changes which objects a statement finds, and as whom; these first, and
+/// only their values are shown: in others applications keep secrets.
+const TELLING: [&str; 5] =
+    ["role", "row_security", "search_path", "session_authorization", "session_replication_role"];
+
+fn told(settings: &BTreeMap<String, String>) -> Vec<String> {
+    let is_telling = |name: &str| TELLING.contains(&name);
+    let (first, others): (Vec<_>, Vec<_>) =
+        settings.iter().partition(|(name, _)| is_telling(name.as_str()));
+    let first = first.into_iter().map(|(name, value)| format!("`{name}` = {}", quoted(value)));
+    first.chain(others.into_iter().map(|(name, _)| quoted(name))).collect()
 }
 
 /// Roles by which one becomes superuser.
@@ -174,6 +222,40 @@ fn closed(cluster: &Cluster, rooms: &[Room], asked: &[Asked], warnings: &mut Vec
     }
 }
 
+/// Tables whose row policies hold for nobody, or not for one of these.
+fn unsecured(cluster: &Cluster, rooms: &[Room], asked: &[Asked], warnings: &mut Vec<String>) {
+    for table in rooms.iter().flat_map(|room| &room.behind.tables) {
+        let (name, sql) = (&table.table, table.table.sql_name());
+        if !table.is_secured {
+            let uses = |asked: &&Asked| {
+                table.who.contains(&EVERYBODY)
+                    || asked.acts_as().any(|role| table.who.contains(&role))
+                    || name.privileges().iter().any(|one| asked.wish.grants_some(name, *one))
+            };
+            let of: Vec<&Asked> = asked.iter().filter(uses).collect();
+            if !of.is_empty() {
+                warnings.push(format!(
+                    "row security of {name} is off, so that none of its policies holds for {}; \
+                     ALTER TABLE {sql} ENABLE ROW LEVEL SECURITY",
+                    names(cluster, of.into_iter())
+                ));
+            }
+            continue;
+        }
+        let owns = |asked: &&Asked| {
+            asked.acts_as().any(|role| role == table.owner) || asked.wish.owns.contains(name)
+        };
+        let owners: Vec<&Asked> = asked.iter().filter(owns).collect();
+        if !owners.is_empty() {
+            warnings.push(format!(
+                "{} owns {name}, whose row policies do not hold for the owner; ALTER TABLE {sql} \
+                 FORCE ROW LEVEL SECURITY",
+                names(cluster, owners.into_iter())
+            ));
+        }
+    }
+}
+
 fn passes(
     cluster: &Cluster,
     asked: &Asked,
@@ -222,8 +304,7 @@ mod tests {
             graph: Graph::default(),
             databases: BTreeMap::new(),
             elsewhere: BTreeMap::new(),
-            forgers: Vec::new(),
-            registries: BTreeSet::new(),
+            notes: Notes::default(),
         }
     }
 

@@ -6,9 +6,10 @@ use crate::{
     access::{Access, Tuple},
     providers::postgres::{
         Object, ObjectKind, Role,
-        name::{check_name, word},
+        name::{check_name, shown, word},
     },
     resource::{Check, Grants, Link, Node, Problem, Property as _},
+    value::Value,
 };
 
 /// The commands that a row policy is about.
@@ -50,6 +51,13 @@ impl Command {
         }
     }
 
+    /// The command of a letter of `pg_policy.polcmd`; `None` for one that is not
+    /// known.
+    pub fn of_letter(letter: &str) -> Option<Self> {
+        let all = [Self::All, Self::Select, Self::Insert, Self::Update, Self::Delete];
+        all.into_iter().find(|command| letter.chars().eq([command.letter()]))
+    }
+
     /// The word of it in a declaration.
     pub const fn word(self) -> &'static str {
         word::<Self>(self as usize)
@@ -61,7 +69,7 @@ impl Command {
 /// Its expressions are SQL, and the server keeps them in words of its own;
 /// what was declared is kept beside them, so that a difference is a change of
 /// meaning and not of words. A table whose row security is off ignores its
-/// policies, so making one there is refused.
+/// policies, so making one there is refused, unless it `secures` the table.
 #[derive(Clone, Debug, PartialEq, Eq, Resource)]
 #[resource(type = "postgres.policy", kind = "permission", check)]
 pub struct Policy {
@@ -85,6 +93,17 @@ pub struct Policy {
     /// Which rows may be written, as an SQL expression; as `using` when it is
     /// left out.
     pub check: Option<String>,
+    /// What else lets the role's rows through, of which one is enough: the
+    /// permissive policies for PUBLIC, and for roles that it inherits from,
+    /// which no fleet declares. By their names, as the plan and an import tell
+    /// them; one that is not named here is drift that widens.
+    #[resource(default)]
+    pub beside: BTreeMap<String, String>,
+    /// Whether it turns row security of its table on where it is off, and
+    /// forces it where the role owns the table. Who reads the table without a
+    /// policy then sees no row. Nothing turns it off again.
+    #[resource(default)]
+    pub secures: bool,
     /// Its number in the database.
     #[resource(output)]
     pub oid: String,
@@ -100,7 +119,7 @@ impl Grants for Policy {
         let mut conditions = Vec::new();
         for field in ["using", "check"] {
             match properties.get(field).map(Node::known) {
-                None | Some(Some(crate::value::Value::Null)) => {}
+                None | Some(Some(Value::Null)) => {}
                 Some(Some(expression)) => {
                     let expression = expression.as_text().unwrap_or_default();
                     conditions.push(format!("{field} ({expression})"));
@@ -117,7 +136,21 @@ impl Grants for Policy {
             tuple.effect = crate::access::Effect::Deny;
             tuple.condition = Some(format!("not {}", tuple.condition.unwrap_or_default()));
         }
-        Access::exactly([tuple])
+        let mut access = Access::exactly([tuple]);
+        match properties.get("beside").map(Node::known) {
+            None | Some(Some(Value::Null)) => {}
+            Some(Some(Value::Map(beside))) => {
+                access.tuples.extend(beside.iter().map(|(name, what)| {
+                    let action = format!("{} the rows of", command.word());
+                    let mut tuple = Tuple::allow(principal, action, on.to_string());
+                    let what = what.as_text().unwrap_or_default();
+                    tuple.condition = Some(format!("policy {}: {what}", shown(name)));
+                    tuple
+                }));
+            }
+            Some(_) => return not_yet(principal, "beside"),
+        }
+        access
     }
 }
 

@@ -269,9 +269,43 @@ pub(super) async fn in_the_way(
         return Ok(Vec::new());
     }
     let mut found = heirs::unfit(within, powers, leavers).await?;
+    found.extend(outlived(within, leavers).await?);
     found.extend(trapped(within, leavers).await?);
     found.extend(passing::passed_on(within, leavers).await?);
     found.extend(Given::read(within, leavers).await?.held(within, leavers));
+    Ok(found)
+}
+
+/// Leavers that made roles, which would stay and log in. Before 16 the server
+/// keeps no account of who made one.
+async fn outlived(within: &Within, leavers: &[&Leaver]) -> Result<Vec<(u32, Error)>> {
+    if within.version < GRANTORS || within.database.is_some() {
+        return Ok(Vec::new());
+    }
+    let oids = oids_of(leavers.iter().copied());
+    let sql = "SELECT m.member, r.rolname::text FROM pg_auth_members m
+        JOIN pg_roles r ON r.oid = m.roleid
+        WHERE m.member = ANY ($1) AND m.roleid <> ALL ($1) AND m.grantor = 10
+            AND m.admin_option AND NOT m.inherit_option AND NOT m.set_option ORDER BY 2";
+    let rows = within.tx.query(sql, &[(&oids, Type::OID_ARRAY)]).await?;
+    let mut made: BTreeMap<u32, Vec<String>> = BTreeMap::new();
+    for row in &rows {
+        made.entry(row.get(0)).or_default().push(ident(row.get(1)));
+    }
+    let mut found = Vec::new();
+    for leaver in leavers {
+        let roles: Vec<&str> =
+            leaver.oids().filter_map(|oid| made.get(&oid)).flatten().map(String::as_str).collect();
+        if roles.is_empty() {
+            continue;
+        }
+        let (what, roles) = (&leaver.what, roles.join(", "));
+        let message = format!("{what} made the roles {roles}, which would outlive it");
+        let help = format!(
+            "as a superuser DROP ROLE {roles}; or where they are to stay, REVOKE {roles} FROM it"
+        );
+        found.push((leaver.role, Error::new(ErrorKind::Refused, message).help(help)));
+    }
     Ok(found)
 }
 

@@ -22,7 +22,7 @@ use crate::{
         Command, Object, Policy, PolicySpec,
         catalog::{
             Found as Place, Within, classes,
-            detail::{Expression, PolicyDetail},
+            detail::{self, Expression, PolicyDetail},
         },
         name::ident,
         server::{Type, sqlstate},
@@ -38,14 +38,20 @@ pub(super) struct Now {
     places: BTreeMap<Object, Place>,
     /// The tables whose policies hold.
     hold: BTreeSet<u32>,
+    /// The tables whose policies do not hold for these roles, who own them.
+    owned: BTreeSet<(u32, u32)>,
+    /// What is written together: none of it is a stranger's.
+    ours: BTreeSet<(Object, String)>,
 }
 
 /// What becomes of a policy.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Change {
     acting: Acting,
-    /// Nothing when it is gone already.
-    statement: String,
+    /// None when it is gone already.
+    statements: Vec<String>,
+    /// What the registry kept of it.
+    before: PolicyDetail,
 }
 
 impl Kind for Policy {
@@ -64,6 +70,8 @@ impl Kind for Policy {
             ("restrictive", spec.restrictive.into()),
             ("using", spec.using.to_value()),
             ("check", spec.check.to_value()),
+            ("beside", spec.beside.to_value()),
+            ("secures", spec.secures.into()),
         ])
     }
 
@@ -77,16 +85,39 @@ impl Kind for Policy {
         let owners = places.values().map(|place| place.owner).collect();
         let powers = powers::read(within, &owners, &BTreeSet::new()).await?;
         let names = role_names(within, &roles).await?;
-        let oids: Vec<u32> = places.values().map(|place| place.place.oid).collect();
-        let sql = "SELECT oid FROM pg_class WHERE oid = ANY ($1) AND relrowsecurity";
-        let rows = within.tx.query(sql, &[(&oids, Type::OID_ARRAY)]).await?;
-        Ok(Now { powers, names, places, hold: rows.iter().map(|row| row.get(0)).collect() })
+        let on_tables: BTreeSet<(u32, u32)> = seen
+            .iter()
+            .filter_map(|(job, found)| {
+                let place = places.get(&table(job, found.as_ref())?)?;
+                let role = job.spec().and_then(|spec| number(spec.to.target()).ok());
+                Some((place.place.oid, role.unwrap_or_default()))
+            })
+            .collect();
+        let (tables, of): (Vec<u32>, Vec<u32>) = on_tables.into_iter().unzip();
+        let sql = "SELECT c.oid, r.oid, c.relrowsecurity,
+                NOT c.relforcerowsecurity AND pg_has_role(r.oid, c.relowner, 'USAGE')
+            FROM unnest($1::oid[], $2::oid[]) AS t (policy_of, role)
+            JOIN pg_class c ON c.oid = t.policy_of LEFT JOIN pg_roles r ON r.oid = t.role";
+        let parameters = [(&tables as _, Type::OID_ARRAY), (&of as _, Type::OID_ARRAY)];
+        let (mut hold, mut owned) = (BTreeSet::new(), BTreeSet::new());
+        for row in within.tx.query(sql, &parameters).await? {
+            if row.get(2) {
+                hold.insert(row.get(0));
+            }
+            if let (Some(role), Some(true)) = (row.get(1), row.get(3)) {
+                owned.insert((row.get(0), role));
+            }
+        }
+        let specs = seen.iter().filter_map(|(job, _)| job.spec());
+        let ours = specs.map(|spec| (spec.on.clone(), spec.name.clone())).collect();
+        Ok(Now { powers, names, places, hold, owned, ours })
     }
 
     fn judge(_: &Within, now: &Now, job: &Job<Self>, found: Option<&Found>) -> Result<Change> {
         let what = Self::what(job, found);
+        let before = detail::read(found.and_then(|found| found.detail.as_deref()));
         let Some(on) = table(job, found) else {
-            return Ok(Change { acting: Acting::Me, statement: String::new() });
+            return Ok(Change { acting: Acting::Me, statements: Vec::new(), before });
         };
         let Some(place) = now.places.get(&on) else { return Err(not_there(&what, &on)) };
         let acting = now.powers.as_owner(place.owner);
@@ -97,7 +128,7 @@ impl Kind for Policy {
         let Some(spec) = job.spec() else {
             let found = found.and_then(|found| Some((found, name(&found.object)?)));
             let Some((found, name)) = found else {
-                return Ok(Change { acting, statement: String::new() });
+                return Ok(Change { acting, statements: Vec::new(), before });
             };
             if found.object.value("to").is_none() {
                 return Err(Error::new(
@@ -107,7 +138,7 @@ impl Kind for Policy {
                 .help("leave this role out of it by ALTER POLICY … TO"));
             }
             let statement = format!("DROP POLICY {} ON {}", ident(&name), on.sql_name());
-            return Ok(Change { acting, statement });
+            return Ok(Change { acting, statements: vec![statement], before });
         };
         for (field, text) in [("using", &spec.using), ("check", &spec.check)] {
             if let Some(wrong) = text.as_deref().and_then(not_one_expression) {
@@ -118,15 +149,26 @@ impl Kind for Policy {
                 .help("write one SQL expression that is true or false"));
             }
         }
-        let role = number(spec.to.target()).ok().and_then(|role| now.names.get(&role));
-        let role = role.ok_or_else(|| {
+        let oid = number(spec.to.target()).ok();
+        let role = oid.and_then(|role| now.names.get(&role)).ok_or_else(|| {
             Error::new(ErrorKind::NotFound, format!("{what} is for a role that is not there"))
                 .help("plan again; it may have been dropped meanwhile")
         })?;
-        let statement = match found {
+        let table = place.place.oid;
+        let is_owner = oid.is_some_and(|oid| now.owned.contains(&(table, oid)));
+        let mut statements = Vec::new();
+        if spec.secures {
+            let secure = |how| format!("ALTER TABLE {} {how} ROW LEVEL SECURITY", on.sql_name());
+            statements.extend((!now.hold.contains(&table)).then(|| secure("ENABLE")));
+            statements.extend(is_owner.then(|| secure("FORCE")));
+        }
+        statements.push(match found {
             None => {
-                if !now.hold.contains(&place.place.oid) {
+                if !now.hold.contains(&table) && !spec.secures {
                     return Err(without_row_security(&what, &on));
+                }
+                if is_owner && !spec.secures {
+                    return Err(not_forced(&what, &on));
                 }
                 create(spec, role)
             }
@@ -148,17 +190,22 @@ impl Kind for Policy {
                         .help("declare a policy of another name, and remove this one"));
                     }
                 }
+                let beside = others(&found.object, spec, &BTreeSet::new());
+                if let Some(beside) = beside {
+                    return Err(lets_through(&what, &beside, &on));
+                }
                 alter(spec, role)
             }
-        };
-        Ok(Change { acting, statement })
+        });
+        Ok(Change { acting, statements, before })
     }
 
     async fn carry_out(within: &Within, now: &Now, changes: &[(&Job<Self>, Change)]) -> Result<()> {
         let mut by_name: BTreeMap<Acting, Vec<&str>> = BTreeMap::new();
-        for (_, Change { acting, statement }) in changes {
-            if !statement.is_empty() {
-                by_name.entry(*acting).or_default().push(statement);
+        for (_, Change { acting, statements, .. }) in changes {
+            if !statements.is_empty() {
+                let all = by_name.entry(*acting).or_default();
+                all.extend(statements.iter().map(String::as_str));
             }
         }
         for (acting, statements) in by_name {
@@ -177,9 +224,9 @@ impl Kind for Policy {
     }
 
     fn entry(
-        _: &Now,
+        now: &Now,
         job: &Job<Self>,
-        _: &Change,
+        change: &Change,
         read: Option<&provider::Object>,
     ) -> Result<Entry> {
         let (Some(spec), Some(read)) = (job.spec(), read) else {
@@ -188,13 +235,21 @@ impl Kind for Policy {
                 _ => Err(rules::not_as_written(&Self::what(job, None), "it is still there")),
             };
         };
-        let expression = |field: &str, declared: &Option<String>| {
-            let server = read.value(field).and_then(Value::as_text)?.to_owned();
+        if let Some(beside) = others(read, spec, &now.ours) {
+            return Err(lets_through(&Self::what(job, None), &beside, &spec.on));
+        }
+        // What means as before what was declared reads as that, and not in the
+        // server's words.
+        let expression = |field: &str, declared: &Option<String>, before: &Option<Expression>| {
+            let server = read.value(field).and_then(Value::as_text)?;
+            let same = before.as_ref().filter(|before| before.declared == server);
+            let server = same.map_or(server, |before| &before.server).to_owned();
             Some(Expression { declared: declared.clone()?, server })
         };
         let detail = PolicyDetail {
-            using: expression("using", &spec.using),
-            check: expression("check", &spec.check),
+            using: expression("using", &spec.using, &change.before.using),
+            check: expression("check", &spec.check, &change.before.check),
+            secures: spec.secures,
         };
         Entry::with(read.id.clone(), &detail)
     }
@@ -237,10 +292,52 @@ fn not_owner(powers: &Powers, what: &str, owner: u32) -> Error {
     powers.no_member(owner, message)
 }
 
+/// The policies beside one that its declaration does not name as they are, or
+/// names and that are not there.
+fn others(
+    read: &provider::Object,
+    spec: &PolicySpec,
+    ours: &BTreeSet<(Object, String)>,
+) -> Option<Vec<String>> {
+    let Some(Value::Map(there)) = read.value("beside") else { return None };
+    let is_ours = |name: &String| ours.contains(&(spec.on.clone(), name.clone()));
+    let is_named =
+        |name: &String, line: &Value| spec.beside.get(name).map(String::as_str) == line.as_text();
+    let more = there.iter().filter(|(name, line)| !is_ours(name) && !is_named(name, line));
+    let gone = spec.beside.keys().filter(|name| !there.contains_key(*name));
+    let all: Vec<String> = more
+        .map(|(name, line)| format!("{} ({})", quoted(name), line.as_text().unwrap_or_default()))
+        .chain(gone.map(|name| format!("{}, which is gone", quoted(name))))
+        .collect();
+    (!all.is_empty()).then_some(all)
+}
+
+fn lets_through(what: &str, beside: &[String], on: &Object) -> Error {
+    Error::new(
+        ErrorKind::Refused,
+        format!(
+            "{what} is not alone on {on}: whoever it is for is let through by other policies too, \
+             and not as its `beside` says: {}",
+            beside.join(", ")
+        ),
+    )
+    .help("DROP POLICY what nobody wants, or write in `beside` what is there")
+}
+
+fn not_forced(what: &str, on: &Object) -> Error {
+    Error::new(ErrorKind::Refused, format!("{what} would do nothing: its role owns {on}")).help(
+        format!(
+            "ALTER TABLE {} FORCE ROW LEVEL SECURITY, or let it `secure` the table",
+            on.sql_name()
+        ),
+    )
+}
+
 fn without_row_security(what: &str, on: &Object) -> Error {
     Error::new(ErrorKind::Refused, format!("{what} would do nothing: row security of {on} is off"))
         .help(format!(
-            "ALTER TABLE {} ENABLE ROW LEVEL SECURITY, once every role that reads it has a policy",
+            "ALTER TABLE {} ENABLE ROW LEVEL SECURITY, or let it `secure` the table, once every role \
+             that reads it has a policy",
             on.sql_name()
         ))
 }
@@ -381,6 +478,8 @@ mod tests {
             restrictive: true,
             using: using.map(str::to_owned),
             check: check.map(str::to_owned),
+            beside: BTreeMap::new(),
+            secures: false,
         }
     }
 

@@ -1,0 +1,394 @@
+//! What renews credentials around the clock.
+
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    fmt,
+    sync::Arc,
+    time::Duration,
+};
+
+use jiff::Timestamp;
+
+use super::Deployment;
+use crate::{
+    address::{Address, Instance},
+    apply::{Report, RunContext},
+    blueprint::{Blueprint, DesiredCredential},
+    bugs::bug,
+    diagnostic::Diagnostics,
+    error::{Error, ErrorKind, Result},
+    ledger::{Batch, Event, Head, Query, Record, RunEvent, RunId, State},
+    provider::AtOnce,
+    rotation::{Phase, Scheduler, Terms, later, phase},
+};
+
+/// How a runner works.
+#[derive(Clone, Debug)]
+pub struct RunnerOptions {
+    /// How many agents one run takes on, at most. Other runners take others.
+    pub agents: usize,
+    /// How long it waits before it looks at the ledger again, for what others
+    /// wrote there.
+    pub poll: Duration,
+    /// How long it waits before it looks whether a consumer has confirmed; it
+    /// waits longer for one that does not for long.
+    pub listen: Duration,
+}
+
+impl Default for RunnerOptions {
+    fn default() -> Self {
+        Self { agents: 32, poll: Duration::from_secs(10), listen: Duration::from_secs(20) }
+    }
+}
+
+/// The pause after the first attempt that left nothing in the ledger, and the
+/// longest; a step that failed is counted there, and is waited for by that.
+const PAUSES: (Duration, Duration) = (Duration::from_secs(30), Duration::from_hours(1));
+
+/// How many batches of the ledger one look takes.
+const PAGE: usize = 500;
+
+/// Renews credentials when they are due, ends older generations that have had
+/// their time, and settles what dead runs left, on the authority of the fleet.
+///
+/// Any number of them may work on one ledger, each in a process of its own:
+/// the leases of the agents share the work, and their fences keep out one that
+/// wakes up late. It needs no async runtime and no thread of its own; what a
+/// program wants besides, it does between two ticks.
+///
+/// # Flow of a tick
+///
+/// 1. What is new in the ledger is read, and only what changed is looked at.
+/// 2. Steps of runs that are dead are settled.
+/// 3. What is due, and nobody else holds, is rotated, at most so many agents
+///    in one run.
+/// 4. What did not go on is put off, for longer each time.
+pub struct Runner {
+    deployment: Arc<Deployment>,
+    context: RunContext,
+    options: RunnerOptions,
+    blueprint: Blueprint,
+    scheduler: Scheduler,
+    at_once: BTreeMap<(String, String), AtOnce>,
+    seen: Option<Head>,
+    /// Runs that have begun and not ended.
+    runs: BTreeSet<RunId>,
+    /// Credentials with a step whose end is not recorded, and its run.
+    open: BTreeMap<Address, RunId>,
+    /// How often each did not go on, of those that did not.
+    tried: BTreeMap<Address, u32>,
+    /// How often settling left a doubt, and when it is tried again.
+    doubts: (u32, Timestamp),
+}
+
+/// What a tick did.
+#[derive(Debug, Default)]
+pub struct Tick {
+    /// What was settled of dead runs.
+    pub settled: Report,
+    /// What was rotated, by run.
+    pub rotated: Vec<Report>,
+    /// Why a run could not begin, by its first agent.
+    pub refused: Vec<(Instance, Error)>,
+    /// When there is something to do again; `None` when only an entry in the
+    /// ledger would make something due.
+    pub next: Option<Timestamp>,
+    /// How many credentials are due and were not taken on by this tick.
+    pub waiting: usize,
+    /// Whether another runner was quicker.
+    pub contended: bool,
+}
+
+impl Runner {
+    /// A runner for a deployment.
+    ///
+    /// # Errors
+    ///
+    /// Every mistake of the fleet.
+    pub fn new(
+        deployment: Arc<Deployment>,
+        context: RunContext,
+        options: RunnerOptions,
+    ) -> Result<Self, Diagnostics> {
+        let blueprint = deployment.blueprint()?;
+        Ok(Self {
+            deployment,
+            context,
+            options,
+            blueprint,
+            scheduler: Scheduler::default(),
+            at_once: BTreeMap::new(),
+            seen: None,
+            runs: BTreeSet::new(),
+            open: BTreeMap::new(),
+            tried: BTreeMap::new(),
+            doubts: (0, Timestamp::MIN),
+        })
+    }
+
+    /// What is due when.
+    pub fn scheduler(&self) -> &Scheduler {
+        &self.scheduler
+    }
+
+    /// Works until its context is told to stop, and ends what is in flight.
+    /// What goes wrong is told to `tell` with each tick, and tried again.
+    pub async fn run(&mut self, mut tell: impl FnMut(&Result<Tick>)) {
+        while !self.context.stop.is_requested() {
+            let tick = self.tick().await;
+            tell(&tick);
+            let now = self.deployment.clock.now();
+            let busy = tick.as_ref().is_ok_and(|t| t.waiting > 0 && !t.contended);
+            let next = tick.ok().and_then(|tick| tick.next);
+            let wait = next.map_or(self.options.poll, |next| {
+                let until = next.duration_since(now);
+                if until.is_negative() { Duration::ZERO } else { until.unsigned_abs() }
+            });
+            let wait = if busy { Duration::ZERO } else { wait.min(self.options.poll) };
+            // In small pieces, so that it ends soon when it is told to.
+            let mut left = wait.max(Duration::from_millis(10));
+            while !left.is_zero() && !self.context.stop.is_requested() {
+                let piece = left.min(Duration::from_secs(1));
+                self.deployment.clock.sleep(piece).await;
+                left = left.saturating_sub(piece);
+            }
+        }
+    }
+
+    /// Does what is due now.
+    ///
+    /// # Errors
+    ///
+    /// When the ledger cannot be read, or is not the one that it should be.
+    pub async fn tick(&mut self) -> Result<Tick> {
+        let mut tick = Tick::default();
+        self.follow().await?;
+        self.settle(&mut tick).await?;
+        let now = self.deployment.clock.now();
+        let due = self.scheduler.due(now).next().is_some();
+        if due && !self.context.stop.is_requested() {
+            let taken = self.rotate(&mut tick, now).await?;
+            self.follow().await?;
+            self.put_off(&tick, &taken, now);
+        }
+        let now = self.deployment.clock.now();
+        tick.waiting = self.scheduler.due(now).count();
+        tick.next = self.scheduler.next();
+        Ok(tick)
+    }
+
+    /// Rotates what is due of some agents that nobody holds, and says which.
+    async fn rotate(&mut self, tick: &mut Tick, now: Timestamp) -> Result<BTreeSet<Instance>> {
+        let held = self.deployment.ledger.leases().await?;
+        let held: BTreeSet<&Instance> = held.iter().map(|lease| &lease.instance).collect();
+        let mut agents = BTreeSet::new();
+        for address in self.scheduler.due(now) {
+            let instance = address.instance();
+            if !held.contains(instance) {
+                agents.insert(instance.clone());
+            }
+            if agents.len() >= self.options.agents.max(1) {
+                break;
+            }
+        }
+        let Some(first) = agents.first().cloned() else {
+            tick.contended = true;
+            return Ok(agents);
+        };
+        match self.deployment.rotate_under(&self.blueprint, &agents, &self.context).await {
+            Ok(report) => tick.rotated.push(report),
+            // Somebody else was quicker; what they did is in the ledger.
+            Err(error) if matches!(error.kind(), ErrorKind::LeaseHeld | ErrorKind::StalePlan) => {
+                tick.contended = true;
+                agents.clear();
+            }
+            Err(error) => tick.refused.push((first, error)),
+        }
+        Ok(agents)
+    }
+
+    /// Puts off what was due, was taken on, and is due still: an attempt that
+    /// left nothing in the ledger would be repeated without a pause.
+    fn put_off(&mut self, tick: &Tick, taken: &BTreeSet<Instance>, now: Timestamp) {
+        let acted: BTreeSet<&Instance> = tick
+            .rotated
+            .iter()
+            .flat_map(|report| &report.steps)
+            .filter(|step| step.outcome.is_done())
+            .map(|step| step.address.instance())
+            .collect();
+        for instance in taken.iter().filter(|instance| !acted.contains(instance)) {
+            for (address, _) in self.blueprint.resources_of(instance) {
+                let due = self.scheduler.wakes(address).is_some_and(|wakes| wakes <= now);
+                if !due || bug!("hot renewal") {
+                    continue;
+                }
+                let tried = self.tried.entry(address.clone()).or_default();
+                *tried = tried.saturating_add(1);
+                self.scheduler.note(address, Some(later(now, pause(*tried))));
+            }
+        }
+    }
+
+    /// Settles steps of runs that hold no lease any more.
+    async fn settle(&mut self, tick: &mut Tick) -> Result<()> {
+        if self.runs.is_empty() && self.open.is_empty() {
+            return Ok(());
+        }
+        let now = self.deployment.clock.now();
+        if now < self.doubts.1 {
+            return Ok(());
+        }
+        let leases = self.deployment.ledger.leases().await?;
+        let alive: BTreeSet<&RunId> = leases.iter().map(|lease| &lease.run).collect();
+        let dead = self.runs.iter().chain(self.open.values()).any(|run| !alive.contains(run));
+        if !dead {
+            return Ok(());
+        }
+        tick.settled = self.deployment.recover(&self.context).await?;
+        self.follow().await?;
+        let left = self.runs.iter().chain(self.open.values()).any(|run| !alive.contains(run));
+        self.doubts = if left {
+            let tried = self.doubts.0.saturating_add(1);
+            (tried, later(now, pause(tried)))
+        } else {
+            (0, Timestamp::MIN)
+        };
+        Ok(())
+    }
+
+    /// Takes in what is new in the ledger.
+    async fn follow(&mut self) -> Result<()> {
+        let Some(mut seen) = self.seen else { return self.begin_anew().await };
+        let mut addresses = BTreeSet::new();
+        let mut agents = BTreeSet::new();
+        loop {
+            let from = seen.sequence + 1;
+            let page = self.deployment.ledger.batches(from, PAGE).await?;
+            for batch in &page {
+                if batch.header.previous != seen.hash {
+                    // It was archived, rewound or restored.
+                    return self.begin_anew().await;
+                }
+                seen = Head { sequence: batch.header.sequence, hash: batch.header.hash()? };
+                self.take_in(batch, &mut addresses, &mut agents);
+            }
+            if page.len() < PAGE {
+                break;
+            }
+        }
+        self.seen = Some(seen);
+        addresses.retain(|address| {
+            let desired = self.blueprint.resources().get(address);
+            desired.is_some_and(|desired| desired.credential.is_some())
+        });
+        agents.extend(addresses.iter().map(|address| address.instance().clone()));
+        if agents.is_empty() {
+            return Ok(());
+        }
+        let query = Query::Agents(agents.iter().cloned().collect());
+        let state = self.deployment.ledger.state(&query).await?;
+        for instance in &agents {
+            self.look_at(instance, &state);
+        }
+        Ok(())
+    }
+
+    fn take_in(
+        &mut self,
+        batch: &Batch,
+        addresses: &mut BTreeSet<Address>,
+        agents: &mut BTreeSet<Instance>,
+    ) {
+        for entry in &batch.entries {
+            addresses.extend(entry.address.iter().cloned());
+            agents.extend(entry.instance.iter().cloned());
+            if let (Event::Run(event), Some(run)) = (&entry.event, &entry.run) {
+                match event {
+                    RunEvent::Begun { .. } => drop(self.runs.insert(run.clone())),
+                    RunEvent::Ended { .. } => drop(self.runs.remove(run)),
+                }
+            }
+        }
+    }
+
+    async fn begin_anew(&mut self) -> Result<()> {
+        let state = self.deployment.state().await?;
+        self.scheduler = Scheduler::with_capacity(self.blueprint.resources().len());
+        self.open.clear();
+        self.runs = state.runs.keys().cloned().collect();
+        let agents: Vec<Instance> = self.blueprint.agents().map(|(i, _)| i.clone()).collect();
+        for instance in &agents {
+            self.look_at(instance, &state);
+        }
+        self.seen = Some(state.head);
+        Ok(())
+    }
+
+    /// Notes when each credential of an agent wakes.
+    fn look_at(&mut self, instance: &Instance, state: &State) {
+        let now = self.deployment.clock.now();
+        let Self { deployment, blueprint, scheduler, at_once, open, tried, options, .. } = self;
+        let agent = state.agents.get(instance);
+        let leaves = agent.is_none_or(|agent| agent.leaving.is_some());
+        let hold = agent.and_then(|agent| agent.hold.as_ref()).map(|hold| hold.until);
+        for (address, desired) in blueprint.resources_of(instance) {
+            let Some(credential) = &desired.credential else { continue };
+            let record = state.records.get(address);
+            match record.and_then(|record| record.open.as_ref()) {
+                Some(step) => drop(open.insert(address.clone(), step.run.clone())),
+                None => drop(open.remove(address)),
+            }
+            let key = (desired.provider.clone(), desired.resource_type.name.to_owned());
+            let at_once =
+                *at_once.entry(key).or_insert_with_key(|(p, ty)| deployment.at_once(p, ty));
+            let terms = Terms::of(address, credential, at_once);
+            let phase = record.map_or(Phase::Absent, |record| phase(record, &terms, now));
+            let mut wakes = if leaves { None } else { phase.wakes() };
+            if let Phase::Overdue { generations, since, .. } = &phase {
+                // Once, so that it is recorded, and somebody hears of it.
+                let noted = record.and_then(|r| r.rotation.as_ref()).map(|r| &r.overdue);
+                if !noted.is_some_and(|noted| generations.is_subset(noted)) && !leaves {
+                    wakes = Some(*since);
+                }
+            }
+            if !leaves && deployment.listens() && untold(record, credential) {
+                // Nobody says when a consumer confirms, so it is looked for.
+                let soon = later(now, options.listen);
+                wakes = Some(wakes.map_or(soon, |at| at.min(soon)));
+            }
+            let wakes = match (wakes, hold) {
+                (Some(at), Some(until)) => Some(at.max(until)),
+                (wakes, _) => wakes,
+            };
+            scheduler.note(address, wakes);
+            tried.remove(address);
+        }
+    }
+}
+
+/// Whether a consumer of the present generation was not told, or has not
+/// confirmed.
+fn untold(record: Option<&Record>, declared: &DesiredCredential) -> bool {
+    let Some(record) = record else { return false };
+    let credential = record.object.as_ref().and_then(|object| object.credential.as_ref());
+    let Some(credential) = credential else { return false };
+    let confirmed = record.rotation.as_ref().map(|rotation| &rotation.confirmed);
+    declared.consumers.iter().any(|consumer| {
+        let newest = confirmed.and_then(|confirmed| confirmed.get(&consumer.to_string()));
+        newest.is_none_or(|newest| *newest < credential.generation)
+    })
+}
+
+fn pause(tried: u32) -> Duration {
+    PAUSES.0.saturating_mul(1 << tried.saturating_sub(1).min(10)).min(PAUSES.1)
+}
+
+impl fmt::Debug for Runner {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Runner")
+            .field("deployment", &self.deployment)
+            .field("credentials", &self.scheduler.len())
+            .finish_non_exhaustive()
+    }
+}
