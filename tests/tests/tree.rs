@@ -264,7 +264,7 @@ fn every_package_that_is_published_carries_the_licences() {
 #[test]
 fn each_threat_of_the_table_names_tests_that_there_are() {
     let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("..");
-    let security = std::fs::read_to_string(root.join("SECURITY.md")).unwrap();
+    let security = fs::read_to_string(root.join("SECURITY.md")).unwrap();
     let table = security.split("## What is protected, against whom").nth(1).unwrap();
     let table = table.split("\n## ").next().unwrap();
     let named: Vec<&str> = table
@@ -277,12 +277,12 @@ fn each_threat_of_the_table_names_tests_that_there_are() {
     let mut sources = String::new();
     let mut folders = vec![root.join("tests/tests"), root.join("agent-iac/src")];
     while let Some(folder) = folders.pop() {
-        for entry in std::fs::read_dir(folder).unwrap() {
+        for entry in fs::read_dir(folder).unwrap() {
             let path = entry.unwrap().path();
             if path.is_dir() {
                 folders.push(path);
             } else if path.extension().is_some_and(|ext| ext == "rs") {
-                sources += &std::fs::read_to_string(path).unwrap();
+                sources += &fs::read_to_string(path).unwrap();
             }
         }
     }
