@@ -13,10 +13,10 @@ use std::{convert::Infallible, error::Error, hint::black_box};
 use agent_iac::{address::Address, rotation::Scheduler};
 use jiff::{SignedDuration, Timestamp};
 
-use self::measure::{peak_memory, timed};
+use self::measure::{arguments, peak_memory, timed};
 
 fn main() -> Result<(), Box<dyn Error>> {
-    let size = std::env::args().filter_map(|argument| argument.parse().ok()).next();
+    let size = arguments().iter().find_map(|argument| argument.parse().ok());
     let size: usize = size.unwrap_or(1_000_000);
     let begin: Timestamp = "2027-01-01T00:00:00Z".parse()?;
     let at = |index: usize| {

@@ -221,3 +221,51 @@ fn an_import_is_written_as_rust_too() {
         "nothing is made"
     );
 }
+
+#[cfg(all(feature = "process", unix))]
+#[test]
+fn an_agent_is_started_in_its_environment_with_its_secret_and_nothing_else() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let folder = folder.path();
+    let fleet =
+        FLEET.replace("[providers.authority]", "[providers.authority]\n[providers.process]");
+    let runtime = r#"
+[agents.triage.process]
+runtime = "process.runtime"
+name = "triage"
+command = ["/bin/sh", "-c", "cat \"$$KEY_FILE\"; echo; /usr/bin/env; exit 7"]
+variables = { GREETING = "hello" }
+secrets = { KEY = "vault:agents/triage" }
+"#;
+    fs::write(folder.join("fleet.toml"), format!("{fleet}{runtime}")).expect("it is written");
+    let (code, plan, err) = run(folder, &["plan", "--format", "json"]);
+    assert_eq!(code, Some(0), "{err}");
+    let (code, _, err) = run(folder, &["apply", "--digest", &digest(&plan)]);
+    assert_eq!(code, Some(0), "{err}");
+
+    let (code, out, err) = run(folder, &["exec", "triage"]);
+    assert_eq!(code, Some(7), "{err}");
+    let mut lines = out.lines();
+    assert_eq!(lines.next(), Some("(secret)"), "a key is shown: {out}");
+    let named = |line: &&str| !line.starts_with("PWD=") && !line.starts_with("_=");
+    let mut seen: Vec<&str> =
+        lines.filter(named).filter(|line| !line.starts_with("SHLVL")).collect();
+    seen.sort_unstable();
+    assert_eq!(seen.len(), 2, "{out}");
+    assert_eq!(seen[0], "GREETING=hello");
+    assert!(seen[1].starts_with("KEY_FILE=/"), "{out}");
+
+    let command = ["exec", "triage.process", "--", "/bin/sh", "-c", "kill -9 $$"];
+    assert_eq!(run(folder, &command).0, Some(128 + 9));
+    let (code, _, err) = run(folder, &["exec", "nobody"]);
+    assert_eq!(code, Some(1));
+    assert!(err.contains("has no `process.runtime`"), "{err}");
+    // The confirmation of the runtime lies in the inbox.
+    let confirmed = fs::read_dir(folder.join(".agent-iac/inbox")).expect("it is there");
+    assert_eq!(confirmed.count(), 1);
+
+    let killed = run(folder, &["kill", "triage", "--reason", "a test"]);
+    assert_eq!(killed.0, Some(0), "{}", killed.2);
+    let (code, _, err) = run(folder, &["exec", "triage"]);
+    assert_eq!(code, Some(5), "{err}");
+}

@@ -47,11 +47,11 @@
 //! | L10 | none: `value::canonical` has tables and properties of its own |
 //! | L11 | none: formats have golden files of their own |
 //! | R1 | I6: the place itself gives the secret that is tried |
-//! | R2 | none: consumers that report what they hold do not exist yet |
+//! | R2 | I7: an old secret stands for its overlap and its consumers, and while the new one does not work |
 //! | R3 | none: groups that rotate do not exist yet |
 //! | R4 | crashes between issue, delivery, promotion and revocation |
 //! | R5 | none: no credential of the engine's own is managed |
-//! | R6 | none: rotation by the calendar does not exist yet |
+//! | R6 | runners rotate each day here, with wrong clocks; calendars against a brute-force one in `rotation` |
 //! | R7 | I6: what counts is what the system accepts, and not what is stored |
 //! | R8 | a kill leaves nothing that works, the bug "kill leaves credentials" |
 //! | R9 | I8: what is proved dead is tried with the system at every look |

@@ -418,16 +418,19 @@ async fn conclude_issue(
         version: record.version,
     };
     let value = match credential::staged_by(run.engine, &target, &step.claim).await? {
-        Some((stored, secret)) => Some((Some(stored), secret)),
-        None => promoted_by(run, &target, step).await?,
+        Some((stored, secret)) => Some((Some(stored), secret, false)),
+        None => {
+            promoted_by(run, &target, step).await?.map(|(stored, secret)| (stored, secret, true))
+        }
     };
-    let Some((staged, secret)) = value else {
+    let Some((staged, secret, promoted)) = value else {
         credential::revoke_stray(run, stray, "its value was lost in a crash", true).await?;
         let because =
             "its value was lost in a crash; it was revoked, and the next plan issues another";
         return Ok(Outcome::Skipped { because: because.into() });
     };
-    let fresh = Fresh { address, ty, claim: &step.claim, target, object, version: record.version };
+    let claim = &step.claim;
+    let fresh = Fresh { address, ty, claim, target, object, version: record.version, promoted };
     match credential::install(run, fresh, &secret, staged).await {
         Ok((.., outcome)) => Ok(outcome),
         Err((error, _)) if error.kind() == ErrorKind::InDoubt => Err(error),

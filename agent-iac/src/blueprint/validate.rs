@@ -570,19 +570,41 @@ fn check_consumers(
             }
         }
     }
-    let bindings: Vec<(Address, Address)> = resources
+    let placed: BTreeMap<String, &Address> = resources
         .iter()
-        .filter(|(_, desired)| desired.resource_type.kind == Kind::Runtime)
-        .flat_map(|(runtime, desired)| {
-            let linked = desired.properties.values().flat_map(Node::addresses);
-            linked.map(|to| (runtime.clone(), to.clone())).collect::<Vec<_>>()
+        .filter_map(|(address, desired)| {
+            Some((desired.credential.as_ref()?.place.to_string(), address))
         })
         .collect();
+    let mut bindings: Vec<(Address, Address)> = Vec::new();
+    let runtimes = resources.iter().filter(|(_, d)| d.resource_type.kind == Kind::Runtime);
+    for (runtime, desired) in runtimes {
+        for node in desired.properties.values() {
+            let linked = node.addresses().into_iter();
+            bindings.extend(linked.map(|to| (runtime.clone(), to)));
+            // Or by the place at which the secret is read.
+            node.known().iter().for_each(|value| {
+                each_text(value, &mut |text| {
+                    let to = placed.get(text).map(|to| (runtime.clone(), (*to).clone()));
+                    bindings.extend(to);
+                });
+            });
+        }
+    }
     for (runtime, to) in bindings {
         let credential = resources.get_mut(&to).and_then(|desired| desired.credential.as_mut());
         if let Some(credential) = credential {
             credential.consumers.insert(Consumer::Runtime(runtime));
         }
+    }
+}
+
+fn each_text(value: &Value, see: &mut impl FnMut(&str)) {
+    match value {
+        Value::Text(text) => see(text),
+        Value::List(items) => items.iter().for_each(|item| each_text(item, see)),
+        Value::Map(entries) => entries.values().for_each(|item| each_text(item, see)),
+        _ => {}
     }
 }
 

@@ -165,6 +165,18 @@ pub(super) enum Command {
     /// Settle what a run that died left in doubt; `apply` does so first.
     #[command(display_order = 15)]
     Recover,
+    /// Start an agent's process in exactly the environment that is declared for it.
+    ///
+    /// It has nothing else of the caller's environment. Its secrets are files that
+    /// only its user reads, rotations are followed, signals are passed on, and the
+    /// exit code is its own. What it prints to anything but a terminal has its
+    /// secrets masked.
+    #[cfg(all(feature = "process", unix))]
+    #[command(
+        display_order = 15,
+        after_help = "Examples:\n  exec triage\n  exec triage.process -- /usr/bin/triage --once"
+    )]
+    Exec(Exec),
     /// Keep the ledger: back it up, restore it, archive its older history.
     #[command(display_order = 16, subcommand_required = true, arg_required_else_help = true)]
     Ledger {
@@ -420,6 +432,20 @@ pub(super) struct Import {
 pub(super) struct One {
     /// The agent.
     pub(super) agent: Instance,
+}
+
+#[cfg(all(feature = "process", unix))]
+#[derive(Debug, Args)]
+pub(super) struct Exec {
+    /// The agent, or one of its runtimes.
+    pub(super) agent: String,
+    /// Make the folder of its secrets below this one, and not below
+    /// `$XDG_RUNTIME_DIR`.
+    #[arg(long, value_name = "FOLDER")]
+    pub(super) private: Option<PathBuf>,
+    /// What to run in place of what is declared.
+    #[arg(last = true)]
+    pub(super) command: Vec<std::ffi::OsString>,
 }
 
 #[derive(Debug, Args)]

@@ -60,6 +60,8 @@ pub struct Env {
     /// Whether a run is under way, which the command line says here: until
     /// then, and after it, there is nothing that has to end in order.
     pub underway: Arc<AtomicBool>,
+    /// Whether signals are for a process that was started, and not for us.
+    pub passes_on: Arc<AtomicBool>,
 }
 
 impl Env {
@@ -77,6 +79,7 @@ impl Env {
             directory: std::env::current_dir().ok(),
             stop: Stop::default(),
             underway: Arc::default(),
+            passes_on: Arc::default(),
         }
     }
 

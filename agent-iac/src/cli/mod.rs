@@ -64,6 +64,9 @@ pub fn main_with(
     let surroundings = env.clone();
     let interrupt = move || {
         use std::io::Write as _;
+        if surroundings.passes_on.load(std::sync::atomic::Ordering::SeqCst) {
+            return;
+        }
         if surroundings.interrupt() {
             // There is nobody left to return to: the process waits in a call
             // that does not end, or for an answer.

@@ -49,6 +49,8 @@ pub enum Outcome {
     },
     /// The run was told to stop before its end.
     Interrupted(Summary),
+    /// The process that was started has ended with this code.
+    Exited(u8),
     /// The command failed.
     Failed(Error),
 }
@@ -86,6 +88,7 @@ pub const CODES: &[(u8, &str, &str)] = &[
 pub fn code(outcome: &Outcome) -> u8 {
     match outcome {
         Outcome::Done => 0,
+        Outcome::Exited(code) => *code,
         Outcome::Changes => 3,
         Outcome::Unchecked { .. } => 4,
         Outcome::Usage(_) => 2,
@@ -117,6 +120,9 @@ pub fn code(outcome: &Outcome) -> u8 {
 impl Outcome {
     /// The word for the exit code, as scripts read it.
     pub fn word(&self) -> &'static str {
+        if matches!(self, Self::Exited(1..)) {
+            return "exited";
+        }
         let code = code(self);
         CODES.iter().find(|(number, ..)| *number == code).map_or("failed", |(_, word, _)| word)
     }
@@ -124,7 +130,7 @@ impl Outcome {
     /// What went wrong, in one line; `None` when nothing did.
     pub fn message(&self) -> Option<String> {
         match self {
-            Self::Done | Self::Changes | Self::Unchecked { .. } => None,
+            Self::Done | Self::Changes | Self::Unchecked { .. } | Self::Exited(_) => None,
             _ if code(self) == 0 => None,
             Self::Usage(text) => Some(text.trim_end().to_owned()),
             Self::Invalid(mistakes) => Some(Error::from(mistakes.clone()).message().to_owned()),

@@ -27,7 +27,7 @@ impl Types {
     /// The types that this crate brings. They are data: no client of any
     /// system is needed to name them.
     pub fn builtin() -> Self {
-        use crate::providers::{authority, postgres};
+        use crate::providers::{authority, postgres, process};
 
         Self::none()
             .with::<authority::Account>()
@@ -41,6 +41,7 @@ impl Types {
             .with::<postgres::Ownership>()
             .with::<postgres::Public>()
             .with::<postgres::Login>()
+            .with::<process::Runtime>()
     }
 
     /// Adds a type of your own.

@@ -8,6 +8,8 @@
 mod agents;
 #[cfg(all(feature = "sqlite", feature = "age", feature = "authority"))]
 mod embedded;
+#[cfg(all(feature = "process", unix))]
+mod exec;
 mod keeping;
 mod parts;
 mod rotation;
@@ -56,6 +58,8 @@ pub struct Deployment {
     part_size: Option<usize>,
     teller: Option<Arc<dyn Tell>>,
     inbox: Option<Arc<dyn Inbox>>,
+    #[cfg(all(feature = "process", unix))]
+    confirm: Option<Arc<dyn crate::consumer::Confirm>>,
 }
 
 /// What a plan is asked for.
@@ -87,6 +91,8 @@ impl Deployment {
             part_size: None,
             teller: None,
             inbox: None,
+            #[cfg(all(feature = "process", unix))]
+            confirm: None,
         }
     }
 
@@ -170,6 +176,11 @@ impl Deployment {
     /// Where consumers confirm.
     pub fn inbox(&self) -> Option<&Arc<dyn Inbox>> {
         self.inbox.as_ref()
+    }
+
+    /// Whether consumers are told anything, or can confirm.
+    fn listens(&self) -> bool {
+        self.teller.is_some() || self.inbox.is_some()
     }
 
     /// The secret stores, by name.

@@ -10,9 +10,12 @@ use crate::{
     address::{Address, Instance},
     apply::{self, Authorised, Outcome, Report, RunContext, StepReport},
     blueprint::Blueprint,
+    consumer::{Notice, Told},
     drift::{self, Around, Greeted},
     error::{Error, ErrorKind, Result},
-    ledger::{Actor, Append, Authority, CredentialEvent, Entry, Query, RunPurpose, State},
+    ledger::{
+        Actor, Append, Authority, CredentialEvent, Entry, Query, Rotation, RunPurpose, State,
+    },
     plan::{self, Action, Options, Plan},
     provider::AtOnce,
     rotation::{Asked, Phase, Terms, phase},
@@ -88,8 +91,12 @@ impl Deployment {
             let part = blueprint.part(&needed.iter().collect());
             (Cow::Owned(part), Query::Agents(needed.into_iter().collect()))
         };
-        let (blueprint, state) = (&*part, &self.ledger.state(&query).await?);
-        self.check_ledger(state).await?;
+        let (blueprint, mut state) = (&*part, self.ledger.state(&query).await?);
+        self.check_ledger(&state).await?;
+        if self.inform(blueprint, &state, agents).await? {
+            state = self.ledger.state(&query).await?;
+        }
+        let state = &state;
         let request = RotateRequest { agents: agents.clone(), asked: Asked::Due };
         let plan = self.rotation_on(blueprint, state, &request, Greeted::default()).await;
         self.note_overdue(blueprint, state, agents).await?;
@@ -101,6 +108,11 @@ impl Deployment {
             force: false,
         };
         let mut report = apply::run(&self.engine(), authorised, context).await?;
+        if report.summary.done > 0 {
+            // Who is not told now is told by the next one who looks.
+            let state = self.ledger.state(&query).await?;
+            let _told: bool = self.inform(blueprint, &state, agents).await?;
+        }
         let blocked = plan.blocked.iter().map(|b| (&b.address, b.reason.clone()));
         let unread = plan.unread.iter().map(|(address, why)| {
             (address, why.iter().map(String::as_str).collect::<Vec<_>>().join("; "))
@@ -114,6 +126,86 @@ impl Deployment {
             });
         }
         Ok(report)
+    }
+
+    /// Tells consumers of the present generation, and takes in who confirmed
+    /// it; whether anything was recorded.
+    async fn inform(
+        &self,
+        blueprint: &Blueprint,
+        state: &State,
+        agents: &BTreeSet<Instance>,
+    ) -> Result<bool> {
+        let nothing = Rotation::default();
+        let mut entries = Vec::new();
+        let mut asked = Vec::new();
+        let mut present = Vec::new();
+        for (address, desired) in blueprint.resources() {
+            let Some(declared) = desired.credential.as_ref().filter(|c| !c.consumers.is_empty())
+            else {
+                continue;
+            };
+            let instance = address.instance();
+            let agent = state.agents.get(instance);
+            let free = agent.is_some_and(|agent| agent.leaving.is_none() && agent.hold.is_none());
+            let Some(record) = state.records.get(address) else { continue };
+            let credential = record.object.as_ref().and_then(|object| object.credential.as_ref());
+            let (Some(credential), None) = (credential, &record.open) else { continue };
+            if !free || !agents.is_empty() && !agents.contains(instance) {
+                continue;
+            }
+            let rotation = record.rotation.as_deref().unwrap_or(&nothing);
+            let said = |event| {
+                let mut entry = Entry::of(address, event);
+                entry.generation = Some(credential.generation);
+                entry
+            };
+            for consumer in &declared.consumers {
+                let name = consumer.to_string();
+                let has = |of: &BTreeMap<String, u32>| {
+                    of.get(&name).is_some_and(|told| *told >= credential.generation)
+                };
+                if let Some(teller) = self.teller.as_ref().filter(|_| !has(&rotation.told)) {
+                    let notice = Notice {
+                        credential: address,
+                        generation: credential.generation,
+                        place: &credential.place,
+                        digest: credential.stored,
+                        consumer,
+                    };
+                    if teller.tell(notice).await == Told::Told {
+                        entries.push(said(CredentialEvent::Told { consumer: name.clone() }));
+                        if !consumer.confirms() {
+                            let consumer = name.clone();
+                            entries.push(said(CredentialEvent::Confirmed { consumer }));
+                        }
+                    }
+                }
+                if consumer.confirms() && !has(&rotation.confirmed) {
+                    asked.push((address.clone(), consumer.clone()));
+                    present.push(credential.generation);
+                }
+            }
+        }
+        if let Some(inbox) = self.inbox.as_ref().filter(|_| !asked.is_empty()) {
+            let answers = inbox.confirmed(&asked).await?;
+            for (((address, consumer), generation), answer) in
+                asked.iter().zip(present).zip(answers)
+            {
+                // One that is ahead of the ledger confirms what it cannot use.
+                if answer.is_some_and(|answer| answer.generation == generation) {
+                    let event = CredentialEvent::Confirmed { consumer: consumer.to_string() };
+                    let mut entry = Entry::of(address, event);
+                    entry.generation = Some(generation);
+                    entries.push(entry);
+                }
+            }
+        }
+        if entries.is_empty() {
+            return Ok(false);
+        }
+        self.ledger.append(Append { entries, ..Append::default() }).await?;
+        Ok(true)
     }
 
     /// Says that the present generation of each credential of these agents, or

@@ -13,11 +13,11 @@ use super::Deployment;
 use crate::{
     address::{Address, Instance},
     apply::{Report, RunContext},
-    blueprint::Blueprint,
+    blueprint::{Blueprint, DesiredCredential},
     bugs::bug,
     diagnostic::Diagnostics,
     error::{Error, ErrorKind, Result},
-    ledger::{Batch, Event, Head, Query, RunEvent, RunId, State},
+    ledger::{Batch, Event, Head, Query, Record, RunEvent, RunId, State},
     provider::AtOnce,
     rotation::{Phase, Scheduler, Terms, later, phase},
 };
@@ -30,11 +30,14 @@ pub struct RunnerOptions {
     /// How long it waits before it looks at the ledger again, for what others
     /// wrote there.
     pub poll: Duration,
+    /// How long it waits before it looks whether a consumer has confirmed; it
+    /// waits longer for one that does not for long.
+    pub listen: Duration,
 }
 
 impl Default for RunnerOptions {
     fn default() -> Self {
-        Self { agents: 32, poll: Duration::from_secs(10) }
+        Self { agents: 32, poll: Duration::from_secs(10), listen: Duration::from_secs(20) }
     }
 }
 
@@ -325,7 +328,7 @@ impl Runner {
     /// Notes when each credential of an agent wakes.
     fn look_at(&mut self, instance: &Instance, state: &State) {
         let now = self.deployment.clock.now();
-        let Self { deployment, blueprint, scheduler, at_once, open, tried, .. } = self;
+        let Self { deployment, blueprint, scheduler, at_once, open, tried, options, .. } = self;
         let agent = state.agents.get(instance);
         let leaves = agent.is_none_or(|agent| agent.leaving.is_some());
         let hold = agent.and_then(|agent| agent.hold.as_ref()).map(|hold| hold.until);
@@ -349,6 +352,11 @@ impl Runner {
                     wakes = Some(*since);
                 }
             }
+            if !leaves && deployment.listens() && untold(record, credential) {
+                // Nobody says when a consumer confirms, so it is looked for.
+                let soon = later(now, options.listen);
+                wakes = Some(wakes.map_or(soon, |at| at.min(soon)));
+            }
             let wakes = match (wakes, hold) {
                 (Some(at), Some(until)) => Some(at.max(until)),
                 (wakes, _) => wakes,
@@ -357,6 +365,19 @@ impl Runner {
             tried.remove(address);
         }
     }
+}
+
+/// Whether a consumer of the present generation was not told, or has not
+/// confirmed.
+fn untold(record: Option<&Record>, declared: &DesiredCredential) -> bool {
+    let Some(record) = record else { return false };
+    let credential = record.object.as_ref().and_then(|object| object.credential.as_ref());
+    let Some(credential) = credential else { return false };
+    let confirmed = record.rotation.as_ref().map(|rotation| &rotation.confirmed);
+    declared.consumers.iter().any(|consumer| {
+        let newest = confirmed.and_then(|confirmed| confirmed.get(&consumer.to_string()));
+        newest.is_none_or(|newest| *newest < credential.generation)
+    })
 }
 
 fn pause(tried: u32) -> Duration {

@@ -6,3 +6,4 @@
 
 pub mod authority;
 pub mod postgres;
+pub mod process;

@@ -115,6 +115,9 @@ pub(super) struct Fresh<'j> {
     pub(super) target: Managed,
     pub(super) object: Object,
     pub(super) version: u64,
+    /// Whether a run that died has promoted it: consumers read it, so it stays
+    /// whatever is answered now. It was accepted before.
+    pub(super) promoted: bool,
 }
 
 /// Takes an issued credential to the end: delivered, really used, promoted,
@@ -130,7 +133,7 @@ pub(super) async fn install(
     secret: &Secret,
     staged: Option<StoredVersion>,
 ) -> Result<(Managed, u64, Outcome), (Error, u64)> {
-    let Fresh { address, ty, claim, target, object, version } = fresh;
+    let Fresh { address, ty, claim, target, object, version, promoted: before } = fresh;
     let fail = |error: Error| (error, version);
     let mut record = as_written(target, &object, ty);
     let mut credential = record
@@ -172,6 +175,9 @@ pub(super) async fn install(
         Tried::Accepted => {
             tell(run, address, "verified");
             Outcome::Done
+        }
+        Tried::Refused(why) if before && !bug!("promoted one revoked by recovery") => {
+            Outcome::Unproved(format!("it was promoted before, and is refused now: {why}"))
         }
         Tried::Refused(why) => {
             let error = Error::new(
@@ -386,6 +392,7 @@ pub(super) async fn conclude(run: &Run<'_>, begun: Begun<'_>, answer: Answer) ->
         target: Arc::unwrap_or_clone(target),
         object: object.clone(),
         version: begun.version,
+        promoted: false,
     };
     match install(run, fresh, &secret, staged).await {
         Ok((record, version, outcome)) => Ended {

@@ -76,7 +76,10 @@ fn main() -> ExitCode {
             return with_systems(Deployment::embedded_to_look_at(fleet, environment, folder)?);
         }
         let fleet = config::load(&fleet, &Types::builtin())?;
-        with_systems(Deployment::embedded(fleet, environment, folder)?)
+        let deployment = Deployment::embedded(fleet, environment, &folder)?;
+        #[cfg(all(feature = "process", unix))]
+        let deployment = deployment.with_processes(&folder)?;
+        with_systems(deployment)
     })
 }
 

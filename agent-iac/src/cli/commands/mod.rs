@@ -2,6 +2,8 @@
 
 mod agents;
 mod apply;
+#[cfg(all(feature = "process", unix))]
+mod exec;
 mod graph;
 mod help;
 mod history;
@@ -85,6 +87,8 @@ pub(super) fn run(
         Command::Resume(one) => agents::resume(&cx, &one.agent),
         Command::Hold(hold) => agents::hold(&cx, &hold),
         Command::Release(one) => agents::release(&cx, &one.agent),
+        #[cfg(all(feature = "process", unix))]
+        Command::Exec(exec) => exec::exec(&cx, &exec),
         Command::Recover => apply::recover(&cx),
     };
     result.unwrap_or_else(Outcome::from)

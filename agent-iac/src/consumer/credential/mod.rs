@@ -252,7 +252,8 @@ impl Watch<'_> {
         }
     }
 
-    async fn look(&self) -> Result<Option<Current>> {
+    /// Looks once.
+    pub(crate) async fn look(&self) -> Result<Option<Current>> {
         if self.seen == Some(self.credential.generation().await?) {
             return Ok(None);
         }

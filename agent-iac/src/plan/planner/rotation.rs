@@ -5,7 +5,6 @@ use crate::{
     access::Access,
     address::Address,
     blueprint::{Blueprint, Desired},
-    bugs::bug,
     ledger::{Managed, Record, State},
     plan::{Action, CredentialTarget, Observations, Part, Plan, Reason, Risk, Target},
     provider::{AtOnce, Observation},
@@ -188,7 +187,6 @@ impl<'a> Planner<'a> {
         let Some(identity) = owner() else { return true };
         let why = match self.observation_of(identity).map(|observed| &observed.object) {
             Some(Observation::Present(real)) if !real.suspended => return true,
-            Some(Observation::Present(_)) if bug!("rotated while suspended") => return true,
             Some(Observation::Present(_)) => "is suspended".to_owned(),
             Some(Observation::Absent) => "is gone".to_owned(),
             Some(Observation::Unread(why)) => format!("could not be read: {why}"),
@@ -238,7 +236,7 @@ impl<'a> Planner<'a> {
         let Some(terms) = self.terms(address, desired) else { return true };
         let ended = machine::ended(record, &terms, self.options.now);
         let makes_room = self.fresh.contains_key(address) && terms.at_once != AtOnce::Many;
-        !ended.contains_key(&generation) && !makes_room && !bug!("overlap ended by a plan")
+        !ended.contains_key(&generation) && !makes_room
     }
 
     /// Why an object that was replaced goes.

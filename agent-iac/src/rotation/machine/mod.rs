@@ -176,6 +176,10 @@ pub fn phase(record: &Record, terms: &Terms, now: Timestamp) -> Phase {
     if now < due {
         return Phase::Idle { due: Some(due) };
     }
+    // Whoever comes late waits for the next time that is allowed.
+    if !terms.policy.allows(now) {
+        return Phase::Idle { due: terms.policy.next_allowed(now) };
+    }
     retried(Phase::Due { since: due, why: Why::Period }, rotation, terms, now)
 }
 

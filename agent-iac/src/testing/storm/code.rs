@@ -43,10 +43,21 @@ struct Reader {
     #[permission(to = account, on = format!("log-of-{}", account.id()), allow = ["append"])]
     log: sim::Grant,
 
-    #[credential(of = account, deliver = format!("vault:{place}/{tenant}/key"))]
+    #[credential(
+        of = account,
+        deliver = format!("vault:{place}/{tenant}/key"),
+        rotate = "1d",
+        overlap = "1h",
+    )]
     key: sim::Key,
 
-    #[credential(of = account, deliver = format!("vault:{place}/{tenant}/token"))]
+    #[credential(
+        of = account,
+        deliver = format!("vault:{place}/{tenant}/token"),
+        rotate = "1d",
+        overlap = "1h",
+        consumers = ["inbox"],
+    )]
     token: sim::Token,
 
     #[runtime(name = format!("job-{tenant}"), run_as = account, command = "read")]
@@ -63,7 +74,7 @@ struct Mailer {
     #[identity(name = name)]
     account: sim::Account,
 
-    #[credential(of = account, deliver = "vault:agents/mailer/key")]
+    #[credential(of = account, deliver = "vault:agents/mailer/key", rotate = "1d")]
     key: sim::LoneKey,
 }
 

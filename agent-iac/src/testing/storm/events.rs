@@ -63,6 +63,14 @@ pub(super) enum Deed {
     Resume(&'static str),
     Hold(&'static str, u32),
     Release(&'static str),
+    /// Runs a runner for so long.
+    Watch(Duration),
+    /// Renews the credentials of an agent now.
+    Renew(&'static str),
+    /// Says that the credentials of an agent are known to others.
+    Compromise(&'static str),
+    /// Lets a consumer confirm what stands at its place now.
+    Confirm(&'static str),
     Drift(Drift, u64),
     Wait(Duration),
     /// Turns the hands of the world's clock by so many minutes.
@@ -145,7 +153,11 @@ fn event(random: &mut Random, operators: usize) -> Event {
 fn deed(random: &mut Random) -> Deed {
     let agent = *random.pick(&AGENTS);
     match random.between(0, 99) {
-        0..=38 => Deed::Change(change(random)),
+        0..=26 => Deed::Change(change(random)),
+        27..=32 => Deed::Watch(Duration::from_secs(random.between(600, 180_000))),
+        33 | 34 => Deed::Renew(agent),
+        35 => Deed::Compromise(agent),
+        36..=38 => Deed::Confirm(agent),
         39..=41 => Deed::Apply,
         42..=46 => Deed::ApplyTo(agent),
         47..=52 => Deed::ApplyLate(Duration::from_secs(random.between(60, 3_000))),

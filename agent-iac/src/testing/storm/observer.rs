@@ -208,7 +208,8 @@ impl Pages {
         let held = agent
             .and_then(|agent| agent.hold.as_ref())
             .is_some_and(|hold| hold.until.duration_since(now) > SignedDuration::from_mins(30));
-        let unattended = matches!(purpose, RunPurpose::Apply | RunPurpose::Revert);
+        let unattended =
+            matches!(purpose, RunPurpose::Apply | RunPurpose::Revert | RunPurpose::Rotate);
         if held && unattended {
             all.push(found("I9", format!("{address}: {action} of an agent that is held")));
         }
@@ -217,6 +218,48 @@ impl Pages {
             .is_some_and(|leaving| leaving.cause == Cause::Killed);
         if killed && unattended && target.is_some() && *action != Action::Suspend {
             all.push(found("I9", format!("{address}: {action} of an agent that was killed")));
+        }
+        if *purpose == RunPurpose::Rotate {
+            self.rotates(entry, now, all);
+        }
+    }
+
+    /// Whether a rotation does what it may: nothing but its two moves, none
+    /// sooner than it should, and no end while somebody is waited for.
+    fn rotates(&self, entry: &Entry, now: Timestamp, all: &mut Vec<Violation>) {
+        let (Event::Step(StepEvent::Begun { action, deposed, id, .. }), Some(address)) =
+            (&entry.event, &entry.address)
+        else {
+            return;
+        };
+        if !*deposed && *action != Action::Rotate {
+            all.push(found("I9", format!("{address}: {action} by a rotation")));
+        }
+        let Some(record) = self.state.records.get(address) else { return };
+        let Some(rotation) = &record.rotation else { return };
+        if !rotation.compromised.is_empty() {
+            return;
+        }
+        // The shortest pause is a minute, and clocks differ by minutes.
+        let since = rotation.failed_at.map(|failed| now.duration_since(failed));
+        let soon = SignedDuration::from_secs(10 << rotation.failures.min(8));
+        if rotation.failures > 4 && since.is_some_and(|s| !s.is_negative() && s < soon) {
+            let what = format!("{address}: tried again after failing {} times", rotation.failures);
+            all.push(found("I12", what));
+        }
+        let old = record.deposed.iter().find(|old| Some(&old.id) == id.as_ref());
+        let old = old.filter(|_| *deposed).and_then(|old| old.credential.as_ref());
+        let Some(since) = old.and_then(|old| rotation.overlap.get(&old.generation)) else { return };
+        let stood = now.duration_since(*since);
+        if !stood.is_negative() && stood < SignedDuration::from_mins(45) {
+            let what = format!("{address}: an old one ends {} s into its overlap", stood.as_secs());
+            all.push(found("I7", what));
+        }
+        let present = record.object.as_ref().and_then(|object| object.credential.as_ref());
+        let token = record.object.as_ref().is_some_and(|o| o.resource_type == "sim.token");
+        let confirmed = rotation.confirmed.get("inbox").copied().unwrap_or_default();
+        if token && present.is_some_and(|present| confirmed < present.generation) {
+            all.push(found("I7", format!("{address}: an old one ends that is waited for")));
         }
     }
 
@@ -234,6 +277,30 @@ impl Pages {
             *cause != Cause::Killed && here && stands
         };
         entries.iter().filter(leaves).count()
+    }
+}
+
+impl Book {
+    /// Whether a rotation ends an older generation though the present one has
+    /// been gone for a while: nobody could use either.
+    fn follows_nobody(&self, pages: &Pages, entry: &Entry) -> Option<Violation> {
+        let Event::Step(StepEvent::Begun { deposed: true, .. }) = &entry.event else { return None };
+        let (address, run) = (entry.address.as_ref()?, entry.run.as_ref()?);
+        let (purpose, ..) = pages.runs.get(run)?;
+        let record = pages.state.records.get(address)?;
+        let rotation = record.rotation.as_ref().filter(|r| r.compromised.is_empty())?;
+        let present = record.object.as_ref().filter(|_| !rotation.overlap.is_empty())?;
+        if *purpose != RunPurpose::Rotate {
+            return None;
+        }
+        let ago = self.clock.now().saturating_sub(SignedDuration::from_mins(15)).ok()?;
+        let gone = self.provider.effects().iter().any(|effect| {
+            effect.operation == "delete"
+                && effect.resource_type == present.resource_type
+                && effect.id == present.id
+                && effect.at < ago
+        });
+        gone.then(|| found("I7", format!("{address}: an old one ends, and no other works")))
     }
 }
 
@@ -297,6 +364,7 @@ impl Observer for Book {
         }
         for entry in &append.entries {
             pages.begun(entry, now, &mut all);
+            all.extend(self.follows_nobody(&pages, entry));
             match (&entry.event, &entry.address) {
                 (Event::Credential(CredentialEvent::Revoked { id, proof: Some(proof) }), _)
                     if proof.holds() =>
@@ -396,7 +464,11 @@ impl Observer for Book {
         if !instances.contains(instance) {
             all.push(found("I9", format!("{} is outside the scope of its run", what())));
         }
-        if widens && *purpose != RunPurpose::Apply {
+        // A rotation gives the same access by another secret.
+        let renews = *purpose == RunPurpose::Rotate
+            && effect.operation == "create"
+            && ["sim.key", "sim.token", "sim.lone_key"].contains(&effect.resource_type);
+        if widens && !renews && *purpose != RunPurpose::Apply {
             all.push(found("I9", format!("{} widens unattended", what())));
         }
         let allowed = pages.allowed.get(address);

@@ -19,11 +19,12 @@ use super::{
     weather::Storms,
 };
 use crate::{
+    address::Instance,
     apply::{Outcome, Report, RunContext},
     clock::Clock,
-    deployment::{Deployment, PlanRequest},
+    deployment::{Deployment, PlanRequest, RotateRequest, Runner, RunnerOptions},
     error::{Error, ErrorKind, Result},
-    ledger::{Actor, Ledger},
+    ledger::{Actor, Append, CredentialEvent, Entry, Ledger},
     plan::{Plan, SavedPlan},
     provider::Mark,
     vault::SecretStore,
@@ -80,6 +81,7 @@ impl Scene {
 /// One process.
 pub(super) struct Process {
     scene: Arc<Scene>,
+    operator: usize,
     name: String,
     context: RunContext,
     code: Code,
@@ -98,10 +100,10 @@ impl Process {
         context.watch = Arc::new(move |progress| {
             watching.keeps_secrets(&format!("{progress:?}"), "what is told of a run");
         });
-        Self { scene: Arc::clone(scene), name, context, code, deployment }
+        Self { scene: Arc::clone(scene), operator, name, context, code, deployment }
     }
 
-    fn ordered(&self, scope: Option<BTreeSet<crate::address::Instance>>, cap: Option<u32>) {
+    fn ordered(&self, scope: Option<BTreeSet<Instance>>, cap: Option<u32>) {
         // The planner's own rule, said once more.
         let cap = cap.or(self.code.cap).unwrap_or(3);
         self.scene.book.ordered(&self.name, Orders { scope, cap }, &self.code);
@@ -164,12 +166,99 @@ impl Process {
             Deed::Release(agent) => {
                 self.deployment.release(&instance(agent), &self.context.actor).await
             }
+            Deed::Watch(length) => self.watch(*length).await,
+            Deed::Renew(agent) => {
+                let agent = instance(agent);
+                self.ordered(Some(BTreeSet::from([agent.clone()])), None);
+                let request = RotateRequest::now([agent]);
+                let plan = self.deployment.plan_rotation(&request).await?;
+                let saved = SavedPlan::new(plan)?;
+                let context = self.context.clone().acknowledging(saved.digest());
+                let report = self.deployment.apply(&saved, &context).await?;
+                self.reported(&report);
+                Ok(())
+            }
+            Deed::Compromise(agent) => {
+                let agents = BTreeSet::from([instance(agent)]);
+                let actor = &self.context.actor;
+                self.deployment.compromised(&agents, "an incident", actor).await?;
+                for _ in 0..3 {
+                    let report = self.deployment.rotate(&agents, &self.context).await?;
+                    self.reported(&report);
+                }
+                Ok(())
+            }
+            Deed::Confirm(agent) => self.confirm(&instance(agent)).await,
             Deed::Drift(..) | Deed::Turn(_) => Ok(()),
             Deed::Wait(length) => {
                 self.deployment.clock().sleep(*length).await;
                 self.round(&PlanRequest::default(), Duration::ZERO).await.map(drop)
             }
         }
+    }
+
+    /// Runs a runner, which must not be busy without getting anywhere.
+    async fn watch(&self, length: Duration) -> Result<()> {
+        let clock = self.deployment.clock();
+        let deployment = Arc::new(self.scene.deployment(self.operator, &self.code));
+        let options = RunnerOptions { agents: 2, ..RunnerOptions::default() };
+        let Ok(mut runner) = Runner::new(deployment, self.context.clone(), options) else {
+            return Ok(());
+        };
+        let hours = length.as_secs() / 3_600 + 1;
+        let mut idle = 0;
+        let begun = self.scene.world.clock().elapsed();
+        while self.scene.world.clock().elapsed() < begun + length {
+            let ticked = runner.tick().await;
+            let next = match ticked {
+                Ok(tick) => {
+                    self.reported(&tick.settled);
+                    tick.rotated.iter().for_each(|report| self.reported(report));
+                    for (_, error) in &tick.refused {
+                        self.judge(error);
+                    }
+                    let done = tick.rotated.iter().any(|report| report.summary.done > 0);
+                    idle += u64::from(!done && !tick.contended);
+                    tick.next.filter(|_| !tick.contended)
+                }
+                Err(error) => {
+                    self.judge(&error);
+                    None
+                }
+            };
+            if idle > 40 * hours {
+                let what = format!("{idle} ticks in {hours} hours got nowhere");
+                self.scene.world.accuse(vec![Violation::new("I12", what)], &self.name);
+                break;
+            }
+            let pause = next.map_or(Duration::from_mins(5), |next| {
+                let until = next.duration_since(clock.now());
+                if until.is_negative() { Duration::ZERO } else { until.unsigned_abs() }
+            });
+            clock.sleep(pause.clamp(Duration::from_secs(1), Duration::from_mins(30))).await;
+        }
+        Ok(())
+    }
+
+    /// Records what a consumer of an agent's token confirms.
+    async fn confirm(&self, agent: &Instance) -> Result<()> {
+        let state = self.deployment.state().await?;
+        let entries: Vec<Entry> = state
+            .records
+            .iter()
+            .filter(|(address, _)| address.instance() == agent)
+            .filter_map(|(address, record)| {
+                let credential = record.object.as_ref()?.credential.as_ref()?;
+                let event = CredentialEvent::Confirmed { consumer: "inbox".into() };
+                let mut entry = Entry::of(address, event);
+                entry.generation = Some(credential.generation);
+                Some(entry)
+            })
+            .collect();
+        if entries.is_empty() {
+            return Ok(());
+        }
+        self.deployment.ledger().append(Append { entries, ..Append::default() }).await.map(drop)
     }
 
     async fn kill(&self, agent: &str) -> Result<()> {
@@ -239,6 +328,7 @@ impl Process {
     pub(super) async fn free_all(&self) -> Result<()> {
         let state = self.deployment.state().await?;
         for (agent, record) in &state.agents {
+            self.confirm(agent).await?;
             if record.hold.is_some() {
                 self.deployment.release(agent, &self.context.actor).await?;
             }

@@ -329,6 +329,21 @@ fn failures_are_counted_waited_for_longer_each_time_and_then_told_to_somebody() 
 }
 
 #[test]
+fn what_a_dead_run_promoted_outlives_its_recovery_while_somebody_suspends() {
+    let stage = Stage::unwatched(SimOptions::default());
+    let deployment = stage.applied(holder(&[]));
+    stage.days(7);
+    stage.world.crash_on("vault/promote holder/key after");
+    let (all, context) = (BTreeSet::new(), operator());
+    assert!(stage.world.run(deployment.rotate(&all, &context)).is_crashed());
+    let account = stage.account("holder");
+    stage.sim().hand().suspend(&account).unwrap();
+    stage.run(deployment.recover(&context)).unwrap();
+    stage.sim().hand().resume(&account).unwrap();
+    assert!(stage.works(OF[0], &stage.secret("holder/key").unwrap()), "consumers read it");
+}
+
+#[test]
 fn what_leaves_in_the_middle_of_a_rotation_leaves_nothing() {
     let stage = Stage::new();
     let deployment = stage.applied(holder(&[]));

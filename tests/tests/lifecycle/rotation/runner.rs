@@ -2,7 +2,10 @@
 
 use std::sync::Arc;
 
-use agent_iac::deployment::{Runner, RunnerOptions, Tick};
+use agent_iac::{
+    consumer::{Confirm as _, Confirmation, MemoryInbox, MemoryTeller},
+    deployment::{Runner, RunnerOptions, Tick},
+};
 
 use super::*;
 
@@ -179,4 +182,54 @@ fn a_hold_is_waited_for_and_its_release_is_heard() {
     assert!(tick.rotated.is_empty() && tick.next >= Some(until), "{tick:?}");
     stage.run(held.release(&instance(r#"mail["t0"]"#), &actor)).unwrap();
     assert_eq!(stage.tick(&mut runner).rotated.len(), 1);
+}
+
+#[test]
+fn consumers_are_told_and_the_old_one_waits_for_those_that_confirm_by_themselves() {
+    let stage = Stage::new();
+    let waits_for = ["billing", "file:/srv/key"];
+    let deployment = stage.applied(holder(&waits_for));
+    let (teller, inbox) = (MemoryTeller::default(), MemoryInbox::new());
+    let watched = stage
+        .deploy(holder(&waits_for))
+        .with_teller(Arc::new(teller.clone()))
+        .with_inbox(Arc::new(inbox.clone()));
+    let mut runner = runner(watched, 8);
+    stage.tick(&mut runner);
+    stage.world.advance(Duration::from_mins(1));
+    stage.tick(&mut runner);
+    assert_eq!(teller.heard().len(), 2, "of the first generation too: {:?}", teller.heard());
+    let first = stage.secret("holder/key").unwrap();
+    let confirm = |generation: u32| {
+        let confirmation = Confirmation {
+            credential: address("holder.key"),
+            consumer: "billing".parse().unwrap(),
+            generation,
+            at: stage.world.clock().now(),
+        };
+        stage.run(inbox.confirm(&confirmation)).unwrap();
+    };
+    confirm(1);
+    stage.hours(7 * 24 + 1);
+    stage.tick(&mut runner);
+    assert_eq!(teller.heard().len(), 4, "{:?}", teller.heard());
+    // What nobody was given yet is not believed.
+    confirm(7);
+    for _ in 0..5 {
+        stage.hours(2);
+        stage.tick(&mut runner);
+    }
+    assert!(stage.works(OF[0], &first), "one of two has not confirmed");
+    let Phase::Overdue { waiting, .. } = stage.phase(&deployment, "holder.key") else {
+        panic!("{:?}", stage.phase(&deployment, "holder.key"));
+    };
+    assert_eq!(waiting.into_iter().collect::<Vec<_>>(), ["billing"], "the file was written");
+    confirm(2);
+    for _ in 0..2 {
+        stage.hours(2);
+        stage.tick(&mut runner);
+    }
+    assert!(!stage.works(OF[0], &first));
+    assert_eq!(teller.heard().len(), 4, "nobody is told twice");
+    stage.assert_clean(&deployment);
 }
