@@ -285,9 +285,13 @@ impl Deployment {
         Ok(self.plan_on(blueprint, &state, request, true, std::mem::take(greeted)).await)
     }
 
-    /// Makes a plan only to look at it: what is wrong with next month must not
-    /// hide what is wrong now.
-    pub(crate) async fn compare(&self, request: &PlanRequest) -> Result<Plan> {
+    /// Makes a plan only to look at it, as for drift: what is wrong with next
+    /// month must not hide what is wrong now.
+    ///
+    /// # Errors
+    ///
+    /// As [`Deployment::plan`], but for what the calendar shows.
+    pub async fn compare(&self, request: &PlanRequest) -> Result<Plan> {
         let greeted = self.greet().await;
         let (blueprint, state) = self.desired_and_recorded().await?;
         Ok(self.plan_on(&blueprint, &state, request, true, greeted).await)

@@ -114,19 +114,7 @@ pub(crate) async fn refresh<'a>(
     mut greeted: Greeted<'a>,
 ) -> Observations {
     let at = reader.clock.now();
-    let mut observers = BTreeMap::new();
-    let mut unavailable = BTreeMap::new();
-    for (name, provider) in reader.providers {
-        let found = greeted.observers.remove(name.as_str());
-        match found.unwrap_or_else(|| provider.observers()) {
-            Ok(found) => {
-                observers.insert(name.as_str(), found);
-            }
-            Err(error) => {
-                unavailable.insert(name.as_str(), told(&error));
-            }
-        }
-    }
+    let (observers, unavailable) = open_observers(reader, &mut greeted);
     let mut seen = Observations {
         at,
         objects: BTreeMap::new(),
@@ -217,6 +205,22 @@ pub(crate) async fn refresh<'a>(
     let beside = surroundings(&recorded, &observers, wanted, &seen.objects);
     let ((undeclared, unlisted), beside) = join(undeclared, beside).await;
     Observations { undeclared, unlisted, beside, ..seen }
+}
+
+/// What observes each system, and why it cannot be had of the rest.
+fn open_observers<'a>(
+    reader: &Reader<'a>,
+    greeted: &mut Greeted<'a>,
+) -> (BTreeMap<&'a str, Observers>, BTreeMap<&'a str, String>) {
+    let (mut observers, mut unavailable) = (BTreeMap::new(), BTreeMap::new());
+    for (name, provider) in reader.providers {
+        let found = greeted.observers.remove(name.as_str());
+        match found.unwrap_or_else(|| provider.observers()) {
+            Ok(found) => drop(observers.insert(name.as_str(), found)),
+            Err(error) => drop(unavailable.insert(name.as_str(), told(&error))),
+        }
+    }
+    (observers, unavailable)
 }
 
 fn unread_all(
