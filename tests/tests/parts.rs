@@ -1,5 +1,6 @@
 //! A large fleet is planned by parts: the plan is the same as with everything
 //! in view, and everything is read only where it has to be.
+#![expect(clippy::unwrap_used, reason = "all of this file is a test")]
 
 use std::{
     collections::BTreeSet,

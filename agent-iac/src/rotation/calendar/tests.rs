@@ -1,7 +1,7 @@
 //! What cannot be kept, each with the first date on which it is not; and that
 //! what is listed keeps every rule.
 
-use std::collections::BTreeMap;
+use std::{collections::BTreeMap, sync::Arc};
 
 use expect_test::{Expect, expect};
 use jiff::SignedDuration;
@@ -54,6 +54,7 @@ fn agent(name: &str, keys: &[&[(&str, &str)]]) -> FleetAgent {
             source: Source::rust("fleet.rs", 1, 1),
         },
         resources,
+        maker: None,
         written: Written::default(),
     }
 }
@@ -286,7 +287,7 @@ fn whatever_the_fleet_what_is_listed_keeps_every_rule() {
             let at = rotation.at;
             let policy = |address| {
                 let desired: &crate::blueprint::Desired = &blueprint.resources()[address];
-                desired.credential.as_ref().unwrap().policy.clone()
+                Arc::clone(&desired.credential.as_ref().unwrap().policy)
             };
             assert!(policy(&rotation.address).allows(at), "seed {seed}: {rotation:?}");
             assert_eq!(rotation.old_ends, policy(&rotation.address).old_ends(at));
@@ -310,7 +311,7 @@ fn a_credential_that_nothing_holds_up_is_rotated_when_it_is_due() {
     let terms = &[("rotate", "7d"), ("zone", "America/New_York")][..];
     let blueprint = fleet(vec![agent("a", &[terms])], FleetTerms::default());
     let address: Address = "a.key0".parse().unwrap();
-    let policy = blueprint.resources()[&address].credential.as_ref().unwrap().policy.clone();
+    let policy = &blueprint.resources()[&address].credential.as_ref().unwrap().policy;
     let mut due = at(NEW_YEAR);
     let calendar = look(&blueprint, NEW_YEAR, AtOnce::Two);
     assert!((52..=55).contains(&calendar.planned().len()), "{}", calendar.planned().len());

@@ -20,8 +20,7 @@ fn at(seconds: i64) -> Timestamp {
 }
 
 fn policy(rotate: Option<&str>) -> Arc<Policy> {
-    let mut terms = crate::agent::Terms::default();
-    terms.rotate = rotate.map(str::to_owned);
+    let mut terms = crate::agent::Terms { rotate: rotate.map(str::to_owned), ..Default::default() };
     terms.overlap("1h");
     terms.jitter("0s");
     Arc::new(Policy::read(&terms, &FleetPolicy::default()).unwrap())

@@ -75,7 +75,7 @@ impl Walk {
         for (at, shown) in &self.minutes[1..] {
             let mut due = false;
             while passed < *shown {
-                passed = passed + 1.minute();
+                passed += 1.minute();
                 due |= fits(passed);
             }
             if due {
