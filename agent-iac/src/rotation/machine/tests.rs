@@ -381,3 +381,26 @@ fn comes_to_rest(mut life: Life, terms: &Terms, mut now: i64) {
     }
     panic!("{begun} comes to no rest: {life:?}");
 }
+
+#[test]
+fn whoever_comes_late_waits_for_the_next_window() {
+    let mut said = crate::agent::Terms::default();
+    said.rotate("7d");
+    said.jitter("0s");
+    said.window("02:00-04:00");
+    let policy = Policy::read(&said, &FleetPolicy::default()).unwrap();
+    let terms = Terms { policy: Arc::new(policy), ..terms() };
+    let life = Life::new();
+    let Phase::Idle { due: Some(due) } = life.phase(&terms, 0) else {
+        panic!("{:?}", life.phase(&terms, 0));
+    };
+    let due = due.duration_since(at(0)).as_secs();
+    assert!(matches!(life.phase(&terms, due), Phase::Due { .. }));
+    // Nobody was there for half a day: that is out of the window.
+    let late = due + 12 * HOUR;
+    let Phase::Idle { due: Some(next) } = life.phase(&terms, late) else {
+        panic!("{:?}", life.phase(&terms, late));
+    };
+    assert!(next > at(late) && next < at(late + 24 * HOUR), "{next}");
+    assert!(matches!(phase(&life.0, &terms, next), Phase::Due { why: Why::Period, .. }));
+}
