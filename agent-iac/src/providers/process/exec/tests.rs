@@ -196,11 +196,12 @@ fn a_process_that_is_signalled_has_the_new_secret_before_the_signal_and_is_confi
     let host = Host::new();
     let seen = host.path("seen");
     let script = format!(
-        "trap 'cat \"$KEY_FILE\" >> {seen}; echo >> {seen}' HUP; trap 'exit 3' TERM; \
+        "trap 'cat \"$KEY_FILE\" >> {seen}; echo >> {seen}' USR1; trap 'exit 3' TERM; \
          echo ready >> {seen}; while :; do sleep 0.02; done"
     );
     let mut environment = Host::environment(&script);
-    environment.on_rotation = OnRotation::Signal(crate::consumer::Signal::Hup);
+    // Not HUP, which a caller under `nohup` has its processes ignore.
+    environment.on_rotation = OnRotation::Signal(crate::consumer::Signal::Usr1);
     let passing = Passing::default();
     thread::scope(|scope| {
         let exec = host.exec(environment);
