@@ -84,6 +84,11 @@ pub(in crate::apply) async fn successors(
         let Some(record) = state.records.get(&step.address) else { continue };
         let leaked = record.rotation.as_ref().is_some_and(|r| r.compromised.contains(generation));
         let Some(present) = record.object.as_ref().filter(|_| !leaked) else { continue };
+        // Where the present one goes too, there is nobody to be cut off.
+        let goes = |other: &&Step| other.address == step.address && other.target.is_none();
+        if steps.iter().filter(goes).any(|other| !other.reason.ends_an_older_one()) {
+            continue;
+        }
         let (Ok(ty), Ok(_)) = (
             engine.resource_type(&present.resource_type),
             engine.prober(&present.provider, &present.resource_type),

@@ -267,8 +267,10 @@ fn retried(next: Phase, rotation: &Rotation, terms: &Terms, now: Timestamp) -> P
     if failures >= retry.attempts && matches!(next, Phase::Due { why: Why::Period, .. }) {
         return Phase::Stopped { failures };
     }
-    // A failure that is ahead was told by a clock that was wrong.
-    match rotation.failed_at.filter(|failed| *failed <= now) {
+    // Clocks differ. A failure that is further ahead than the longest pause was
+    // told by one that was wrong, and would be waited for much too long.
+    let longest = later(now, retry.pause(u32::MAX));
+    match rotation.failed_at.filter(|failed| *failed <= longest) {
         Some(failed) => {
             let until = later(failed, retry.pause(failures));
             if now < until && !bug!("retried at once") {

@@ -318,10 +318,16 @@ impl Process {
                 plan.blocked, plan.unread, plan.in_doubt
             )
         });
-        // Whoever is in their grace leaves with a later plan.
+        // Whoever is in their grace leaves with a later plan, and so does an old
+        // generation in its overlap, once its consumers have confirmed: what
+        // was settled just now may have made the one that they move to.
         let state = self.deployment.state().await?;
+        for agent in state.agents.keys() {
+            self.confirm(agent).await?;
+        }
         let stays = state.agents.values().all(|agent| agent.leaving.is_none());
-        Ok(plan.is_empty() && stuck == 0 && stays)
+        let overlaps = state.records.values().any(|record| !record.deposed.is_empty());
+        Ok(plan.is_empty() && stuck == 0 && stays && !overlaps)
     }
 
     /// Undoes what operators did on purpose: stops and holds.
