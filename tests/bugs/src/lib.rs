@@ -30,7 +30,6 @@ pub const BUGS: &[Bug] = &[
     ("promoted credential revoked", "I6: what consumers read stays alive"),
     ("overlap cut short", "I7: an old one stands for its overlap, R2 2025"),
     ("consumers not waited for", "I7: an old one waits for its consumers"),
-    ("promoted one revoked by recovery", "I7: what consumers read outlives a recovery"),
     ("retried at once", "I12, vault#28989: what failed is waited for, longer each time"),
     ("hot renewal", "I12, cert-manager#3897: what does not go on is put off"),
     ("revoked before delivered", "I7, R4: the new one stands before the old one goes"),

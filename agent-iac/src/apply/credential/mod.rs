@@ -176,7 +176,7 @@ pub(super) async fn install(
             tell(run, address, "verified");
             Outcome::Done
         }
-        Tried::Refused(why) if before && !bug!("promoted one revoked by recovery") => {
+        Tried::Refused(why) if before => {
             Outcome::Unproved(format!("it was promoted before, and is refused now: {why}"))
         }
         Tried::Refused(why) => {
