@@ -243,3 +243,22 @@ pub fn plant_others(file: &Path) -> rusqlite::Result<()> {
              VALUES ('key_of_others', 'account_of_others', zeroblob(32), 'theirs', '2020-02-02');",
     )
 }
+
+/// Copies a folder with all that is in it.
+///
+/// # Errors
+///
+/// When something cannot be read or written.
+pub fn copy_folder(from: &Path, to: &Path) -> std::io::Result<()> {
+    std::fs::create_dir_all(to)?;
+    for entry in std::fs::read_dir(from)? {
+        let entry = entry?;
+        let to = to.join(entry.file_name());
+        if entry.file_type()?.is_dir() {
+            copy_folder(&entry.path(), &to)?;
+        } else {
+            std::fs::copy(entry.path(), &to)?;
+        }
+    }
+    Ok(())
+}

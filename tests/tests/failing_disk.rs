@@ -27,7 +27,7 @@ use std::{
 use agent_iac::clock::block_on;
 use agent_iac_tests::{
     converge,
-    embedded::{Version, deployment},
+    embedded::{Version, copy_folder, deployment},
 };
 
 /// One agent comes, and two change.
@@ -69,19 +69,6 @@ fn before() -> &'static Path {
         folder
     });
     folder.path()
-}
-
-fn copy(from: &Path, to: &Path) {
-    fs::create_dir_all(to).unwrap();
-    for entry in fs::read_dir(from).unwrap() {
-        let entry = entry.unwrap();
-        let to = to.join(entry.file_name());
-        if entry.file_type().unwrap().is_dir() {
-            copy(&entry.path(), &to);
-        } else {
-            fs::copy(entry.path(), &to).unwrap();
-        }
-    }
 }
 
 fn apply(folder: &Path) -> Command {
@@ -126,7 +113,7 @@ fn fail(failing: Failing, nth: usize) -> Option<bool> {
     let what = format!("{failing:?} at call {nth}");
     let place = tempfile::tempdir().unwrap();
     let (folder, report) = (place.path().join("fleet"), place.path().join("report"));
-    copy(before(), &folder);
+    copy_folder(before(), &folder).unwrap();
     let mut program = apply(&folder);
     let flag = |set: bool| if set { "1" } else { "0" };
     program

@@ -374,8 +374,7 @@ async fn still_as_planned<'p>(
 fn cut_off(job: &Job<'_>) -> Option<Entry> {
     let Reason::Outlived { generation, cut_off } = &job.step.reason else { return None };
     let event = CredentialEvent::CutOff { consumers: cut_off.clone() };
-    let mut entry = Entry::of(&job.step.address, event);
-    entry.generation = Some(*generation);
+    let entry = Entry::of(&job.step.address, event).at_generation(*generation);
     Some(entry).filter(|_| !cut_off.is_empty())
 }
 

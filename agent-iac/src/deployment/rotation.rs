@@ -155,10 +155,8 @@ impl Deployment {
                 continue;
             }
             let rotation = record.rotation.as_deref().unwrap_or(&nothing);
-            let said = |event| {
-                let mut entry = Entry::of(address, event);
-                entry.generation = Some(credential.generation);
-                entry
+            let said = |event: CredentialEvent| {
+                Entry::of(address, event).at_generation(credential.generation)
             };
             for consumer in &declared.consumers {
                 let name = consumer.to_string();
@@ -195,9 +193,7 @@ impl Deployment {
                 // One that is ahead of the ledger confirms what it cannot use.
                 if answer.is_some_and(|answer| answer.generation == generation) {
                     let event = CredentialEvent::Confirmed { consumer: consumer.to_string() };
-                    let mut entry = Entry::of(address, event);
-                    entry.generation = Some(generation);
-                    entries.push(entry);
+                    entries.push(Entry::of(address, event).at_generation(generation));
                 }
             }
         }
@@ -236,9 +232,7 @@ impl Deployment {
                     actor: actor.clone(),
                     reason: reason.to_owned(),
                 };
-                let mut entry = Entry::of(address, event);
-                entry.generation = Some(credential.generation);
-                entries.push(entry);
+                entries.push(Entry::of(address, event).at_generation(credential.generation));
                 found.insert(address.clone());
             }
         }
@@ -324,9 +318,7 @@ impl Deployment {
             let Phase::Overdue { generations, waiting, .. } = phase else { continue };
             for generation in generations.difference(&rotation.overdue) {
                 let event = CredentialEvent::Overdue { waiting: waiting.clone() };
-                let mut entry = Entry::of(address, event);
-                entry.generation = Some(*generation);
-                entries.push(entry);
+                entries.push(Entry::of(address, event).at_generation(*generation));
             }
         }
         if entries.is_empty() {

@@ -70,6 +70,13 @@ impl Entry {
         self.run = Some(run.clone());
         self
     }
+
+    /// Names the generation of the credential.
+    #[must_use]
+    pub fn at_generation(mut self, generation: u32) -> Self {
+        self.generation = Some(generation);
+        self
+    }
 }
 
 /// What happened, by kind; each kind has its phases.

@@ -10,7 +10,7 @@ use agent_iac::{
 };
 use agent_iac_tests::{
     converge,
-    embedded::{FLEET, Version, deployment},
+    embedded::{FLEET, Version, copy_folder, deployment},
 };
 use rusqlite::Connection;
 use serde_json::Value as Json;
@@ -29,19 +29,6 @@ fn office() -> &'static TempDir {
         block_on(converge(&deployment(folder.path(), Version::Full, 2).unwrap())).unwrap();
         folder
     })
-}
-
-pub(crate) fn copy(from: &Path, to: &Path) {
-    fs::create_dir_all(to).unwrap();
-    for entry in fs::read_dir(from).unwrap() {
-        let entry = entry.unwrap();
-        let to = to.join(entry.file_name());
-        if entry.file_type().unwrap().is_dir() {
-            copy(&entry.path(), &to);
-        } else {
-            fs::copy(entry.path(), &to).unwrap();
-        }
-    }
 }
 
 /// A backup in which one batch is changed, and every hash is made to fit.
@@ -97,7 +84,7 @@ pub(crate) fn restore(backup: &[u8]) -> bool {
 /// The bytes of a ledger's file.
 pub(crate) fn ledger() -> Vec<u8> {
     let folder = tempfile::tempdir().unwrap();
-    copy(office().path(), folder.path());
+    copy_folder(office().path(), folder.path()).unwrap();
     let path = folder.path().join("ledger.db");
     let connection = Connection::open(&path).unwrap();
     connection.query_row("PRAGMA wal_checkpoint(TRUNCATE)", [], |_| Ok(())).unwrap();
@@ -174,7 +161,7 @@ fn read(path: &Path, options: &Options) -> bool {
 pub(crate) fn vault() -> TempDir {
     let folder = tempfile::tempdir().unwrap();
     for name in ["vault", "keys"] {
-        copy(&office().path().join(name), &folder.path().join(name));
+        copy_folder(&office().path().join(name), &folder.path().join(name)).unwrap();
     }
     folder
 }

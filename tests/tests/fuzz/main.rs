@@ -244,7 +244,7 @@ fn what_stands_in_a_vaults_folder() {
     let before = files::vault();
     fuzz("vaults' folders", |random, input| {
         let folder = tempfile::tempdir().unwrap();
-        files::copy(before.path(), folder.path());
+        agent_iac_tests::embedded::copy_folder(before.path(), folder.path()).unwrap();
         *input = files::edit_a_file(random, &folder.path().join("vault"));
         files::read_vault(folder.path())
     });

@@ -244,11 +244,8 @@ pub(super) async fn install(
     Ok((record, version, outcome))
 }
 
-fn at_generation(mut entries: Vec<Entry>, generation: u32) -> Vec<Entry> {
-    for entry in &mut entries {
-        entry.generation = Some(generation);
-    }
-    entries
+fn at_generation(entries: Vec<Entry>, generation: u32) -> Vec<Entry> {
+    entries.into_iter().map(|entry| entry.at_generation(generation)).collect()
 }
 
 fn tell(run: &Run<'_>, address: &Address, phase: &'static str) {

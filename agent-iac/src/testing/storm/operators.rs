@@ -250,9 +250,7 @@ impl Process {
             .filter_map(|(address, record)| {
                 let credential = record.object.as_ref()?.credential.as_ref()?;
                 let event = CredentialEvent::Confirmed { consumer: "inbox".into() };
-                let mut entry = Entry::of(address, event);
-                entry.generation = Some(credential.generation);
-                Some(entry)
+                Some(Entry::of(address, event).at_generation(credential.generation))
             })
             .collect();
         if entries.is_empty() {

@@ -82,8 +82,7 @@ impl Stage {
     #[track_caller]
     fn confirm(&self, at: &str, generation: u32, consumer: &str) {
         let event = CredentialEvent::Confirmed { consumer: consumer.to_owned() };
-        let mut entry = Entry::of(&address(at), event);
-        entry.generation = Some(generation);
+        let entry = Entry::of(&address(at), event).at_generation(generation);
         let append = Append { entries: vec![entry], ..Append::default() };
         self.run(self.ledger.append(append)).unwrap();
     }
