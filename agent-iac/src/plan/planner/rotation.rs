@@ -5,6 +5,7 @@ use crate::{
     access::Access,
     address::Address,
     blueprint::{Blueprint, Desired},
+    bugs::bug,
     ledger::{Managed, Record, State},
     plan::{Action, CredentialTarget, Observations, Part, Plan, Reason, Risk, Target},
     provider::{AtOnce, Observation},
@@ -136,7 +137,7 @@ impl<'a> Planner<'a> {
         if !self.may_act(address, object) {
             return;
         }
-        if self.at_once(object) == Some(AtOnce::One) {
+        if self.at_once(object) == Some(AtOnce::One) || bug!("rotated with a gap") {
             let seen = Observation::Present(real.clone());
             let mut remove = steps::removal(address, object, reason.clone(), seen, &Access::NONE);
             remove.action = Action::Rotate;
