@@ -354,7 +354,9 @@ impl Runner {
                 *at_once.entry(key).or_insert_with_key(|(p, ty)| deployment.at_once(p, ty));
             let terms = Terms::of(address, credential, at_once);
             let phase = record.map_or(Phase::Absent, |record| phase(record, &terms, now));
-            let mut wakes = if leaves { None } else { phase.wakes() };
+            let ends = matches!(phase, Phase::Overlap { .. } | Phase::Ending { .. });
+            let forgotten = ends && bug!("older one forgotten");
+            let mut wakes = if leaves || forgotten { None } else { phase.wakes() };
             if let Phase::Overdue { generations, since, .. } = &phase {
                 // Once, so that it is recorded, and somebody hears of it.
                 let noted = record.and_then(|r| r.rotation.as_ref()).map(|r| &r.overdue);

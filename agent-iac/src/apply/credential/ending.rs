@@ -84,9 +84,14 @@ pub(in crate::apply) async fn successors(
         let Some(record) = state.records.get(&step.address) else { continue };
         let leaked = record.rotation.as_ref().is_some_and(|r| r.compromised.contains(generation));
         let Some(present) = record.object.as_ref().filter(|_| !leaked) else { continue };
-        // Where the present one goes too, there is nobody to be cut off.
-        let goes = |other: &&Step| other.address == step.address && other.target.is_none();
-        if steps.iter().filter(goes).any(|other| !other.reason.ends_an_older_one()) {
+        // Where the present one goes too, there is nobody to be cut off. One
+        // that is gone already answers nothing: what is made in its place is
+        // tried by its own step, and the end follows that, where it can.
+        let settled = |other: &Step| {
+            other.target.is_none() && !other.reason.ends_an_older_one()
+                || other.target.is_some() && other.reason == Reason::Gone
+        };
+        if steps.iter().any(|other| other.address == step.address && settled(other)) {
             continue;
         }
         let Ok(ty) = engine.resource_type(&present.resource_type) else { continue };
