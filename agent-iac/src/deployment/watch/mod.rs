@@ -187,6 +187,12 @@ impl Round {
             && self.untold.is_empty()
     }
 
+    /// Whether more is due than one tick takes on, and the next goes on at once.
+    pub fn is_busy(&self) -> bool {
+        let waits = |tick: &Tick| tick.waiting > 0 && !tick.contended && !tick.rotated.is_empty();
+        self.rotation.as_ref().is_some_and(waits)
+    }
+
     /// The reports of all that was run.
     pub fn reports(&self) -> impl Iterator<Item = &Report> {
         let rotation = self.rotation.iter();
@@ -696,7 +702,7 @@ impl Watcher {
         if self.ledger.failures > 0 {
             next = self.ledger.at;
         } else if let Some(tick) = &round.rotation {
-            let busy = tick.waiting > 0 && !tick.contended && !tick.rotated.is_empty();
+            let busy = round.is_busy();
             next = if busy { now } else { tick.next.map_or(poll, |at| at.min(poll)).max(now) };
             if tick.waiting > 0 && !busy {
                 next = poll;
