@@ -118,6 +118,20 @@ impl Stage {
         }
     }
 
+    /// The same for two that are at work at the same time.
+    fn side_by_side(&self, one: &mut Watcher, other: &mut Watcher, length: Duration) {
+        let clock = self.world.clock();
+        let end = clock.now() + SignedDuration::try_from(length).unwrap();
+        let go = async |watcher: &mut Watcher| {
+            while clock.now() < end {
+                let next = watcher.tick().await.next.min(end);
+                let rest = next.duration_since(clock.now()).unsigned_abs();
+                clock.sleep(rest.max(Duration::from_secs(1))).await;
+            }
+        };
+        self.run(async { futures_util::future::join(go(one), go(other)).await });
+    }
+
     fn invoices(&self) -> agent_iac::provider::Object {
         let grants = self.sim().objects("sim.grant");
         let wanted = Some("invoices/eu".into());
@@ -301,10 +315,11 @@ fn two_watchers_never_do_one_thing_twice() {
     let deployment = stage.applied(fleet());
     let (mut one, first) = stage.watcher(fleet());
     let (mut other, second) = stage.watcher(fleet());
-    let mut both = [&mut one, &mut other];
-    stage.watched(&mut both, HOUR);
+    // Each call of a system takes its time, so that both are at work at once.
+    stage.world.latency(Duration::from_millis(1), Duration::from_millis(900));
+    stage.side_by_side(&mut one, &mut other, HOUR);
     stage.sim().hand().widen(&stage.invoices().id, "delete").unwrap();
-    stage.watched(&mut both, HOUR * 24 * 8);
+    stage.side_by_side(&mut one, &mut other, HOUR * 24 * 8);
     let heard = [first.heard(), second.heard()].concat();
     assert_eq!(heard.len(), 1, "{heard:#?}");
     for tenant in 0..4 {
