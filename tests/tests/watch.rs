@@ -6,16 +6,32 @@
 #![expect(clippy::disallowed_methods, reason = "real processes are waited for in real time")]
 
 use std::{
+    collections::BTreeMap,
     fs,
     io::{BufRead as _, BufReader, Read as _, Write as _},
     net::{TcpListener, TcpStream},
     os::unix::fs::PermissionsExt as _,
     path::{Path, PathBuf},
     process::{Child, Command, Stdio},
-    sync::mpsc::{Receiver, channel},
+    sync::{
+        Arc, Mutex,
+        mpsc::{Receiver, channel},
+    },
     time::{Duration, Instant},
 };
 
+use agent_iac::{
+    clock::block_on,
+    deployment::{
+        Deployment,
+        watch::{WatchOptions, Watcher},
+    },
+    fleet::{Rules, Standing},
+};
+use agent_iac_tests::{
+    embedded::{self, Version},
+    operator,
+};
 use serde_json::Value as Json;
 
 const FLEET: &str = r#"
@@ -295,4 +311,101 @@ fn a_terminal_that_is_closed_ends_it_in_order_too_and_a_second_begins_where_it_w
     wait_until("it is not ready", || again.get("/readyz").0 == 200);
     assert_eq!(again.number("agent_iac_checks_total"), 0);
     again.stops("TERM");
+}
+
+/// What a layer that exports would be given: each span with its parent and its
+/// fields, and each event with the span that it stands in.
+#[derive(Clone, Default)]
+struct Recorder(Arc<Mutex<Recorded>>);
+
+#[derive(Default)]
+struct Recorded {
+    spans: Vec<(String, Option<String>, BTreeMap<String, String>)>,
+    entered: Vec<u64>,
+    events: Vec<(Option<String>, BTreeMap<String, String>)>,
+}
+
+impl Recorded {
+    fn present(&self) -> Option<String> {
+        let id = usize::try_from(*self.entered.last()?).unwrap();
+        Some(self.spans[id - 1].0.clone())
+    }
+}
+
+struct Fields<'a>(&'a mut BTreeMap<String, String>);
+
+impl tracing::field::Visit for Fields<'_> {
+    fn record_debug(&mut self, field: &tracing::field::Field, value: &dyn std::fmt::Debug) {
+        self.0.insert(field.to_string(), format!("{value:?}"));
+    }
+}
+
+impl tracing::Subscriber for Recorder {
+    fn enabled(&self, metadata: &tracing::Metadata<'_>) -> bool {
+        metadata.target().starts_with("agent_iac")
+    }
+
+    fn new_span(&self, span: &tracing::span::Attributes<'_>) -> tracing::span::Id {
+        let mut recorded = self.0.lock().unwrap();
+        let mut fields = BTreeMap::new();
+        span.record(&mut Fields(&mut fields));
+        let parent = recorded.present();
+        recorded.spans.push((span.metadata().name().to_owned(), parent, fields));
+        tracing::span::Id::from_u64(recorded.spans.len() as u64)
+    }
+
+    fn record(&self, _: &tracing::span::Id, _: &tracing::span::Record<'_>) {}
+
+    fn record_follows_from(&self, _: &tracing::span::Id, _: &tracing::span::Id) {}
+
+    fn event(&self, event: &tracing::Event<'_>) {
+        let mut recorded = self.0.lock().unwrap();
+        let mut fields = BTreeMap::new();
+        event.record(&mut Fields(&mut fields));
+        let within = recorded.present();
+        recorded.events.push((within, fields));
+    }
+
+    fn enter(&self, id: &tracing::span::Id) {
+        self.0.lock().unwrap().entered.push(id.into_u64());
+    }
+
+    fn exit(&self, _: &tracing::span::Id) {
+        self.0.lock().unwrap().entered.pop();
+    }
+}
+
+#[test]
+fn a_tick_is_a_span_and_what_it_does_stands_within() {
+    let folder = tempfile::tempdir().unwrap();
+    let fleet = || {
+        let mut fleet = embedded::fleet(Version::Full, 1);
+        fleet.rules(Rules { standing: Standing::whole(), ..Rules::default() });
+        fleet
+    };
+    let deployment = || Deployment::embedded(fleet(), "test", folder.path()).unwrap();
+    block_on(agent_iac_tests::converge_as(&deployment(), &operator())).unwrap();
+    embedded::plant_others(&folder.path().join("authority.db")).unwrap();
+
+    let recorder = Recorder::default();
+    tracing::subscriber::set_global_default(recorder.clone()).unwrap();
+    let deployment = Arc::new(deployment());
+    let mut watcher = Watcher::new(deployment, operator(), WatchOptions::default()).unwrap();
+    let round = block_on(watcher.tick());
+    assert_eq!(round.alerts.len(), 1, "{round:#?}");
+
+    let recorded = recorder.0.lock().unwrap();
+    let span = |name: &str| recorded.spans.iter().find(|(of, ..)| of == name).unwrap();
+    let (_, parent, fields) = span("agent_iac.tick");
+    assert_eq!(*parent, None);
+    assert_eq!((&*fields["fleet"], &*fields["environment"]), (r#""load""#, r#""test""#));
+    assert_eq!(span("agent_iac.check").1.as_deref(), Some("agent_iac.tick"));
+    let event = |message: &str| {
+        recorded.events.iter().find(|(_, fields)| fields["message"] == message).unwrap()
+    };
+    let (within, fields) = event("checked");
+    assert_eq!(within.as_deref(), Some("agent_iac.tick"));
+    assert_eq!((&*fields["undeclared"], &*fields["drift"]), ("1", "0"));
+    let (within, fields) = event("alert");
+    assert_eq!((within.as_deref(), &*fields["kind"]), (Some("agent_iac.tick"), "drift_found"));
 }

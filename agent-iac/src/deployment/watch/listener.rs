@@ -142,11 +142,8 @@ fn limits(stream: &TcpStream) -> io::Result<()> {
 }
 
 fn serve(stream: &mut TcpStream, status: &Status) -> io::Result<()> {
-    let head = match head(stream)? {
-        Some(head) => head,
-        None => {
-            return answer(stream, "431 Request Header Fields Too Large", "too long\n", true);
-        }
+    let Some(head) = head(stream)? else {
+        return answer(stream, "431 Request Header Fields Too Large", "too long\n", true);
     };
     let line = head.lines().next().unwrap_or_default();
     let mut words = line.split(' ');
@@ -256,7 +253,7 @@ mod tests {
     #[test]
     fn a_request_without_an_end_is_cut_off() {
         let (listener, _) = listener();
-        let long = asked(&listener, &[b'a'; 40_000]);
+        let long = asked(&listener, &vec![b'a'; 40_000]);
         assert!(long.is_empty() || long.starts_with("HTTP/1.1 431 "), "{long}");
         let mut slow = TcpStream::connect(listener.address()).unwrap();
         slow.write_all(b"GET /met").unwrap();

@@ -45,11 +45,14 @@
 //! spans and fields are an interface: they change only as the library's types do.
 
 mod alert;
+mod ends;
 mod found;
+mod holds;
 mod listener;
 #[cfg(all(feature = "consumers", unix))]
 mod local;
 mod look;
+mod round;
 mod status;
 mod trace;
 
@@ -65,56 +68,27 @@ use jiff::{SignedDuration, Timestamp};
 pub use self::{
     alert::{Alarm, Alert, AlertKind, AlertStatus},
     listener::Listener,
+    round::{Check, Round, WatchOptions},
     status::Status,
 };
 #[cfg(all(feature = "consumers", unix))]
 pub use local::LocalAlarm;
 
 use self::{
-    alert::{Alerts, Finding, Outbox},
-    found::owner,
+    alert::{Alerts, Outbox},
+    ends::{Ends, hold_end, why_it_stays},
 };
-use super::{Deployment, Runner, RunnerOptions, Tick};
+use super::{Deployment, Runner};
 use crate::{
     address::{Address, Instance},
     apply::{Outcome, Report, RunContext},
     blueprint::Blueprint,
     error::{Error, ErrorKind, Result},
     fleet::{Standing, Unattended},
-    ledger::{AgentRecord, Cause, State},
-    plan::Blocked,
+    ledger::{Cause, State},
     rotation::later,
     value::Digest,
 };
-
-/// How a watcher works.
-#[derive(Clone, Debug)]
-pub struct WatchOptions {
-    /// How it rotates.
-    pub runner: RunnerOptions,
-    /// How often everything is compared with what is recorded; never, for
-    /// `None`.
-    pub check_every: Option<Duration>,
-    /// How long before its last day somebody hears that an agent expires.
-    pub expiry_notice: Duration,
-    /// How long a system may be away before somebody hears of it.
-    pub patience: Duration,
-    /// What this watcher is called beside others of the fleet. Its checks come
-    /// at other times then, and at the same after a restart.
-    pub name: String,
-}
-
-impl Default for WatchOptions {
-    fn default() -> Self {
-        Self {
-            runner: RunnerOptions::default(),
-            check_every: Some(Duration::from_hours(1)),
-            expiry_notice: Duration::from_hours(14 * 24),
-            patience: Duration::from_mins(15),
-            name: String::new(),
-        }
-    }
-}
 
 /// The pauses while the ledger cannot be read: the first, and the longest.
 const LEDGER: (Duration, Duration) = (Duration::from_secs(10), Duration::from_mins(5));
@@ -135,71 +109,6 @@ const REST: Duration = Duration::from_millis(10);
 /// A pause that grows with each failure.
 fn pause((first, longest): (Duration, Duration), failures: u32) -> Duration {
     first.saturating_mul(1 << failures.saturating_sub(1).min(16)).min(longest)
-}
-
-/// What a check found.
-#[derive(Debug, Default)]
-pub struct Check {
-    /// Objects that are not as they were recorded, when the check began.
-    pub drift: usize,
-    /// Objects that nobody declared, when the check began.
-    pub undeclared: usize,
-    /// Objects that could not be read.
-    pub unread: usize,
-    /// What was taken back.
-    pub reverted: Report,
-    /// How much of the drift and of what is undeclared stays.
-    pub stays: usize,
-}
-
-/// What a tick did.
-#[derive(Debug)]
-pub struct Round {
-    /// What was rotated and settled; `None` while the ledger is given a rest.
-    pub rotation: Option<Tick>,
-    /// What a check found, when it was time for one.
-    pub check: Option<Check>,
-    /// What was stopped or removed of agents whose time is over.
-    pub retired: Report,
-    /// What somebody has to hear.
-    pub alerts: Vec<Alert>,
-    /// What went wrong as a whole; it is tried again after a pause.
-    pub problems: Vec<Error>,
-    /// Why alerts could not be told; they are told again after a pause.
-    pub untold: Vec<String>,
-    /// When there is something to do again.
-    pub next: Timestamp,
-}
-
-impl Round {
-    /// Whether it did anything, or something is wrong.
-    pub fn is_quiet(&self) -> bool {
-        let idle = |report: &Report| report.steps.is_empty() && report.left.is_empty();
-        let rotation = self.rotation.as_ref().is_none_or(|tick| {
-            idle(&tick.settled) && tick.rotated.iter().all(idle) && tick.refused.is_empty()
-        });
-        let check = self.check.as_ref().is_none_or(|check| idle(&check.reverted));
-        rotation
-            && check
-            && idle(&self.retired)
-            && self.alerts.is_empty()
-            && self.problems.is_empty()
-            && self.untold.is_empty()
-    }
-
-    /// Whether more is due than one tick takes on, and the next goes on at once.
-    pub fn is_busy(&self) -> bool {
-        let waits = |tick: &Tick| tick.waiting > 0 && !tick.contended && !tick.rotated.is_empty();
-        self.rotation.as_ref().is_some_and(waits)
-    }
-
-    /// The reports of all that was run.
-    pub fn reports(&self) -> impl Iterator<Item = &Report> {
-        let rotation = self.rotation.iter();
-        let rotation =
-            rotation.flat_map(|tick| std::iter::once(&tick.settled).chain(&tick.rotated));
-        rotation.chain(self.check.iter().map(|check| &check.reverted)).chain([&self.retired])
-    }
 }
 
 /// Something that is tried again after a pause.
@@ -370,7 +279,7 @@ impl Watcher {
             next: Timestamp::MAX,
         };
         let name = (self.blueprint.fleet().to_owned(), self.blueprint.environment().to_owned());
-        trace::in_tick((&name.0, &name.1), self.work(&mut round)).await;
+        trace::in_tick((&name.0, &name.1), Box::pin(self.work(&mut round))).await;
         self.status.beat();
         round
     }
@@ -448,7 +357,7 @@ impl Watcher {
                 self.ends_changed = true;
                 for instance in &due {
                     let agent = retired.agents.get(instance);
-                    let wakes = agent.and_then(|agent| self.wakes(agent));
+                    let wakes = agent.and_then(ends::wakes);
                     let wakes = wakes.map(|at| at.max(hold_end(agent)));
                     unsettled |= wakes.is_some_and(|at| at <= now);
                     let why = why_it_stays(instance, &retired.report, &retired.blocked);
@@ -474,17 +383,6 @@ impl Watcher {
                 self.retires.failed(now, WORK);
                 self.status.numbers().failed(&error);
                 round.problems.push(error);
-            }
-        }
-    }
-
-    /// When an agent whose last day is over has to be looked at again.
-    fn wakes(&self, agent: &AgentRecord) -> Option<Timestamp> {
-        match agent.leaving {
-            None => Some(Timestamp::MIN),
-            Some(leaving) if leaving.ended => None,
-            Some(leaving) => {
-                Some(later(leaving.since, Duration::from_secs(agent.grace.as_seconds())))
             }
         }
     }
@@ -579,105 +477,9 @@ impl Watcher {
     fn note_departures(&mut self, state: &State) {
         for (instance, agent) in &state.agents {
             if agent.leaving.is_some() && self.ends.wakes(instance).is_none() {
-                self.ends.note(instance, self.wakes(agent));
+                self.ends.note(instance, ends::wakes(agent));
             }
         }
-    }
-
-    /// What holds now that somebody has to see to.
-    fn find(&mut self, round: &mut Round) {
-        let now = self.deployment.clock.now();
-        let mut found = found::rotation(self.runner.alarming(), &self.errors, &self.blueprint);
-        self.errors.retain(|address, _| self.runner.alarming().contains_key(address));
-        found.extend(self.runner.in_doubt().into_iter().map(|about| Finding {
-            kind: AlertKind::InDoubt,
-            owner: None,
-            mark: String::new(),
-            about,
-            what: "a run died, and it cannot be told yet what became of it".to_owned(),
-            repair: "make its system readable; `recover` says what is missing".to_owned(),
-        }));
-        for (name, (since, why)) in &self.away {
-            if until(now, *since) >= self.options.patience {
-                found.push(Finding {
-                    kind: AlertKind::Unreachable,
-                    about: name.clone(),
-                    owner: None,
-                    mark: String::new(),
-                    what: format!("since {since:.0}: {why}"),
-                    repair: "bring it back; everything due is done then".to_owned(),
-                });
-            }
-        }
-        found.extend(self.authority(now));
-        let mut kinds = vec![
-            AlertKind::RotationStopped,
-            AlertKind::ConsumersUnconfirmed,
-            AlertKind::InDoubt,
-            AlertKind::Unreachable,
-            AlertKind::AuthorityEnds,
-        ];
-        // Very many agents may have one last day, so it is not gone through
-        // each time.
-        let changed = round.check.is_some() || !round.retired.steps.is_empty();
-        let stale = until(now, self.looked_at_ends) >= EXPIRIES || now < self.looked_at_ends;
-        if changed || stale || self.ends_changed {
-            (self.looked_at_ends, self.ends_changed) = (now, false);
-            found.extend(self.expiries(now));
-            kinds.extend([AlertKind::AgentExpiring, AlertKind::AgentExpired]);
-        }
-        for kind in kinds {
-            let found = found.iter().filter(|finding| finding.kind == kind).cloned().collect();
-            round.alerts.extend(self.alerts.holds(kind, found, &BTreeSet::new(), now));
-        }
-        round.alerts.iter().for_each(trace::alert);
-    }
-
-    /// Agents whose last day is near or over.
-    fn expiries(&self, now: Timestamp) -> Vec<Finding> {
-        let near = later(now, self.options.expiry_notice);
-        let expiring = self.ends.last_days(now, near).map(|(end, instance)| Finding {
-            kind: AlertKind::AgentExpiring,
-            about: instance.to_string(),
-            owner: owner(&self.blueprint, instance),
-            mark: end.to_string(),
-            what: format!("its last day is over at {end:.0}, and it is stopped then"),
-            repair: "declare a later `expires`, or move its work elsewhere".to_owned(),
-        });
-        let over = self.stopped.iter().chain(self.stays.keys()).collect::<BTreeSet<_>>();
-        let over = over.into_iter().map(|instance| {
-            let stays = self.stays.get(instance);
-            Finding {
-                kind: AlertKind::AgentExpired,
-                about: instance.to_string(),
-                owner: owner(&self.blueprint, instance),
-                mark: if stays.is_some() { "stays" } else { "stopped" }.to_owned(),
-                what: stays.map_or_else(
-                    || "its time is over, and it was stopped".to_owned(),
-                    |why| format!("its time is over, and something of it stays: {why}"),
-                ),
-                repair: "declare a later `expires` and apply, or take it out of the fleet"
-                    .to_owned(),
-            }
-        });
-        expiring.chain(over).collect()
-    }
-
-    fn authority(&self, now: Timestamp) -> Option<Finding> {
-        let end = self.standing.ends()?;
-        if end > later(now, self.options.expiry_notice) {
-            return None;
-        }
-        let over = end <= now;
-        let what = if over { "it is over, and nothing is done unattended" } else { "it ends soon" };
-        Some(Finding {
-            kind: AlertKind::AuthorityEnds,
-            about: "the fleet's standing authority".to_owned(),
-            owner: None,
-            mark: over.to_string(),
-            what: format!("{what}: its last day is {}", self.standing.until?),
-            repair: "declare a later `standing_until`, and start the watcher anew".to_owned(),
-        })
     }
 
     async fn send(&mut self, round: &mut Round) {
@@ -742,85 +544,6 @@ fn until(later: Timestamp, now: Timestamp) -> Duration {
 
 fn number(count: usize) -> u64 {
     u64::try_from(count).unwrap_or(u64::MAX)
-}
-
-fn hold_end(agent: Option<&AgentRecord>) -> Timestamp {
-    let hold = agent.and_then(|agent| agent.hold.as_ref());
-    hold.map_or(Timestamp::MIN, |hold| hold.until)
-}
-
-/// Why something of an agent stays, where it does.
-fn why_it_stays(instance: &Instance, report: &Report, blocked: &[Blocked]) -> Option<String> {
-    let steps = report.steps.iter().filter(|step| step.address.instance() == instance);
-    let mut failed = steps.filter_map(|step| match &step.outcome {
-        Outcome::Failed(error) | Outcome::InDoubt(error) => Some(error.chain()),
-        Outcome::Skipped { because } => Some(format!("{}: {because}", step.address)),
-        Outcome::Done | Outcome::Unproved(_) => None,
-    });
-    let mut blocked = blocked.iter().filter(|blocked| blocked.address.instance() == instance);
-    failed.next().or_else(|| {
-        let Blocked { address, reason, repair } = blocked.next()?;
-        Some(format!("{address}: {reason} ({repair})"))
-    })
-}
-
-/// When agents have to be looked at because of their end.
-#[derive(Debug, Default)]
-struct Ends {
-    wakes: BTreeMap<Instance, Timestamp>,
-    queue: BTreeSet<(Timestamp, Instance)>,
-    /// The ends of last days, as declared.
-    last_days: BTreeSet<(Timestamp, Instance)>,
-}
-
-impl Ends {
-    fn of(blueprint: &Blueprint) -> Self {
-        let mut ends = Self::default();
-        for (instance, agent) in blueprint.agents() {
-            let last_day = Standing::default().until(agent.expires);
-            if let Some(end) = last_day.ends() {
-                ends.note(instance, Some(end));
-                ends.last_days.insert((end, instance.clone()));
-            }
-        }
-        ends
-    }
-
-    fn note(&mut self, instance: &Instance, wakes: Option<Timestamp>) {
-        let before = match wakes {
-            Some(at) => self.wakes.insert(instance.clone(), at),
-            None => self.wakes.remove(instance),
-        };
-        if let Some(before) = before {
-            self.queue.remove(&(before, instance.clone()));
-        }
-        if let Some(at) = wakes {
-            self.queue.insert((at, instance.clone()));
-        }
-    }
-
-    fn wakes(&self, instance: &Instance) -> Option<Timestamp> {
-        self.wakes.get(instance).copied()
-    }
-
-    fn due(&self, now: Timestamp) -> BTreeSet<Instance> {
-        let due = self.queue.iter().take_while(|(at, _)| *at <= now);
-        due.map(|(_, instance)| instance.clone()).collect()
-    }
-
-    fn next(&self) -> Option<Timestamp> {
-        self.queue.first().map(|(at, _)| *at)
-    }
-
-    /// The last days that are over after one time and not after another.
-    fn last_days(
-        &self,
-        from: Timestamp,
-        to: Timestamp,
-    ) -> impl Iterator<Item = &(Timestamp, Instance)> {
-        let behind = self.last_days.iter().skip_while(move |(end, _)| *end <= from);
-        behind.take_while(move |(end, _)| *end <= to)
-    }
 }
 
 impl fmt::Debug for Watcher {
