@@ -222,7 +222,11 @@ impl Applying {
                 Ok("begun") => patience = random.below(window),
                 Ok(_) => patience = PATIENCE,
                 Err(mpsc::RecvTimeoutError::Timeout) if patience < PATIENCE => break,
-                Err(_) => panic!("nothing happened for {PATIENCE:?}: {}", self.complaint()),
+                Err(mpsc::RecvTimeoutError::Timeout | mpsc::RecvTimeoutError::Disconnected) => {
+                    // Only then is everything said.
+                    let _ended: std::io::Result<()> = self.child.kill();
+                    panic!("it began no run within {PATIENCE:?}: {}", self.complaint());
+                }
             }
         }
         self.child.kill().expect("it is this process's child");

@@ -1,5 +1,4 @@
 //! The example of rotations on PostgreSQL tells what it says that it tells.
-#![expect(clippy::unwrap_used, reason = "all of this file is a test")]
 
 use std::process::Command;
 
