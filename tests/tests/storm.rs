@@ -115,8 +115,8 @@ fn play(seeds: std::ops::Range<u64>, each: &(dyn Fn(Report) + Sync)) {
     });
 }
 
-/// Storms that once failed, each of another mistake, and those that failed in a
-/// run of a hundred thousand.
+/// Storms that once failed. What a seed plays changes with the storms' own code,
+/// so that each of the mistakes that they showed has a test of its own as well.
 const KEPT: [&str; 26] = [
     "448/events=3/faults=3,4,5,6,7,8,10,13,14",
     "448",
