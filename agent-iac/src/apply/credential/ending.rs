@@ -6,7 +6,7 @@ use std::{
     time::Duration,
 };
 
-use super::{PROBE_BUDGET, at_generation, identity_of, tell, try_each, try_once};
+use super::{PROBE_BUDGET, at_generation, identity_of, is_untried, tell, try_each, try_once};
 use crate::{
     address::{Address, Instance},
     apply::{
@@ -94,12 +94,11 @@ pub(in crate::apply) async fn successors(
         if steps.iter().any(|other| other.address == step.address && settled(other)) {
             continue;
         }
-        let (Ok(ty), Ok(_)) = (
-            engine.resource_type(&present.resource_type),
-            engine.prober(&present.provider, &present.resource_type),
-        ) else {
+        let Ok(ty) = engine.resource_type(&present.resource_type) else { continue };
+        // A prober that is not to be had now is no reason to go on without.
+        if is_untried(engine, &present.provider, ty) {
             continue;
-        };
+        }
         let tried = match value_read(engine, present).await {
             Ok(secret) => {
                 let identity = identity_of(present, ty);

@@ -1,11 +1,15 @@
 //! Credentials that are renewed: the old one stays for its overlap, then goes
 //! and is proved gone, and nothing that happens meanwhile locks anybody out.
 
+use async_trait::async_trait;
+
 use agent_iac::{
+    Error,
     clock::Clock as _,
     deployment::RotateRequest,
     ledger::{Append, CredentialEvent, Entry, Event, Query},
     plan::{Action, Reason},
+    provider::{Observers, Probers, Provider, Writers},
     rotation::Phase,
     secret::Secret,
 };
@@ -270,6 +274,49 @@ fn an_old_generation_is_kept_while_the_present_one_does_not_work() {
     assert!(!stage.works(OF[0], &first));
 }
 
+/// The simulated system, whose credential for trying others cannot be read.
+struct Untrying(SimProvider);
+
+#[async_trait]
+impl Provider for Untrying {
+    fn description(&self) -> String {
+        self.0.description()
+    }
+
+    async fn target(&self) -> Result<String> {
+        self.0.target().await
+    }
+
+    fn observers(&self) -> Result<Observers> {
+        self.0.observers()
+    }
+
+    fn writers(&self) -> Result<Writers> {
+        self.0.writers()
+    }
+
+    fn probers(&self) -> Result<Probers> {
+        Err(Error::new(ErrorKind::Io, "the password of the probe cannot be read"))
+    }
+}
+
+#[test]
+fn an_old_generation_is_kept_while_nobody_can_try_the_present_one() {
+    let stage = Stage::unwatched(SimOptions::default());
+    let deployment = stage.applied(holder(&[]));
+    let first = stage.secret("holder/key").unwrap();
+    stage.days(7);
+    stage.rotate(&deployment);
+    stage.hours(1);
+    let blind = stage.deploy(holder(&[])).with_provider("sim", Arc::new(Untrying(stage.sim())));
+    let report = stage.run(blind.rotate(&BTreeSet::new(), &operator())).unwrap();
+    let Outcome::Failed(error) = outcome(&report, "holder.key") else {
+        panic!("{}", shown(&report));
+    };
+    assert!(error.message().contains("the older one is kept"), "{error}");
+    assert!(stage.works(OF[0], &first));
+}
+
 #[test]
 fn nothing_is_given_back_that_somebody_took_away() {
     let stage = Stage::unwatched(SimOptions::default());
@@ -470,3 +517,4 @@ fn an_account_is_made_anew_though_the_present_one_of_its_credentials_is_gone() {
 }
 
 mod runner;
+mod telling;
