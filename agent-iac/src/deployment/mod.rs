@@ -409,8 +409,14 @@ impl Deployment {
         let authority =
             Authority::Acknowledged { digest: saved.digest(), actor: context.actor.clone() };
         let proposer = saved.proposer().cloned();
-        let authorised =
-            Authorised { plan, authority, proposer, purpose: RunPurpose::Apply, force: false };
+        let authorised = Authorised {
+            plan,
+            authority,
+            proposer,
+            purpose: RunPurpose::Apply,
+            force: false,
+            room: None,
+        };
         apply::run(&self.engine(), authorised, context).await
     }
 
@@ -493,6 +499,7 @@ impl Deployment {
             proposer: None,
             purpose: RunPurpose::Revert,
             force: false,
+            room: None,
         };
         apply::run(&self.engine(), authorised, context).await
     }
