@@ -80,6 +80,9 @@
 //! | I14 | the test below that plays seeds twice |
 #![expect(clippy::disallowed_methods, reason = "how much to play is told by the environment")]
 
+#[path = "storm/year.rs"]
+mod year;
+
 use std::{
     collections::BTreeSet,
     sync::{
@@ -98,7 +101,12 @@ fn number(name: &str, otherwise: u64) -> u64 {
 }
 
 /// Plays seeds on every core.
-fn play(seeds: std::ops::Range<u64>, each: &(dyn Fn(Report) + Sync)) {
+fn play(seeds: std::ops::Range<u64>, with: &(dyn Fn(Report) + Sync)) {
+    each(seeds, &|seed| with(Storm::of(seed).play()));
+}
+
+/// Does something with each seed, on every core.
+fn each(seeds: std::ops::Range<u64>, with: &(dyn Fn(u64) + Sync)) {
     let next = AtomicU64::new(seeds.start);
     std::thread::scope(|scope| {
         for _ in 0..std::thread::available_parallelism().map_or(2, usize::from) {
@@ -108,7 +116,7 @@ fn play(seeds: std::ops::Range<u64>, each: &(dyn Fn(Report) + Sync)) {
                     if seed >= seeds.end {
                         return;
                     }
-                    each(Storm::of(seed).play());
+                    with(seed);
                 }
             });
         }

@@ -1,6 +1,9 @@
 //! The three principals of a simulated system.
 
-use std::{collections::BTreeMap, sync::Arc};
+use std::{
+    collections::BTreeMap,
+    sync::{Arc, atomic::Ordering},
+};
 
 use async_trait::async_trait;
 
@@ -37,11 +40,11 @@ fn short(type_name: &str) -> &str {
 }
 
 impl System {
-    fn call(&self, ty: &ResourceType, what: &str) -> String {
+    pub(super) fn call(&self, ty: &ResourceType, what: &str) -> String {
         format!("{}/{} {what}", self.name, short(ty.name))
     }
 
-    fn capabilities_of(
+    pub(super) fn capabilities_of(
         &self,
         ty: &ResourceType,
         credential: Option<CredentialCapabilities>,
@@ -57,13 +60,35 @@ impl System {
         }
     }
 
-    async fn read_at(
+    /// How each attempt to log in ends, where the call came through.
+    pub(super) fn tried(
+        &self,
+        type_name: &str,
+        attempts: &[Attempt<'_>],
+        passed: &Result<()>,
+    ) -> Vec<Tried> {
+        let elapsed = self.clock.elapsed();
+        let try_one = |attempt: &Attempt<'_>| match passed {
+            Err(error) => Tried::Unknown(error.to_string()),
+            Ok(()) => {
+                match self.store().accepts(type_name, attempt.identity, attempt.secret, elapsed) {
+                    Some(true) => Tried::Accepted,
+                    Some(false) => Tried::Refused("the account is suspended".into()),
+                    None => Tried::Refused("the secret is not known".into()),
+                }
+            }
+        };
+        attempts.iter().map(try_one).collect()
+    }
+
+    pub(super) async fn read_at(
         &self,
         ty: &'static ResourceType,
         references: &[Reference],
         back: usize,
     ) -> Result<Vec<Observation>> {
         self.gate.pass(ErrorKind::Provider, &self.call(ty, "read")).await?;
+        self.reads.fetch_add(references.len() as u64, Ordering::Relaxed);
         let store = self.store();
         Ok(references
             .iter()
@@ -71,19 +96,25 @@ impl System {
             .collect())
     }
 
-    async fn list_at(
+    pub(super) async fn list_at(
         &self,
         ty: &'static ResourceType,
         listing: &Listing,
         back: usize,
     ) -> Result<Vec<Object>> {
         self.gate.pass(ErrorKind::Provider, &self.call(ty, "list")).await?;
-        Ok(self.store().list(ty, listing, back, &self.options))
+        let listed = self.store().list(ty, listing, back, &self.options);
+        self.reads.fetch_add(listed.len() as u64, Ordering::Relaxed);
+        Ok(listed)
     }
 
     /// Sends orders: as one transaction where the system keeps a registry,
     /// else each for itself. One answer for each, in their order.
-    async fn order(&self, type_name: &str, orders: Vec<Order>) -> Vec<Result<Performed>> {
+    pub(super) async fn order(
+        &self,
+        type_name: &str,
+        orders: Vec<Order>,
+    ) -> Vec<Result<Performed>> {
         self.announce(&orders);
         let most = self.options.batch;
         if orders.len() > most {
@@ -148,7 +179,11 @@ impl System {
         }
     }
 
-    async fn settle_claims(&self, ty: &ResourceType, claims: &[Claim]) -> Result<Vec<Settled>> {
+    pub(super) async fn settle_claims(
+        &self,
+        ty: &ResourceType,
+        claims: &[Claim],
+    ) -> Result<Vec<Settled>> {
         let call = self.call(ty, "settle");
         let lost = |fault: Fault, side| fault.error(ErrorKind::Provider, &call, side);
         self.gate.before(&call).await.map_err(|fault| lost(fault, Side::Before))?;
@@ -350,17 +385,6 @@ impl<C: SimulatedCredential> Probe<C> for Prober {
     async fn probe(&self, attempts: &[Attempt<'_>]) -> Vec<Tried> {
         let passed =
             self.0.gate.pass(ErrorKind::Provider, &self.0.call(C::RESOURCE, "probe")).await;
-        let elapsed = self.0.clock.elapsed();
-        let try_one = |attempt: &Attempt<'_>| match &passed {
-            Err(error) => Tried::Unknown(error.to_string()),
-            Ok(()) => {
-                match self.0.store().accepts(C::TYPE, attempt.identity, attempt.secret, elapsed) {
-                    Some(true) => Tried::Accepted,
-                    Some(false) => Tried::Refused("the account is suspended".into()),
-                    None => Tried::Refused("the secret is not known".into()),
-                }
-            }
-        };
-        attempts.iter().map(try_one).collect()
+        self.0.tried(C::TYPE, attempts, &passed)
     }
 }

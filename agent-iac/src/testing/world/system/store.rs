@@ -16,7 +16,7 @@ use crate::{
         AtOnce, Listing, Mark, Object, Observation, Operation, Origin, Recovery, Reference,
     },
     resource::Reading,
-    schema::{Field, Kind, Mutability, ResourceType},
+    schema::{Field, Kind, Mutability, Output, ResourceType, Type},
     secret::Secret,
     value::{Digest, Value},
 };
@@ -412,6 +412,10 @@ impl Store {
         let short = ty.name.split_once('.').map_or(ty.name, |(_, short)| short);
         let id = format!("{short}-{}", self.made);
         fields.insert("id".to_owned(), Value::from(id.as_str()));
+        for output in ty.outputs {
+            let value = given_output(output, self.made);
+            fields.entry(output.name.to_owned()).or_insert(value);
+        }
         if ty.output("secret_hint").is_some() {
             fields.insert("secret_hint".to_owned(), Value::Text(format!("hint-{}", self.made)));
         }
@@ -656,6 +660,17 @@ struct Draft {
     fields: BTreeMap<String, Value>,
     mark: Option<Mark>,
     claim: Option<Claim>,
+}
+
+/// What a system gives of a type of which nothing but its shape is known.
+fn given_output(output: &Output, made: u64) -> Value {
+    match output.ty {
+        Type::Bool => Value::Bool(false),
+        Type::Int => Value::Int(i64::try_from(made).unwrap_or(i64::MAX)),
+        Type::Text => Value::Text(format!("{}-{made}", output.name)),
+        Type::List(_) | Type::Set(_) => Value::List(Vec::new()),
+        _ => Value::Null,
+    }
 }
 
 /// The object as the system shows it.
