@@ -131,9 +131,13 @@ fn small(seed: u64) -> Year {
         year = year.slow("app", hours(drawn(12)));
     }
     if drawn(2) == 0 {
-        year = year.by_hand("sim", day(drawn(360)), move |hand| {
-            // What is not there is not removed.
-            let _refused = hand.widen("grant-3", "write");
+        let pick = drawn(5);
+        year = year.by_hand("sim", day(drawn(360)), move |system| {
+            let grants = system.objects("sim.grant");
+            let at = usize::try_from(pick).unwrap_or(0) % grants.len().max(1);
+            if let Some(grant) = grants.get(at) {
+                system.hand().widen(&grant.id, "write").expect("it is there");
+            }
         });
     }
     year

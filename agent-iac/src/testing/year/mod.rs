@@ -70,7 +70,7 @@ use std::{collections::BTreeMap, fmt, sync::Arc, time::Duration};
 
 use jiff::SignedDuration;
 
-use super::world::{Hand, SimOptions};
+use super::world::{SimOptions, SimProvider};
 use crate::{
     error::Result,
     fleet::Fleet,
@@ -87,7 +87,7 @@ pub fn hours(number: u64) -> Duration {
     Duration::from_hours(number)
 }
 
-type Act = Arc<dyn Fn(&Hand) + Send + Sync>;
+type Act = Arc<dyn Fn(&SimProvider) + Send + Sync>;
 
 /// A year of a fleet, as it is to be played.
 #[derive(Clone)]
@@ -229,12 +229,12 @@ impl Year {
     }
 
     /// Lets somebody with full rights change a system, by its name, behind the
-    /// engine's back.
+    /// engine's back: `|system| system.hand()…`.
     pub fn by_hand(
         mut self,
         provider: &str,
         at: Duration,
-        act: impl Fn(&Hand) + Send + Sync + 'static,
+        act: impl Fn(&SimProvider) + Send + Sync + 'static,
     ) -> Self {
         self.hands.push((at, provider.to_owned(), Arc::new(act)));
         self

@@ -470,7 +470,7 @@ async fn events(stage: Arc<Stage>) {
                 let (_, provider, act) = &year.hands[number];
                 stage.diary.note(&format!("a hand is in `{provider}`"));
                 if let Some(provider) = stage.watch.providers.get(provider) {
-                    act(&provider.hand());
+                    act(provider);
                 }
             }
             What::Away(number) => {

@@ -2,7 +2,12 @@ use super::{super::world as sim, *};
 use crate::{
     Agent,
     agent::OnDrift,
+    apply::RunContext,
+    deployment::{Deployment, PlanRequest, RotateRequest},
+    error::ErrorKind,
     fleet::{Fleet, Rules},
+    ledger::Actor,
+    plan::{Plan, SavedPlan},
     provider::Reach,
     rotation::FleetTerms,
 };
@@ -86,7 +91,10 @@ fn a_year_goes_on_through_mishaps_and_says_what_happened() {
             .runner_dies(day(6), hours(1))
             .runner_dies(day(27), hours(3))
             .slow("app", hours(9))
-            .by_hand("sim", day(15), |hand| hand.widen("grant-2", "write").unwrap()),
+            .by_hand("sim", day(15), |system| {
+                let grant = &system.objects("sim.grant")[0];
+                system.hand().widen(&grant.id, "write").unwrap();
+            }),
     );
     let trace: Vec<&str> = played.trace().collect();
     let says = |what: &str| assert!(trace.iter().any(|line| line.contains(what)), "{trace:#?}");
@@ -122,4 +130,42 @@ fn what_the_fleet_does_not_have_cannot_fail() {
     let year = Year::of(replicas(None));
     assert!(year.clone().outage("simm", day(1), hours(1)).play().is_err());
     assert!(year.keeps("report", "replica.key", hours(1)).play().is_err());
+}
+
+#[test]
+fn a_plan_for_all_rotates_one_of_a_group_and_says_what_the_others_wait_for() {
+    let world = sim::World::new(1);
+    let deployment =
+        Deployment::new(replicas(None), "test", world.ledger("replicas", "test"), world.entropy())
+            .with_clock(world.clock())
+            .with_provider("sim", Arc::new(world.provider("sim")))
+            .with_store("vault", world.store("vault"));
+    let context = RunContext::new(Actor::asserted("test", "somebody"));
+    let apply = |plan: Plan| {
+        let saved = SavedPlan::new(plan).unwrap();
+        let context = context.clone().acknowledging(saved.digest());
+        world.run(deployment.apply(&saved, &context)).finished()
+    };
+    apply(world.run(deployment.plan(&PlanRequest::default())).finished().unwrap()).unwrap();
+
+    let all = RotateRequest::now([]);
+    let plan = || world.run(deployment.plan_rotation(&all)).finished().unwrap();
+    let (first, again) = (plan(), plan());
+    let rotated: Vec<String> = first.steps.iter().map(|step| step.address.to_string()).collect();
+    assert_eq!(rotated, ["replica[\"0\"].key"]);
+    let blocked: Vec<(String, &str)> =
+        first.blocked.iter().map(|b| (b.address.to_string(), &*b.reason)).collect();
+    let why = "`replica[\"0\"].key` of its redundancy group `replicas` is in transition";
+    assert_eq!(
+        blocked,
+        [("replica[\"1\"].key".to_owned(), why), ("replica[\"2\"].key".to_owned(), why)]
+    );
+    assert_eq!(first.versions.len(), 3, "it rests on all members");
+    apply(first).unwrap();
+    let error = apply(again).unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::StalePlan, "{error}");
+
+    let plan = plan();
+    assert!(plan.steps.is_empty(), "the old one stands beside the new one");
+    assert_eq!(plan.blocked.len(), 3);
 }
