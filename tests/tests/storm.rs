@@ -78,7 +78,10 @@
 //! | I12 | the calm after each storm; what nothing can wake |
 //! | I13 | the calm after each storm, against a world without one |
 //! | I14 | the test below that plays seeds twice |
-#![expect(clippy::disallowed_methods, reason = "how much to play is told by the environment")]
+#![expect(
+    clippy::disallowed_methods,
+    reason = "how much to play is told by the environment, and how long it took is told"
+)]
 
 #[path = "storm/year.rs"]
 mod year;

@@ -5,11 +5,7 @@
 //! where they begin, `AGENT_IAC_YEAR` plays one again and prints its trace;
 //! `AGENT_IAC_YEAR_AGENTS` is the size of the large one.
 
-use std::{
-    collections::BTreeSet,
-    sync::Mutex,
-    time::{Duration, Instant},
-};
+use std::{collections::BTreeSet, sync::Mutex, time::Instant};
 
 use agent_iac::{
     fleet::{Fleet, Rules},
@@ -25,9 +21,9 @@ use jiff::SignedDuration;
 
 use super::number;
 
-/// Has one credential, of one of three shapes.
 macro_rules! worker {
     ($worker:ident, $name:literal, $shape:ty, $($overlap:tt)*) => {
+        /// Has one credential, of one of three shapes.
         #[derive(Agent, Debug)]
         #[agent(owner = "team:year", expires = "2099-12-31", grace = "0d", name = $name)]
         struct $worker {
@@ -36,10 +32,6 @@ macro_rules! worker {
 
             #[identity(name = format!(concat!($name, "-{}"), number))]
             account: sim::Account,
-
-            #[permission(to = account, on = format!("queues/{number}"), allow = ["read"],
-                on_drift = OnDrift::RevertWidening)]
-            queue: sim::Grant,
 
             #[credential(of = account, deliver = format!(concat!("vault:", $name, "/{}"), number),
                 rotate = "7d" $($overlap)*)]
@@ -61,6 +53,14 @@ struct Replica {
 
     #[identity(name = format!("replica-{number}"))]
     account: sim::Account,
+
+    #[permission(
+        to = account,
+        on = format!("queues/{number}"),
+        allow = ["read"],
+        on_drift = OnDrift::RevertWidening,
+    )]
+    queue: sim::Grant,
 
     #[credential(
         of = account,
@@ -115,6 +115,9 @@ fn small(seed: u64) -> Year {
     fleet.add(TokenedInputs { number: "b".into() });
     fleet.add(LoneInputs { number: "c".into() });
     let mut year = Year::of(fleet).seed(seed).runners(1 + drawn(2), hours(1)).faults(20);
+    for _ in 0..drawn(4) {
+        year = year.runner_stalls(day(drawn(360)), hours(1 + drawn(3)));
+    }
     for part in ["sim", "vault", "ledger"] {
         if drawn(3) > 0 {
             year = year.outage(part, day(5 + drawn(350)) + hours(drawn(24)), hours(1 + drawn(30)));
@@ -184,7 +187,7 @@ fn a_year_of_small_fleets_keeps_every_promise() {
         assert!(played.broken().is_empty());
         return;
     }
-    let years = number("AGENT_IAC_YEARS", if cfg!(debug_assertions) { 3 } else { 1_000 });
+    let years = number("AGENT_IAC_YEARS", if cfg!(debug_assertions) { 3 } else { 300 });
     let from = number("AGENT_IAC_FROM", 0);
     let sum = Mutex::new((Counts::default(), BTreeSet::new()));
     let begun = Instant::now();
@@ -217,5 +220,4 @@ fn a_year_is_played_the_same_twice() {
     }
     let other: Vec<u64> = (0..2).map(|seed| small(seed).play().unwrap().mark()).collect();
     assert_ne!(other[0], other[1]);
-    let _: Duration = hours(1);
 }
