@@ -11,6 +11,9 @@ use super::{
     Outage,
 };
 
+/// Instants, and for how long something lasts.
+type Spans = Vec<(Duration, Duration)>;
+
 pub(super) struct Sky {
     clock: SimClock,
     outages: Vec<Outage>,
@@ -38,7 +41,7 @@ impl Sky {
         clock: SimClock,
         outages: Vec<Outage>,
         faults: u64,
-        (mut deaths, mut stalls): (Vec<(Duration, Duration)>, Vec<(Duration, Duration)>),
+        (mut deaths, mut stalls): (Spans, Spans),
     ) -> Self {
         deaths.sort();
         stalls.sort();
