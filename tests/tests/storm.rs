@@ -48,7 +48,7 @@
 //! | L11 | none: formats have golden files of their own |
 //! | R1 | I6: the place itself gives the secret that is tried |
 //! | R2 | I7: an old secret stands for its overlap and its consumers, and while the new one does not work |
-//! | R3 | `storm/year.rs`: years of fleets with groups, and the bugs "group ignored" and "group seen before" |
+//! | R3 | `storm/year.rs`: years of fleets with groups, and the bug "group ignored" |
 //! | R4 | crashes between issue, delivery, promotion and revocation |
 //! | R5 | none: no credential of the engine's own is managed |
 //! | R6 | runners rotate each day here, with wrong clocks; calendars against a brute-force one in `rotation` |

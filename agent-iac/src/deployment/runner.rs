@@ -232,11 +232,11 @@ impl Runner {
                     continue;
                 }
                 if let Some(left) = left.get_mut(&desired.provider) {
-                    if *left == 0 {
+                    if *left == 0 && !bug!("rate ignored") {
                         wait.push((address.clone(), Some(self.has_room_at(desired, now))));
                         continue;
                     }
-                    *left -= 1;
+                    *left = left.saturating_sub(1);
                 }
                 turning.extend(group);
             }

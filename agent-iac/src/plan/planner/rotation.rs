@@ -113,13 +113,13 @@ impl<'a> Planner<'a> {
             }
         }
         if let (Reason::Due { .. }, Some(left)) = (reason, apart.room.get_mut(&desired.provider)) {
-            if *left == 0 {
+            if *left == 0 && !bug!("rate ignored") {
                 let provider = &desired.provider;
                 let why = format!("`{provider}` has taken as many rotations as its rate allows");
                 self.block(address, why, "it has its turn once the rate allows more");
                 return false;
             }
-            *left -= 1;
+            *left = left.saturating_sub(1);
         }
         if let Some(group) = group {
             apart.turning.insert(group, address.clone());
