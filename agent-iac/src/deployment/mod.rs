@@ -411,8 +411,14 @@ impl Deployment {
         let authority =
             Authority::Acknowledged { digest: saved.digest(), actor: context.actor.clone() };
         let proposer = saved.proposer().cloned();
-        let authorised =
-            Authorised { plan, authority, proposer, purpose: RunPurpose::Apply, force: false };
+        let authorised = Authorised {
+            plan,
+            authority,
+            proposer,
+            purpose: RunPurpose::Apply,
+            force: false,
+            room: None,
+        };
         apply::run(&self.engine(), authorised, context).await
     }
 
@@ -486,15 +492,37 @@ impl Deployment {
     pub async fn revert_drift(&self, context: &RunContext) -> Result<Report> {
         let greeted = self.greet().await;
         let (blueprint, state) = self.desired_and_recorded().await?;
+        self.revert_on((&blueprint, &state), greeted, context).await
+    }
+
+    /// As [`Deployment::revert_drift`], with a fleet that was validated before.
+    #[cfg(feature = "testing")]
+    pub(crate) async fn revert_drift_under(
+        &self,
+        blueprint: &Blueprint,
+        context: &RunContext,
+    ) -> Result<Report> {
+        let greeted = self.greet().await;
+        let state = self.state().await?;
+        self.revert_on((blueprint, &state), greeted, context).await
+    }
+
+    async fn revert_on<'a>(
+        &'a self,
+        (blueprint, state): (&Blueprint, &State),
+        greeted: Greeted<'a>,
+        context: &RunContext,
+    ) -> Result<Report> {
         let request = PlanRequest::default();
-        let whole = self.plan_on(&blueprint, &state, &request, true, greeted).await;
-        let plan = drift::narrowing_only(&whole, &blueprint);
+        let whole = self.plan_on(blueprint, state, &request, true, greeted).await;
+        let plan = drift::narrowing_only(&whole, blueprint);
         let authorised = Authorised {
             plan: &plan,
             authority: Authority::Standing { digest: blueprint.digest() },
             proposer: None,
             purpose: RunPurpose::Revert,
             force: false,
+            room: None,
         };
         apply::run(&self.engine(), authorised, context).await
     }

@@ -43,12 +43,16 @@ pub struct Options {
     pub targets: BTreeSet<Instance>,
     /// Raises the fleet's cap on how many agents may begin to leave.
     pub max_leaving: Option<u32>,
+    /// For a rotation: how many of those that are due each provider takes; one
+    /// that is not named takes any number.
+    pub room: BTreeMap<String, u32>,
 }
 
 impl Options {
     /// A plan for all agents.
     pub fn new(now: Timestamp) -> Self {
-        Self { now, targets: BTreeSet::new(), max_leaving: None }
+        let (targets, room) = (BTreeSet::new(), BTreeMap::new());
+        Self { now, targets, max_leaving: None, room }
     }
 }
 
