@@ -132,6 +132,11 @@ impl Diagnostic {
         }
     }
 
+    /// Something that is valid, and should be looked at.
+    pub fn warning(code: Code, message: impl Into<String>) -> Self {
+        Self { severity: Severity::Warning, ..Self::error(code, message) }
+    }
+
     /// Names the resource and where it was declared.
     #[must_use]
     pub fn at(mut self, address: &Address, source: &Source) -> Self {

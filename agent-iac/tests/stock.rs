@@ -84,11 +84,176 @@ fn mistakes_are_shown_with_their_lines_and_end_with_the_code_for_them() {
 }
 
 #[test]
-fn an_option_without_its_value_is_a_usage_error() {
+fn an_option_without_its_value_or_without_what_it_belongs_to_is_a_usage_error() {
     let folder = tempfile::tempdir().expect("a folder");
-    let (code, _, err) = run(folder.path(), &["plan", "--fleet"]);
-    assert_eq!(code, Some(2), "{err}");
-    assert!(err.contains("`--fleet` needs a value"), "{err}");
+    for words in [&["plan", "--fleet"][..], &["plan", "--fleet="]] {
+        let (code, _, err) = run(folder.path(), words);
+        assert_eq!(code, Some(2), "{err}");
+        assert!(err.contains("--fleet"), "{err}");
+    }
+    if cfg!(feature = "postgres") {
+        let (code, _, err) = run(folder.path(), &["--postgres-observe", "x:y", "plan"]);
+        assert_eq!(code, Some(2), "{err}");
+        assert!(err.contains("`--postgres-observe` needs `--postgres`"), "{err}");
+    }
+}
+
+#[test]
+fn help_and_completions_know_the_options_and_commands_of_this_program() {
+    let folder = tempfile::tempdir().expect("a folder");
+    for words in [
+        &["help"][..],
+        &["--help"],
+        &["plan", "--help"],
+        &["--plain", "--help"],
+        &["help", "ledger", "backup"],
+        &["completions", "bash"],
+    ] {
+        let (code, out, _) = run(folder.path(), words);
+        assert_eq!(code, Some(0), "{words:?}");
+        for option in ["--fleet", "--environment", "--folder"] {
+            assert!(out.contains(option), "{words:?} does not show {option}: {out}");
+        }
+    }
+    for words in [&["help"][..], &["completions", "bash"], &["help", "schema"]] {
+        let (_, out, _) = run(folder.path(), words);
+        assert!(out.contains("schema"), "{words:?}: {out}");
+    }
+}
+
+#[test]
+fn a_suggested_command_leads_to_the_same_fleet() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let folder = folder.path();
+    fs::write(folder.join("my fleet.toml"), FLEET).expect("it is written");
+    let options = ["--fleet", "my fleet.toml", "--folder", "st", "--environment", "staging"];
+    let (code, out, err) = run(folder, &[&options[..], &["plan"]].concat());
+    assert_eq!(code, Some(0), "{err}");
+    let next = "agent-iac --fleet 'my fleet.toml' --environment staging --folder st apply --digest";
+    let next = out.lines().find_map(|line| Some(&line[line.find(next)?..]));
+    let typed =
+        next.expect("a command to type").replace("agent-iac", env!("CARGO_BIN_EXE_agent-iac"));
+    let pasted = Command::new("sh").args(["-c", &typed]).current_dir(folder).output();
+    assert!(pasted.expect("there is a shell").status.success(), "{typed}");
+}
+
+/// A folder in which the fleet was applied.
+fn applied() -> tempfile::TempDir {
+    let folder = tempfile::tempdir().expect("a folder");
+    fs::write(folder.path().join("fleet.toml"), FLEET).expect("it is written");
+    applies(folder.path());
+    folder
+}
+
+fn applies(folder: &Path) {
+    let (code, plan, err) = run(folder, &["plan", "--format", "json"]);
+    assert_eq!(code, Some(0), "{err}");
+    let (code, out, err) = run(folder, &["apply", "--digest", &digest(&plan)]);
+    assert_eq!(code, Some(0), "{out}{err}");
+}
+
+#[test]
+fn a_fleet_that_is_wrong_or_away_keeps_nobody_from_stopping_an_agent() {
+    let folder = applied();
+    let folder = folder.path();
+    let broken = FLEET.replace("owner", "ownr").replace("reach", "");
+    fs::write(folder.join("broken.toml"), broken).expect("it is written");
+    fs::write(folder.join("noise.toml"), "{{{ = [").expect("it is written");
+    for (fleet, agent) in [("broken.toml", "ownr"), ("noise.toml", "noise"), ("gone.toml", "gone")]
+    {
+        let with = |words: &[&str]| {
+            let ran = run(folder, &[&["--fleet", fleet], words].concat());
+            assert_eq!(ran.0, Some(0), "{fleet} {words:?}: {}{}", ran.1, ran.2);
+            assert!(ran.2.contains("going on with what the ledger records"), "{}", ran.2);
+            assert!(ran.2.contains(agent), "the mistake is shown: {}", ran.2);
+            ran.1
+        };
+        assert!(with(&["kill", "triage", "--reason", "leak"]).contains("0 failed"));
+        assert!(with(&["show", "triage"]).contains("killed"));
+        with(&["resume", "triage"]);
+        with(&["hold", "triage", "--reason", "incident", "--for", "1h"]);
+        with(&["release", "triage"]);
+        assert!(with(&["history"]).contains("leak"));
+        with(&["inventory"]);
+        with(&["verify"]);
+        with(&["recover"]);
+        with(&["ledger", "backup", &format!("{fleet}.ledger")]);
+        // What plans, needs a fleet.
+        let (code, _, err) = run(folder, &["--fleet", fleet, "plan"]);
+        assert_eq!(code, Some(if fleet == "gone.toml" { 1 } else { 10 }), "{err}");
+        applies(folder);
+    }
+    // The ledger of another environment is not taken for this one.
+    let words =
+        ["--environment", "other", "--fleet", "gone.toml", "kill", "triage", "--reason", "x"];
+    let (code, _, err) = run(folder, &words);
+    assert_eq!(code, Some(1), "{err}");
+    assert!(err.contains("is the ledger of fleet `office` in `production`"), "{err}");
+}
+
+#[test]
+fn a_lost_ledger_is_restored_by_the_command_that_help_shows() {
+    let folder = applied();
+    let folder = folder.path();
+    assert_eq!(run(folder, &["ledger", "backup", "office.ledger"]).0, Some(0));
+    for name in ["ledger.db", "ledger.db-wal", "ledger.db-shm"] {
+        let _may_not_be_there: std::io::Result<()> =
+            fs::remove_file(folder.join(".agent-iac").join(name));
+    }
+    for words in [&["plan"][..], &["history"], &["kill", "triage", "--reason", "x"]] {
+        let (code, _, err) = run(folder, words);
+        assert_eq!(code, Some(1), "{err}");
+        assert!(err.contains("is missing") && err.contains("ledger restore"), "{err}");
+    }
+    let (_, help, _) = run(folder, &["help", "ledger", "restore"]);
+    // A narrow terminal has it in two lines.
+    let (_, example) = help.split_once("Example:").expect("an example");
+    let words: Vec<&str> = example.split_whitespace().take_while(|w| *w != "This").collect();
+    let (code, out, err) = run(folder, &words);
+    assert_eq!(code, Some(0), "{out}{err}");
+    assert_eq!(run(folder, &["plan", "--detailed-exitcode"]).0, Some(0));
+}
+
+#[test]
+fn judging_a_fleet_makes_nothing_and_only_a_plan_begins_a_ledger() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let folder = folder.path();
+    let (code, _, err) = run(folder, &["plan"]);
+    assert_eq!(code, Some(1), "{err}");
+    assert!(err.contains("there is no fleet `fleet.toml`") && err.contains("--fleet"), "{err}");
+    assert!(!err.contains("next:"), "{err}");
+    fs::write(folder.join("fleet.toml"), FLEET).expect("it is written");
+    for words in [&["validate"][..], &["graph"], &["plan", "--requires"]] {
+        let (code, _, err) = run(folder, words);
+        assert_eq!(code, Some(0), "{err}");
+    }
+    for words in [
+        &["verify"][..],
+        &["history"],
+        &["inventory"],
+        &["drift"],
+        &["rotate"],
+        &["calendar"],
+        &["recover"],
+        &["kill", "triage", "--reason", "x"],
+    ] {
+        let (code, out, err) = run(folder, words);
+        assert_eq!(code, Some(1), "{words:?}: {out}{err}");
+        assert!(err.contains("there is no ledger in `.agent-iac`"), "{words:?}: {err}");
+    }
+    assert!(!folder.join(".agent-iac").exists(), "something was made");
+    let (_, _, err) = run(folder, &["plan"]);
+    assert!(err.contains("A new ledger begins in .agent-iac"), "{err}");
+    assert!(!run(folder, &["plan"]).2.contains("A new ledger"), "it is said once");
+    // Keys and secrets go into no repository.
+    let ignored = fs::read_to_string(folder.join(".agent-iac/.gitignore"));
+    assert_eq!(ignored.expect("it is there"), "*\n");
+    // A plan that was saved needs nothing but its file.
+    assert_eq!(run(folder, &["plan", "--out", "plan.json"]).0, Some(0));
+    let words = ["--folder", "elsewhere", "--fleet", "none.toml", "show", "plan.json"];
+    let (code, out, err) = run(folder, &words);
+    assert_eq!(code, Some(0), "{err}");
+    assert!(out.contains("triage.account") && !folder.join("elsewhere").exists());
 }
 
 #[test]

@@ -399,7 +399,7 @@ fn a_ledger_is_backed_up_lost_restored_and_rewound() {
     assert!(lost.err.contains("is missing") && lost.err.contains("ledger restore"), "{}", lost.err);
     let restore = |fleet: &str| {
         let words = ["ledger", "restore", "kept.ledger", "--into", ".agent-iac/ledger.db"];
-        let words = [&words[..], &["--fleet", fleet, "--environment", "test"]].concat();
+        let words = [&words[..], &["--of-fleet", fleet, "--of-environment", "test"]].concat();
         office.types(&words, more())
     };
     let foreign = restore("studio").exits(1);

@@ -207,11 +207,15 @@ pub(super) enum Command {
         /// The shell.
         shell: Shell,
     },
+    /// Print the JSON Schema of text fleets, for editors.
+    #[cfg(feature = "config")]
+    #[command(display_order = 18, after_help = "Example:\n  schema > fleet.schema.json")]
+    Schema,
     /// Explain a command, or a topic: `exit-codes`, `environment`.
     #[command(display_order = 19)]
     Help {
-        /// The command or the topic.
-        topic: Option<String>,
+        /// The command, of one word or several, or the topic.
+        topic: Vec<String>,
     },
 }
 
@@ -367,7 +371,7 @@ pub(super) enum LedgerCommand {
     #[cfg(feature = "sqlite")]
     #[command(
         display_order = 2,
-        after_help = "Example:\n  ledger restore office.ledger --into .agent-iac/ledger.db --fleet office --environment production"
+        after_help = "Example:\n  ledger restore office.ledger --into .agent-iac/ledger.db --of-fleet office --of-environment production"
     )]
     Restore(Restore),
     /// Put the history so far into a file, and begin the ledger anew behind it.
@@ -397,10 +401,10 @@ pub(super) struct Restore {
     pub(super) into: PathBuf,
     /// The fleet that it must be of.
     #[arg(long, value_name = "NAME")]
-    pub(super) fleet: String,
+    pub(super) of_fleet: String,
     /// The environment that it must be of.
     #[arg(long, value_name = "NAME")]
-    pub(super) environment: String,
+    pub(super) of_environment: String,
 }
 
 #[derive(Debug, Args)]

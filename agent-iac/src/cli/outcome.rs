@@ -196,12 +196,11 @@ impl Outcome {
         }
     }
 
-    /// The commands that may come next, for a program of this name.
+    /// The commands that may come next, for a program that is called so.
     pub fn next(&self, program: &str) -> Vec<String> {
         match self {
             Self::Unacknowledged { next, .. } => next.clone(),
             Self::Usage(_) => vec![format!("{program} help")],
-            Self::Invalid(_) => vec![format!("{program} validate")],
             Self::Failed(error) => match error.kind() {
                 ErrorKind::StalePlan | ErrorKind::Conflict => {
                     vec![format!("{program} plan --out plan.json")]

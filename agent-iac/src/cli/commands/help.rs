@@ -1,11 +1,10 @@
 //! `help`, for commands and topics.
 
-use clap::CommandFactory as _;
 use serde_json::json;
 
 use crate::{
     address::quoted,
-    cli::{CODES, Outcome, args::Cli, ui::Ui},
+    cli::{CODES, Outcome, ui::Ui},
     plan::render::put,
 };
 
@@ -24,24 +23,33 @@ const VARIABLES: &[(&str, &str)] = &[
     ("HOSTNAME, COMPUTERNAME", "where a run is, for those who wait for it"),
 ];
 
-pub(super) fn help(ui: &Ui, topic: Option<&str>) -> Outcome {
-    let mut root = Cli::command().display_name(ui.program.clone()).bin_name(ui.program.clone());
+/// What can be asked beside the commands.
+const TOPICS: &str = "the topics are exit-codes and environment";
+
+pub(super) fn help(ui: &Ui, mut root: clap::Command, topic: &[String]) -> Outcome {
     root.build();
-    let text = match topic {
-        None => root.render_help().to_string(),
-        Some("exit-codes") => exit_codes(),
-        Some("environment") => environment(),
-        Some(name) => match root.find_subcommand_mut(name) {
-            Some(command) => command.render_long_help().to_string(),
-            None => {
-                return Outcome::Usage(format!(
-                    "there is no command or topic {}; the topics are exit-codes and environment",
-                    quoted(name)
-                ));
+    let words: Vec<&str> = topic.iter().map(String::as_str).collect();
+    let text = match *words {
+        [] => root.render_help().to_string(),
+        ["exit-codes"] => exit_codes(),
+        ["environment"] => environment(),
+        _ => {
+            let mut command = Some(&mut root);
+            for word in &words {
+                command = command.and_then(|command| command.find_subcommand_mut(word));
             }
-        },
+            match command {
+                Some(command) => command.render_long_help().to_string(),
+                None => {
+                    let asked = quoted(&words.join(" "));
+                    return Outcome::Usage(format!(
+                        "there is no command or topic {asked}; {TOPICS}"
+                    ));
+                }
+            }
+        }
     };
-    ui.event("help", json!({ "topic": topic, "text": text }));
+    ui.event("help", json!({ "topic": words.join(" "), "text": text }));
     if !ui.is_json() {
         ui.print_raw(&text);
     }
