@@ -17,7 +17,7 @@ use crate::{address::Instance, agent::Period};
     disable_help_subcommand = true,
     subcommand_required = true,
     arg_required_else_help = true,
-    after_help = "Start with `plan`, then `apply`. More: `help exit-codes`, `help environment`."
+    after_help = "Start with `plan`, then `apply`. More: `help exit-codes`, `help environment`, `help json`."
 )]
 pub(super) struct Cli {
     #[command(flatten)]
@@ -114,7 +114,8 @@ pub(super) enum Command {
     ///
     /// What is due is renewed on the authority of the fleet itself, and older
     /// generations end that have had their time. With agents, or --all, a plan
-    /// is made, which is acknowledged by its digest as that of `apply`.
+    /// is made, which is acknowledged by its digest as that of `apply`; with
+    /// --compromised there is none to acknowledge, for nothing may wait then.
     #[command(
         display_order = 5,
         after_help = "Examples:\n  rotate\n  rotate triage 'reader[\"eu\"]'\n  rotate triage --compromised --reason 'key found in a log'"
@@ -195,7 +196,7 @@ pub(super) enum Command {
     /// is written plans to no change: the next apply records what it adopts.
     #[command(
         display_order = 17,
-        after_help = "Examples:\n  import --report\n  import --owner team:billing --only 'invoice_*' --out fleet.toml\n  import --owner team:billing --format rust > imported.rs"
+        after_help = "Examples:\n  import --report\n  import --owner team:billing --name billing --out fleet.toml\n  import --owner team:billing --only 'invoice_*'\n  import --owner team:billing --format rust > imported.rs"
     )]
     Import(Import),
     /// Print completions for a shell.
@@ -211,7 +212,8 @@ pub(super) enum Command {
     #[cfg(feature = "config")]
     #[command(display_order = 18, after_help = "Example:\n  schema > fleet.schema.json")]
     Schema,
-    /// Explain a command, or a topic: `exit-codes`, `environment`.
+    /// Explain a command, a topic (`exit-codes`, `environment`, `json`), or the
+    /// code of a mistake (`IAC0016`).
     #[command(display_order = 19)]
     Help {
         /// The command, of one word or several, or the topic.
@@ -284,10 +286,10 @@ pub(super) struct Apply {
 #[derive(Debug, Args)]
 pub(super) struct Rotate {
     /// The agents whose credentials are renewed now, due or not.
-    #[arg(conflicts_with = "all")]
+    #[arg(conflicts_with = "all", group = "whose")]
     pub(super) agents: Vec<Instance>,
     /// Renew every credential of the fleet now.
-    #[arg(long)]
+    #[arg(long, group = "whose")]
     pub(super) all: bool,
     /// Others know the present ones: replace and end them at once, whoever
     /// still uses them; who is cut off is shown first.
@@ -297,7 +299,7 @@ pub(super) struct Rotate {
     #[arg(long, requires = "compromised")]
     pub(super) reason: Option<String>,
     /// Acknowledge the plan of this digest.
-    #[arg(long, value_name = "DIGEST", value_parser = digest)]
+    #[arg(long, value_name = "DIGEST", value_parser = digest, requires = "whose")]
     pub(super) digest: Option<String>,
 }
 
@@ -386,7 +388,7 @@ pub(super) enum LedgerCommand {
     /// Go on with a ledger that is older than its pins.
     #[command(
         display_order = 4,
-        after_help = "Example:\n  ledger rewind --because 'the disk died; restored from the backup of Monday' --pinned 4b0c17aa"
+        after_help = "Example:\n  ledger rewind --reason 'the disk died; restored from the backup of Monday' --pinned 4b0c17aa"
     )]
     Rewind(Rewind),
 }
@@ -410,8 +412,8 @@ pub(super) struct Restore {
 #[derive(Debug, Args)]
 pub(super) struct Rewind {
     /// What happened to the newer ledger, for the record.
-    #[arg(long, value_name = "REASON")]
-    pub(super) because: String,
+    #[arg(long, alias = "because")]
+    pub(super) reason: String,
     /// The hash of a pinned head that is given up, or its first 8 or more
     /// characters; for each that is.
     #[arg(long, value_name = "HASH", value_parser = digest)]
@@ -430,6 +432,10 @@ pub(super) struct Import {
     /// be repeated.
     #[arg(long, value_name = "PATTERN")]
     pub(super) only: Vec<String>,
+    /// The fleet's name, which its ledger keeps; where it has none yet, that of
+    /// its file unless said.
+    #[arg(long, value_name = "NAME")]
+    pub(super) name: Option<String>,
     /// Who answers for the agents, until each has an owner of its own.
     #[arg(long, value_name = "OWNER")]
     pub(super) owner: Option<String>,
@@ -477,6 +483,7 @@ pub(super) struct Kill {
 }
 
 #[derive(Debug, Args)]
+#[command(group(clap::ArgGroup::new("end").args(["period", "until"]).required(true)))]
 pub(super) struct Hold {
     /// The agent.
     pub(super) agent: Instance,
@@ -484,10 +491,10 @@ pub(super) struct Hold {
     #[arg(long)]
     pub(super) reason: String,
     /// For how long, as `30m`, `4h` or `2d`.
-    #[arg(long = "for", value_name = "PERIOD", required_unless_present = "until")]
+    #[arg(long = "for", value_name = "PERIOD")]
     pub(super) period: Option<Period>,
     /// Until when, as `2026-11-24T18:00:00Z`.
-    #[arg(long, value_name = "TIME", conflicts_with = "period")]
+    #[arg(long, value_name = "TIME")]
     pub(super) until: Option<Timestamp>,
 }
 

@@ -3,11 +3,15 @@
 //!
 //! Everything that it does, a deploy binary of your own can do with other systems.
 
+#[cfg(all(feature = "process", unix))]
+mod host;
 #[cfg(feature = "postgres")]
 mod postgres;
 
 use std::{ffi::OsStr, path::Path, process::ExitCode, sync::Arc};
 
+#[cfg(all(feature = "process", unix))]
+use agent_iac::consumer::{Allowed, LocalTeller};
 use agent_iac::{
     cli::{Asked, Need, Program, ProgramOption},
     clock::{SystemClock, SystemEntropy},
@@ -31,6 +35,13 @@ fn main() -> ExitCode {
             .or(".agent-iac"),
     ];
     let options = options.into_iter().map(|option| option.under(HEADING));
+    #[cfg(all(feature = "process", unix))]
+    let options = options.chain([ProgramOption::new(
+        "host",
+        "FILE",
+        "What consumers may be told on this machine; without it, nothing but secrets in the vault",
+    )
+    .under(HEADING)]);
     #[cfg(feature = "postgres")]
     let options = options.chain(postgres::options());
     options.fold(Program::new(), Program::option).main(deployment)
@@ -61,6 +72,13 @@ fn deployment(asked: &Asked) -> Result<Deployment> {
     let deployment = match asked.need() {
         Need::Judge | Need::Survey => deployment,
         _ => deployment.with_processes(&folder)?,
+    };
+    #[cfg(all(feature = "process", unix))]
+    let deployment = {
+        let allowed = asked.path("host").map(|file| host::allowed(&file)).transpose()?;
+        let allowed = allowed.unwrap_or_else(Allowed::nothing);
+        let teller = LocalTeller::new(allowed, deployment.stores().clone());
+        deployment.with_teller(Arc::new(teller))
     };
     #[cfg(feature = "postgres")]
     let deployment = postgres::add_to(deployment, asked)?;

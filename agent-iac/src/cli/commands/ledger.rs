@@ -93,11 +93,11 @@ fn rewind(cx: &Cx<'_>, args: &args::Rewind) -> Result<Outcome> {
                  acknowledged: {}",
                 pins.join("; ")
             ),
-            next: vec![format!("{} ledger rewind --because '…'{}", cx.ui.command, words.concat())],
+            next: vec![format!("{} ledger rewind --reason '…'{}", cx.ui.command, words.concat())],
         });
     }
     let actor = actor::actor(cx.env);
-    let rewound = block_on(cx.deployment.rewind(&args.pinned, &args.because, &actor))?;
+    let rewound = block_on(cx.deployment.rewind(&args.pinned, &args.reason, &actor))?;
     let mut document = Document::default();
     document.push(Line::of(
         Style::Danger,
