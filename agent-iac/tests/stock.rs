@@ -81,6 +81,16 @@ fn mistakes_are_shown_with_their_lines_and_end_with_the_code_for_them() {
         assert!(err.contains(words), "{words}: {err}");
     }
     assert!(!folder.path().join(".agent-iac").exists(), "nothing was made");
+    // A mistake of the text hides none of the fleet.
+    let text = FLEET.replace("owner =", "ownr =").replace("vault:", "valt:");
+    let text = text.replace("[providers.authority]", "[providers.autority]");
+    fs::write(folder.path().join("fleet.toml"), text).expect("it is written");
+    let (code, _, err) = run(folder.path(), &["validate"]);
+    assert_eq!(code, Some(10), "{err}");
+    for words in ["`ownr`", "`authority`", "`valt`"] {
+        assert!(err.contains(words), "{words}: {err}");
+    }
+    assert!(!err.contains("next:"), "{err}");
 }
 
 #[test]

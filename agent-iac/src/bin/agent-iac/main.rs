@@ -56,17 +56,17 @@ fn deployment(asked: &Asked) -> Result<Deployment> {
         Need::Judge => {
             let ledger = Arc::new(MemoryLedger::new(Arc::new(SystemClock)));
             let authority = AuthorityProvider::new(folder.join("authority.db"));
-            Deployment::new(load(&file)?, environment, ledger, Arc::new(SystemEntropy))
+            Deployment::new(load(&file, environment)?, environment, ledger, Arc::new(SystemEntropy))
                 .with_provider("authority", Arc::new(authority))
         }
         // Who imports may have no fleet yet, and wants nothing to be made.
         Need::Survey => {
-            let fleet = if file.exists() { load(&file)? } else { unwritten(&file) };
+            let fleet = if file.exists() { load(&file, environment)? } else { unwritten(&file) };
             Deployment::embedded_to_look_at(fleet, environment, &folder)?
         }
         Need::Begin => begin(asked, &file, environment, &folder)?,
         Need::Recorded => recorded(asked, &file, environment, &folder)?,
-        _ => Deployment::embedded_standing(load(&file)?, environment, &folder)?,
+        _ => Deployment::embedded_standing(load(&file, environment)?, environment, &folder)?,
     };
     #[cfg(all(feature = "process", unix))]
     let deployment = match asked.need() {
@@ -85,7 +85,7 @@ fn deployment(asked: &Asked) -> Result<Deployment> {
     Ok(deployment)
 }
 
-fn load(file: &Path) -> Result<Fleet> {
+fn load(file: &Path, environment: &str) -> Result<Fleet> {
     if !file.exists() {
         return Err(Error::new(
             ErrorKind::NotFound,
@@ -96,12 +96,23 @@ fn load(file: &Path) -> Result<Fleet> {
              the README has one to begin with",
         ));
     }
-    Ok(config::load(file, &Types::builtin())?)
+    let types = Types::builtin();
+    let mistakes = match config::load(file, &types) {
+        Ok(fleet) => return Ok(fleet),
+        Err(mistakes) => mistakes,
+    };
+    // Nothing is added to this text by a program, so what it does not name is
+    // missing, and is told with the rest.
+    let text = std::fs::read_to_string(file);
+    let shown = file.display().to_string();
+    let all =
+        text.ok().and_then(|text| config::blueprint(&text, &shown, environment, &types).err());
+    Err(all.filter(|all| all.iter().count() >= mistakes.iter().count()).unwrap_or(mistakes).into())
 }
 
 /// The fleet where it may be applied for the first time.
 fn begin(asked: &Asked, file: &Path, environment: &str, folder: &Path) -> Result<Deployment> {
-    let fleet = load(file)?;
+    let fleet = load(file, environment)?;
     let is_new = !folder.exists();
     let deployment = Deployment::embedded(fleet, environment, folder)?;
     if is_new {

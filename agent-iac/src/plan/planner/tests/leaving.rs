@@ -161,7 +161,7 @@ fn a_held_agent_is_frozen_until_the_hold_is_over() {
         0 update b.account: it differs from the declaration; low
             note: "n" → "other"
         blocked a.account: it is held by ada (test, asserted) until 2027-01-12T00:00:00Z: under investigation; wait, or end the hold of `a`
-        unchanged 2
+        unchanged 4
     "#]],
     );
     days(&mut rig, "2027-01-12T00:00:00Z");
