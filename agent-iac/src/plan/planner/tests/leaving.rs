@@ -202,10 +202,10 @@ fn an_emptied_fleet_does_not_remove_everything() {
     check(
         &rig,
         expect![[r#"
-        blocked a0.account: 4 agents would begin to leave, and the cap is 3; if that is meant, allow 4 for this plan
-        blocked a1.account: 4 agents would begin to leave, and the cap is 3; if that is meant, allow 4 for this plan
-        blocked a2.account: 4 agents would begin to leave, and the cap is 3; if that is meant, allow 4 for this plan
-        blocked a3.account: 4 agents would begin to leave, and the cap is 3; if that is meant, allow 4 for this plan
+        blocked a0.account: 4 agents would begin to leave, and the cap is 3; if that is meant, plan with `--allow-leaving 4`
+        blocked a1.account: 4 agents would begin to leave, and the cap is 3; if that is meant, plan with `--allow-leaving 4`
+        blocked a2.account: 4 agents would begin to leave, and the cap is 3; if that is meant, plan with `--allow-leaving 4`
+        blocked a3.account: 4 agents would begin to leave, and the cap is 3; if that is meant, plan with `--allow-leaving 4`
         unchanged 0
     "#]],
     );
