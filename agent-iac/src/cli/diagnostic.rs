@@ -42,7 +42,7 @@ fn one(mistake: &Diagnostic, env: &Env, files: &mut Files) -> Vec<Line> {
             Line::of(Style::Faint, format!("{margin}--> ")).with(Style::Plain, source.to_string()),
         );
         if let Some((text, column)) = line(&source.file, source.line, source.column, env, files) {
-            let marked = word(&text, column);
+            let marked = length(&text, column);
             lines.push(Line::of(Style::Faint, format!("{margin} |")));
             lines.push(Line::of(Style::Faint, format!("{number} | ")).with(Style::Plain, text));
             lines.push(
@@ -59,7 +59,7 @@ fn one(mistake: &Diagnostic, env: &Env, files: &mut Files) -> Vec<Line> {
 
 /// How many characters of a line the word has that begins in a column: a text
 /// to the end of its quotes, a name to its own.
-fn word(line: &str, column: usize) -> usize {
+fn length(line: &str, column: usize) -> usize {
     let mut rest = line.chars().skip(column);
     let more = match rest.next() {
         Some(quote @ ('"' | '\'')) => {
@@ -111,7 +111,7 @@ mod tests {
             ("name = 'not closed", 7, 1),
             ("[agents]", 0, 1),
         ] {
-            assert_eq!(word(line, column), marked, "{line}");
+            assert_eq!(length(line, column), marked, "{line}");
         }
     }
 
