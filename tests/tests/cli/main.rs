@@ -510,7 +510,6 @@ fn every_command_gives_programs_one_object_a_line_and_writes_them_to_a_file_as_w
         &["recover"],
         &["help", "exit-codes"],
         &["calendar"],
-        &["schema"],
         &["rotate", "--all"],
         &["rotate", agent, "--compromised", "--reason", "a drill"],
     ] {

@@ -227,9 +227,7 @@ pub(super) fn drift(cx: &Cx<'_>, args: &args::Drift) -> Result<Outcome> {
     let program = &cx.ui.command;
     let next = if whole.steps.is_empty() { Vec::new() } else { vec![format!("{program} plan")] };
     let mut document = render::drift(&whole, &cx.options(args.depth.level(), Vec::new()));
-    let waiting = cx.waiting(&BTreeSet::new());
-    let waits = !waiting.is_empty();
-    document.section(waiting);
+    document.section(cx.waiting(&BTreeSet::new()));
     document
         .extend(next.iter().map(|command| Line::plain("Next:  ").with(Style::Heading, command)));
     // What would be done about it is the business of `plan`.
@@ -265,9 +263,5 @@ pub(super) fn drift(cx: &Cx<'_>, args: &args::Drift) -> Result<Outcome> {
         "observed_at": plan.observed_at,
         "next": next,
     }));
-    // What waits for somebody is not as it should be, though nothing drifted.
-    if waits && args.detailed_exitcode {
-        return Ok(Outcome::Changes);
-    }
     Ok(judged(&plan, args.detailed_exitcode))
 }
