@@ -37,7 +37,7 @@ use crate::{
     blueprint::Blueprint,
     clock::{Clock, Entropy, SystemClock},
     consumer::{Inbox, Tell},
-    diagnostic::Diagnostics,
+    diagnostic::{Code, Diagnostic, Diagnostics},
     drift::{self, Around, Greeted, Reader},
     error::{Error, ErrorKind, Result},
     fleet::Fleet,
@@ -76,7 +76,7 @@ pub struct PlanRequest {
 
 impl Deployment {
     /// Puts a ledger and a source of randomness behind a fleet. The clock is
-    /// the operating system's, unless [`Deployment::clock`] gives another.
+    /// the operating system's, unless [`Deployment::with_clock`] gives another.
     pub fn new(
         fleet: Fleet,
         environment: impl Into<String>,
@@ -184,6 +184,33 @@ impl Deployment {
     /// Whether consumers are told anything, or can confirm.
     fn listens(&self) -> bool {
         self.teller.is_some() || self.inbox.is_some()
+    }
+
+    /// The consumers that cannot be told here of a new generation, so that the
+    /// older one would be kept for them: a warning for each.
+    pub fn untold(&self, blueprint: &Blueprint) -> Diagnostics {
+        let mut warnings = Diagnostics::new();
+        for (address, desired) in blueprint.resources() {
+            let consumers = desired.credential.iter().flat_map(|declared| &declared.consumers);
+            for consumer in consumers.filter(|consumer| !consumer.confirms()) {
+                let allowed = match &self.teller {
+                    Some(teller) => teller.allows(consumer),
+                    None => Err("this deployment tells nobody; give it a teller".to_owned()),
+                };
+                if let Err(because) = allowed {
+                    let text = format!("`{consumer}` cannot be told here: {because}");
+                    warnings.push(
+                        Diagnostic::warning(Code::Consumer, text)
+                            .at(address, &desired.source)
+                            .help(
+                                "until it is told, each older generation is kept for it, beyond \
+                                 its overlap",
+                            ),
+                    );
+                }
+            }
+        }
+        warnings
     }
 
     /// The secret stores, by name.

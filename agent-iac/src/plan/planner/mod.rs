@@ -169,6 +169,7 @@ impl<'a> Planner<'a> {
             unchanged: 0,
             observed_at: observations.at,
             beside: observations.beside.clone(),
+            apart: BTreeMap::new(),
         };
         Self {
             blueprint,
@@ -369,6 +370,7 @@ impl<'a> Planner<'a> {
     }
 
     fn finish(mut self) -> Plan {
+        self.apart();
         let desired = self.blueprint.resources().iter();
         let recorded = self.state.records.iter().filter_map(|(address, record)| {
             let object = record.object.as_ref().or(record.deposed.first())?;
