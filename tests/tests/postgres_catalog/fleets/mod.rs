@@ -106,6 +106,7 @@ async fn a_random_fleet_over_each_random_graph_is_what_the_server_has_and_leaves
         "ownership",
         "policy",
         "hardening",
+        "hardening of the future",
         "login",
     ] {
         for action in ["create", "update", "delete"] {

@@ -83,6 +83,18 @@ pub(in super::super) struct PublicDetail {
     pub(in super::super) taken: BTreeMap<String, BTreeSet<String>>,
 }
 
+/// Of what was taken from PUBLIC of what a role will create.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub(in super::super) struct PublicDefaultsDetail {
+    /// What nobody will be allowed just because everybody is.
+    #[serde(default)]
+    pub(in super::super) revoke: BTreeSet<String>,
+    /// What PUBLIC really would have got: each privilege with the schemas, and
+    /// none for all of them at once.
+    #[serde(default)]
+    pub(in super::super) taken: BTreeMap<String, BTreeSet<Option<String>>>,
+}
+
 /// Of an ownership.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub(in super::super) struct OwnershipDetail {

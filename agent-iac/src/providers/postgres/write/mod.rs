@@ -21,6 +21,7 @@ mod pipeline;
 mod policy;
 mod powers;
 mod public;
+mod public_defaults;
 mod role;
 mod rules;
 mod script;
