@@ -386,7 +386,7 @@ impl Draw<'_> {
     fn something(&mut self, agents: &[Agent], agent: &Agent) -> Option<(What, Vec<What>)> {
         let to = agent.role.clone();
         let is_new = agent.declared.first().is_none_or(|one| one.found.is_none());
-        let what = match self.chance.below(13) {
+        let what = match self.chance.below(14) {
             0..4 => {
                 let mut on = self.object();
                 if on.kind() == "table" && self.chance.one_in(3) {
@@ -458,7 +458,7 @@ impl Draw<'_> {
                 });
                 return Some((What::Ownership { to, on, heir }, needs.into_iter().collect()));
             }
-            10 => {
+            10 | 12 => {
                 let schema = self.graph.schema(self.chance);
                 let on = On::new(&format!("table {schema}.t1"));
                 if self.before.owners[&on.what] == SUPERUSER {

@@ -6,7 +6,7 @@ use super::{
     Cluster, Room,
     asked::{Asked, Taken, database_of, schema_of},
     notes::Notes,
-    predefined,
+    predefined, promises,
 };
 use crate::{
     address::quoted,
@@ -85,6 +85,7 @@ pub(super) fn of(cluster: &Cluster, rooms: &[Room], asked: &[Asked], taken: &Tak
     }
     closed(cluster, rooms, asked, taken, &mut warnings);
     unsecured(cluster, rooms, asked, &mut warnings);
+    promises::broken(cluster, rooms, asked, &mut warnings);
     warnings
 }
 
