@@ -17,6 +17,7 @@ A PostgreSQL cluster, as the provider `postgres` of the fleet:
       --postgres-apply <USER:FILE>       The login that applies
       --postgres-administrators <ROLE>   The role that it becomes
       --postgres-database <NAME>         Another database that is managed; may be repeated
+      --postgres-probe-at <URL>          The server itself, behind a pooler: there logins are tried
       --postgres-scope <PATTERN>         Roles that are looked after, as `agent_*`; may be repeated
 
 ";
@@ -29,6 +30,7 @@ pub(crate) struct Postgres {
     apply: Option<String>,
     administrators: Option<String>,
     databases: Vec<String>,
+    probe_at: Option<String>,
     scope: Vec<String>,
 }
 
@@ -42,6 +44,7 @@ impl Postgres {
                 | "--postgres-apply"
                 | "--postgres-administrators"
                 | "--postgres-database"
+                | "--postgres-probe-at"
                 | "--postgres-scope"
         )
     }
@@ -54,6 +57,7 @@ impl Postgres {
             "--postgres-apply" => self.apply = Some(value),
             "--postgres-administrators" => self.administrators = Some(value),
             "--postgres-database" => self.databases.push(value),
+            "--postgres-probe-at" => self.probe_at = Some(value),
             _ => self.scope.push(value),
         }
     }
@@ -73,6 +77,9 @@ impl Postgres {
         }
         for name in self.databases {
             provider = provider.database(name);
+        }
+        if let Some(url) = self.probe_at {
+            provider = provider.probe_at(url.parse()?);
         }
         for pattern in self.scope {
             provider = provider.scope(pattern);
