@@ -27,10 +27,12 @@ use agent_iac::{
 use agent_iac_tests::{on_each_version, operator};
 use tempfile::TempDir;
 
+pub(super) use self::draw::extras;
+pub(super) use self::facts::Facts;
 use self::{
     declared::{Agent, Declared, On, Setting, What},
     draw::Draw,
-    facts::{Facts, Spot},
+    facts::Spot,
 };
 use super::{
     graph::{Chance, Graph, TRY},
