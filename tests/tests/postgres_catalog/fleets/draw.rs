@@ -46,7 +46,7 @@ fn made(on: &str) -> &str {
 const ON_COLUMNS: &[&str] = &["select", "insert", "update", "references"];
 
 /// What makes the rest of a graph: objects of the kinds that it has none of.
-pub(super) fn extras(graph: &Graph, prefix: &str, n: u64) -> String {
+pub(crate) fn extras(graph: &Graph, prefix: &str, n: u64) -> String {
     let mut script = format!(
         "CREATE ROLE {prefix}_o; CREATE FOREIGN DATA WRAPPER {prefix}_w;
          CREATE SERVER {prefix}_srv FOREIGN DATA WRAPPER {prefix}_w;
