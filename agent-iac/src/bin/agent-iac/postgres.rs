@@ -27,6 +27,11 @@ pub(crate) fn options() -> impl Iterator<Item = ProgramOption> {
         more("postgres-database", "NAME", "Another database that is managed; may be repeated")
             .repeated(),
         more(
+            "postgres-probe-at",
+            "URL",
+            "The server itself, behind a pooler: there logins are tried",
+        ),
+        more(
             "postgres-scope",
             "PATTERN",
             "Roles that are looked after, as `agent_*`; may be repeated",
@@ -52,6 +57,9 @@ pub(crate) fn add_to(deployment: Deployment, asked: &Asked) -> Result<Deployment
     }
     for name in asked.texts("postgres-database") {
         provider = provider.database(name);
+    }
+    if let Some(url) = asked.text("postgres-probe-at") {
+        provider = provider.probe_at(url.parse()?);
     }
     for pattern in asked.texts("postgres-scope") {
         provider = provider.scope(pattern);
