@@ -15,6 +15,8 @@ mod keeping;
 mod parts;
 mod rotation;
 mod runner;
+mod telling;
+pub mod watch;
 
 pub use keeping::{Archived, Rewound};
 pub use rotation::RotateRequest;

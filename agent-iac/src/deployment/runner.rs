@@ -7,7 +7,7 @@ use std::{
     time::Duration,
 };
 
-use jiff::Timestamp;
+use jiff::{SignedDuration, Timestamp};
 
 use super::Deployment;
 use crate::{
@@ -45,6 +45,9 @@ impl Default for RunnerOptions {
 /// longest; a step that failed is counted there, and is waited for by that.
 const PAUSES: (Duration, Duration) = (Duration::from_secs(30), Duration::from_hours(1));
 
+/// The shortest rest between two ticks.
+const SHORTEST: Duration = Duration::from_millis(10);
+
 /// How many batches of the ledger one look takes.
 const PAGE: usize = 500;
 
@@ -79,6 +82,10 @@ pub struct Runner {
     tried: BTreeMap<Address, u32>,
     /// How often settling left a doubt, and when it is tried again.
     doubts: (u32, Timestamp),
+    /// The phases of credentials that somebody should look at.
+    alarming: BTreeMap<Address, Phase>,
+    /// Since when each is due, of those that were put off or failed.
+    late: BTreeMap<Address, Timestamp>,
 }
 
 /// What a tick did.
@@ -123,7 +130,31 @@ impl Runner {
             open: BTreeMap::new(),
             tried: BTreeMap::new(),
             doubts: (0, Timestamp::MIN),
+            alarming: BTreeMap::new(),
+            late: BTreeMap::new(),
         })
+    }
+
+    /// The phases of credentials that somebody should look at.
+    pub(super) fn alarming(&self) -> &BTreeMap<Address, Phase> {
+        &self.alarming
+    }
+
+    /// Since when the credential is due that waits longest.
+    pub(super) fn oldest(&self, now: Timestamp) -> Option<Timestamp> {
+        let first = self.scheduler.next().filter(|at| *at <= now);
+        self.late.values().copied().chain(first).min()
+    }
+
+    /// What could not be settled: credentials, or else the runs.
+    pub(super) fn in_doubt(&self) -> Vec<String> {
+        if self.doubts.0 == 0 {
+            return Vec::new();
+        }
+        if self.open.is_empty() {
+            return self.runs.iter().map(|run| format!("run {run}")).collect();
+        }
+        self.open.keys().map(ToString::to_string).collect()
     }
 
     /// What is due when.
@@ -137,16 +168,8 @@ impl Runner {
         while !self.context.stop.is_requested() {
             let tick = self.tick().await;
             tell(&tick);
-            let now = self.deployment.clock.now();
-            let busy = tick.as_ref().is_ok_and(|t| t.waiting > 0 && !t.contended);
-            let next = tick.ok().and_then(|tick| tick.next);
-            let wait = next.map_or(self.options.poll, |next| {
-                let until = next.duration_since(now);
-                if until.is_negative() { Duration::ZERO } else { until.unsigned_abs() }
-            });
-            let wait = if busy { Duration::ZERO } else { wait.min(self.options.poll) };
             // In small pieces, so that it ends soon when it is told to.
-            let mut left = wait.max(Duration::from_millis(10));
+            let mut left = self.rest(tick.as_ref().ok());
             while !left.is_zero() && !self.context.stop.is_requested() {
                 let piece = left.min(Duration::from_secs(1));
                 self.deployment.clock.sleep(piece).await;
@@ -155,17 +178,37 @@ impl Runner {
         }
     }
 
+    /// How long it rests after a tick, or after one that failed. What others
+    /// hold is not asked for again at once.
+    pub fn rest(&self, tick: Option<&Tick>) -> Duration {
+        let poll = self.options.poll;
+        let wait = match tick {
+            Some(tick) if !tick.contended => {
+                let until = tick.next.map(|next| next.duration_since(self.deployment.clock.now()));
+                let soon = |until: SignedDuration| until.try_into().unwrap_or(Duration::ZERO);
+                until.map_or(poll, |until| soon(until).min(poll))
+            }
+            _ => poll,
+        };
+        wait.max(SHORTEST)
+    }
+
     /// Does what is due now.
     ///
     /// # Errors
     ///
     /// When the ledger cannot be read, or is not the one that it should be.
     pub async fn tick(&mut self) -> Result<Tick> {
+        self.turn(true).await
+    }
+
+    /// As [`Runner::tick`], without rotating anything where that is not let.
+    pub(super) async fn turn(&mut self, rotates: bool) -> Result<Tick> {
         let mut tick = Tick::default();
         self.follow().await?;
         self.settle(&mut tick).await?;
         let now = self.deployment.clock.now();
-        let due = self.scheduler.due(now).next().is_some();
+        let due = rotates && self.scheduler.due(now).next().is_some();
         if due && !self.context.stop.is_requested() {
             let taken = self.rotate(&mut tick, now).await?;
             self.follow().await?;
@@ -173,7 +216,7 @@ impl Runner {
         }
         let now = self.deployment.clock.now();
         tick.waiting = self.scheduler.due(now).count();
-        tick.next = self.scheduler.next();
+        tick.next = self.scheduler.next().filter(|_| rotates);
         Ok(tick)
     }
 
@@ -219,10 +262,9 @@ impl Runner {
             .collect();
         for instance in taken.iter().filter(|instance| !acted.contains(instance)) {
             for (address, _) in self.blueprint.resources_of(instance) {
-                let due = self.scheduler.wakes(address).is_some_and(|wakes| wakes <= now);
-                if !due || bug!("hot renewal") {
-                    continue;
-                }
+                let since = self.scheduler.wakes(address).filter(|wakes| *wakes <= now);
+                let Some(since) = since.filter(|_| !bug!("hot renewal")) else { continue };
+                self.late.entry(address.clone()).or_insert(since);
                 let tried = self.tried.entry(address.clone()).or_default();
                 *tried = tried.saturating_add(1);
                 self.scheduler.note(address, Some(later(now, pause(*tried))));
@@ -316,6 +358,8 @@ impl Runner {
         let state = self.deployment.state().await?;
         self.scheduler = Scheduler::with_capacity(self.blueprint.resources().len());
         self.open.clear();
+        self.alarming.clear();
+        self.late.clear();
         self.runs = state.runs.keys().cloned().collect();
         let agents: Vec<Instance> = self.blueprint.agents().map(|(i, _)| i.clone()).collect();
         for instance in &agents {
@@ -329,6 +373,7 @@ impl Runner {
     fn look_at(&mut self, instance: &Instance, state: &State) {
         let now = self.deployment.clock.now();
         let Self { deployment, blueprint, scheduler, at_once, open, tried, options, .. } = self;
+        let (alarming, late) = (&mut self.alarming, &mut self.late);
         let agent = state.agents.get(instance);
         let leaves = agent.is_none_or(|agent| agent.leaving.is_some());
         let hold = agent.and_then(|agent| agent.hold.as_ref()).map(|hold| hold.until);
@@ -344,7 +389,21 @@ impl Runner {
                 *at_once.entry(key).or_insert_with_key(|(p, ty)| deployment.at_once(p, ty));
             let terms = Terms::of(address, credential, at_once);
             let phase = record.map_or(Phase::Absent, |record| phase(record, &terms, now));
-            let mut wakes = if leaves { None } else { phase.wakes() };
+            match &phase {
+                Phase::Paused { .. } | Phase::Stopped { .. } if !leaves => {
+                    let since = record.and_then(|record| due_since(record, &terms));
+                    late.insert(address.clone(), since.unwrap_or(now).min(now));
+                }
+                _ => drop(late.remove(address)),
+            }
+            if phase.is_alarming() && !leaves {
+                alarming.insert(address.clone(), phase.clone());
+            } else {
+                alarming.remove(address);
+            }
+            let ends = matches!(phase, Phase::Overlap { .. } | Phase::Ending { .. });
+            let forgotten = ends && bug!("older one forgotten");
+            let mut wakes = if leaves || forgotten { None } else { phase.wakes() };
             if let Phase::Overdue { generations, since, .. } = &phase {
                 // Once, so that it is recorded, and somebody hears of it.
                 let noted = record.and_then(|r| r.rotation.as_ref()).map(|r| &r.overdue);
@@ -378,6 +437,11 @@ fn untold(record: Option<&Record>, declared: &DesiredCredential) -> bool {
         let newest = confirmed.and_then(|confirmed| confirmed.get(&consumer.to_string()));
         newest.is_none_or(|newest| *newest < credential.generation)
     })
+}
+
+/// When the present generation of a credential had lived for its period.
+fn due_since(record: &Record, terms: &Terms) -> Option<Timestamp> {
+    terms.next_due(record.object.as_ref()?.credential.as_ref()?.issued_at?)
 }
 
 fn pause(tried: u32) -> Duration {
