@@ -102,6 +102,53 @@ impl Future for ThreadSleep {
     }
 }
 
+/// When something that blocks a thread has to be over, by a clock that nobody
+/// sets. It is for what takes real time, as processes, locks of files and
+/// connections, which no simulation plays.
+#[cfg(any(feature = "age", all(feature = "consumers", unix)))]
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Deadline(Option<std::time::Instant>);
+
+#[cfg(any(feature = "age", all(feature = "consumers", unix)))]
+impl Deadline {
+    /// The longest pause between two attempts.
+    const LONGEST_PAUSE: Duration = Duration::from_millis(50);
+
+    /// This long from now; never, where that is beyond what a clock can say.
+    #[expect(clippy::disallowed_methods, reason = "this is the one place that reads the time")]
+    pub(crate) fn after(duration: Duration) -> Self {
+        Self(std::time::Instant::now().checked_add(duration))
+    }
+
+    /// How long it is until then; nothing, when it has passed.
+    #[expect(clippy::disallowed_methods, reason = "this is the one place that reads the time")]
+    pub(crate) fn left(self) -> Duration {
+        let left = |at: std::time::Instant| at.duration_since(std::time::Instant::now());
+        self.0.map_or(Duration::MAX, left)
+    }
+
+    pub(crate) fn has_passed(self) -> bool {
+        self.left().is_zero()
+    }
+
+    /// Tries until there is an answer, with growing pauses in which the thread
+    /// sleeps; `None` when the time is over before.
+    #[expect(clippy::disallowed_methods, reason = "this is the one place that waits")]
+    pub(crate) fn retry<T>(self, mut attempt: impl FnMut() -> Option<T>) -> Option<T> {
+        let mut pause = Duration::from_millis(1);
+        loop {
+            if let Some(answer) = attempt() {
+                return Some(answer);
+            }
+            if self.has_passed() {
+                return None;
+            }
+            std::thread::sleep(pause.min(self.left()));
+            pause = (pause * 2).min(Self::LONGEST_PAUSE);
+        }
+    }
+}
+
 /// The operating system's random source.
 #[cfg(feature = "_os-entropy")]
 #[derive(Clone, Copy, Debug, Default)]

@@ -612,9 +612,12 @@ secrets = { KEY = "vault:agents/triage" }
     let (code, _, err) = run(folder, &["exec", "nobody"]);
     assert_eq!(code, Some(1));
     assert!(err.contains("has no `process.runtime`"), "{err}");
-    // The confirmation of the runtime lies in the inbox.
-    let confirmed = fs::read_dir(folder.join(".agent-iac/inbox")).expect("it is there");
-    assert_eq!(confirmed.count(), 1);
+    // One that ended badly at once confirms nothing; that of one that came to a
+    // good end lies in the inbox.
+    let confirmed = || fs::read_dir(folder.join(".agent-iac/inbox")).expect("it is there").count();
+    assert_eq!(confirmed(), 0);
+    assert_eq!(run(folder, &["exec", "triage", "--", "/bin/sh", "-c", "exit 0"]).0, Some(0));
+    assert_eq!(confirmed(), 1);
 
     let killed = run(folder, &["kill", "triage", "--reason", "a test"]);
     assert_eq!(killed.0, Some(0), "{}", killed.2);

@@ -515,7 +515,7 @@ pub(super) struct Exec {
     /// The agent, or one of its runtimes.
     pub(super) agent: String,
     /// Make the folder of its secrets below this one, and not below
-    /// `$XDG_RUNTIME_DIR`.
+    /// `$XDG_RUNTIME_DIR` or another that is kept in memory.
     #[arg(long, value_name = "FOLDER")]
     pub(super) private: Option<PathBuf>,
     /// What to run in place of what is declared.

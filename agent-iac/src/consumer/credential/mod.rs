@@ -120,6 +120,12 @@ impl Credential {
         self
     }
 
+    /// Who confirms.
+    #[cfg(all(feature = "process", unix))]
+    pub(crate) fn consumer(&self) -> Option<&Consumer> {
+        self.confirms.as_ref().map(|(consumer, _)| consumer)
+    }
+
     /// The address.
     pub fn address(&self) -> &Address {
         &self.address
@@ -224,13 +230,14 @@ impl Watch<'_> {
         self
     }
 
-    /// Waits for a generation other than the last. Dropping the future and
-    /// calling again loses none.
+    /// Waits for a generation that is newer than the last. Dropping the future
+    /// and calling again loses none.
     ///
     /// # Errors
     ///
-    /// When the store cannot be read. The next call waits before it looks again,
-    /// each time for longer, so that a loop needs no pause of its own.
+    /// When the store cannot be read, or answers an older generation than it did
+    /// before. The next call waits before it looks again, each time for longer,
+    /// so that a loop needs no pause of its own.
     pub async fn next(&mut self) -> Result<Current> {
         loop {
             if !self.pause.is_zero() {
@@ -254,11 +261,28 @@ impl Watch<'_> {
 
     /// Looks once.
     pub(crate) async fn look(&self) -> Result<Option<Current>> {
-        if self.seen == Some(self.credential.generation().await?) {
+        if !self.is_newer(self.credential.generation().await?)? {
             return Ok(None);
         }
         let current = self.credential.current().await?;
-        Ok((self.seen != Some(current.generation)).then_some(current))
+        Ok(self.is_newer(current.generation)?.then_some(current))
+    }
+
+    /// A store that goes back, as a replica that is behind or a folder that was
+    /// restored, must not lead anybody back to a secret that may be revoked.
+    fn is_newer(&self, generation: u32) -> Result<bool> {
+        match self.seen {
+            Some(seen) if generation < seen => {
+                let place = &self.credential.place;
+                let message = format!(
+                    "`{place}` holds generation {generation}, after {seen} was read there before"
+                );
+                Err(Error::new(ErrorKind::Vault, message)
+                    .at(&self.credential.address)
+                    .help("look whether the store is a copy that is behind, or was restored"))
+            }
+            seen => Ok(seen != Some(generation)),
+        }
     }
 }
 

@@ -149,6 +149,27 @@ fn a_store_that_is_away_is_told_and_asked_again_with_growing_pauses() {
 }
 
 #[test]
+fn a_store_that_goes_back_to_an_older_generation_is_an_error_and_leads_nobody_back() {
+    let (vault, behind) = (MemoryVault::new(), MemoryVault::new());
+    deliver(&vault, 1);
+    deliver(&vault, 2);
+    deliver(&behind, 1);
+    let clock = Steps::of(vec![Box::new(|| ()), Box::new(|| ())]);
+    let mut credential = credential(&vault, &clock);
+    let mut watch = credential.watch();
+    assert_eq!(block_on(watch.next()).unwrap().generation, 2);
+    // The same store is asked, and answers as a copy that is behind.
+    credential = Credential::new(address(), credential.place.clone(), &behind).unwrap();
+    let error = block_on(credential.watch().after(2).look()).unwrap_err();
+    assert_eq!((error.kind(), error.address()), (ErrorKind::Vault, Some(&address())));
+    assert!(error.message().contains("generation 1, after 2"), "{error}");
+    deliver(&behind, 2);
+    assert!(block_on(credential.watch().after(2).look()).unwrap().is_none());
+    deliver(&behind, 3);
+    assert_eq!(block_on(credential.watch().after(2).look()).unwrap().unwrap().generation, 3);
+}
+
+#[test]
 fn what_is_confirmed_is_in_the_inbox_with_the_time() {
     let (vault, inbox) = (MemoryVault::new(), MemoryInbox::new());
     let clock = Steps::of(vec![]);

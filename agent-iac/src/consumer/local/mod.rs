@@ -23,7 +23,7 @@ use futures_util::future::{Either, select};
 
 use super::{Consumer, Notice, Tell, Told, Webhook};
 use crate::{
-    clock::{Clock, SystemClock},
+    clock::{Clock, SystemClock, block_on},
     error::Result,
     secret::Secret,
     vault::SecretStore,
@@ -73,7 +73,8 @@ impl Allowed {
     }
 
     /// Lets processes be signalled whose pid files lie below a folder, when the
-    /// process is of the same user as its file.
+    /// process is of the same user as its file, or the file is root's, and was
+    /// there before the file.
     #[must_use]
     pub fn pid_files_below(mut self, folder: impl Into<PathBuf>) -> Self {
         self.pid_folders.insert(folder.into());
@@ -164,7 +165,7 @@ impl LocalTeller {
         match select(thread::run(job), self.clock.sleep(self.limit)).await {
             Either::Left((Some(told), _)) => told,
             Either::Left((None, _)) => failed("the system has no thread for it"),
-            Either::Right(_) => failed(format!("no answer within {} s", self.limit.as_secs())),
+            Either::Right(_) => failed(self.no_answer()),
         }
     }
 
@@ -190,17 +191,42 @@ impl LocalTeller {
         self.bounded(move || command::run(&program, &about, limit)).await
     }
 
-    async fn secret(&self, notice: Notice<'_>) -> Result<Secret, String> {
+    /// The secret, and whether it is the newest, as far as the store can tell: a
+    /// check for the last moment.
+    async fn secret(&self, notice: Notice<'_>) -> Result<(Secret, IsNewest), String> {
         let place = notice.place;
         let store = self.stores.get(place.store());
         let store = store.ok_or_else(|| {
             format!("this host was given no secret store named `{}`", place.store())
         })?;
         let open = store.open().map_err(|error| error.to_string())?;
-        let opened = open.open(place.path(), Some(notice.generation), notice.digest).await;
-        opened.map_err(|error| error.to_string())
+        let labels = store.labels().map_err(|error| error.to_string())?;
+        let opened = open.open(place.path(), Some(notice.generation), notice.digest);
+        let secret = match select(opened, self.clock.sleep(self.limit)).await {
+            Either::Left((opened, _)) => opened.map_err(|error| error.to_string())?,
+            Either::Right(_) => return Err(self.no_answer()),
+        };
+        let (path, generation) = (place.path().to_owned(), notice.generation);
+        let is_newest = move || {
+            let found = block_on(labels.versions(std::slice::from_ref(&path)));
+            let found = found.map_err(|error| error.to_string())?;
+            let newest = found.first().and_then(|versions| versions.current.as_ref());
+            match newest.map(|current| current.generation) {
+                Some(newest) if newest > generation => {
+                    Err(format!("generation {generation} is old: {newest} is there already"))
+                }
+                _ => Ok(()),
+            }
+        };
+        Ok((secret, Box::new(is_newest)))
+    }
+
+    fn no_answer(&self) -> String {
+        format!("no answer within {} s", self.limit.as_secs())
     }
 }
+
+type IsNewest = Box<dyn Fn() -> Result<(), String> + Send>;
 
 fn failed(because: impl Into<String>) -> Told {
     Told::Failed { because: because.into() }
@@ -238,12 +264,17 @@ impl Tell for LocalTeller {
                     Err(because) => return Told::NotAllowed { because },
                 };
                 let (folder, rest) = (folder.to_owned(), rest.to_owned());
-                let secret = match self.secret(notice).await {
-                    Ok(secret) => secret,
+                let (secret, is_newest) = match self.secret(notice).await {
+                    Ok(found) => found,
                     Err(because) => return failed(because),
                 };
-                let declared = declared.clone();
-                self.bounded(move || file::write(&folder, &rest, &declared, &secret)).await
+                let (to, limit) = (declared.clone(), self.limit);
+                let write = move || {
+                    let (folder, rest, secret) = (&*folder, &*rest, &secret);
+                    let is_newest = &*is_newest;
+                    file::Write { folder, rest, to: &to, secret, is_newest, limit }.write()
+                };
+                self.bounded(write).await
             }
             Consumer::Signal(declared) => {
                 let (folder, rest) = match self.allowed.pid_file(declared.pid_file()) {

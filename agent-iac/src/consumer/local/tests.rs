@@ -166,6 +166,157 @@ fn a_version_that_is_not_the_recorded_one_is_written_nowhere() {
     assert!(!Path::new(&host.path("in/key")).exists());
 }
 
+impl Host {
+    fn deliver(&self, generation: u32, secret: &str) {
+        let claim = Claim::from_text(format!("5eed.{generation}"));
+        let (address, secret) = ("a.key".parse().unwrap(), Secret::from_text(secret.into()));
+        let (path, claim) = ("a/key", &claim);
+        let delivery = Delivery { path, address: &address, generation, claim, secret: &secret };
+        block_on(self.vault.stage(delivery)).unwrap();
+        block_on(self.vault.promote(path, claim)).unwrap();
+    }
+
+    /// Tells the file `in/key`, giving up after half a second.
+    fn tell_file(&self, store: Arc<dyn SecretStore>, generation: u32) -> Told {
+        let allowed = Allowed::nothing().files_below(self.path("in"));
+        let teller = LocalTeller::new(allowed, BTreeMap::from([("vault".to_owned(), store)]))
+            .giving_up_after(Duration::from_millis(500));
+        block_on(teller.tell(Notice {
+            credential: &"a.key".parse().unwrap(),
+            generation,
+            place: &"vault:a/key".parse().unwrap(),
+            digest: None,
+            consumer: &format!("file:{}", self.path("in/key")).parse().unwrap(),
+        }))
+    }
+}
+
+#[test]
+fn a_late_writer_puts_no_old_secret_in_the_place_of_a_newer_one() {
+    let host = Host::new();
+    host.deliver(2, "the newer one");
+    let store = || Arc::new(host.vault.clone());
+    assert_eq!(host.tell_file(store(), 2), Told::Told);
+    // The store has the older one still.
+    let why = because(host.tell_file(store(), 1));
+    assert!(why.contains("generation 1 is old: 2 is there already"), "{why}");
+    assert_eq!(fs::read_to_string(host.path("in/key")).unwrap(), "the newer one");
+    assert_eq!(fs::read_dir(host.path("in")).unwrap().count(), 1);
+}
+
+#[test]
+fn a_file_has_one_writer_at_a_time_and_what_another_one_has_begun_is_not_touched() {
+    let host = Host::new();
+    let store = || Arc::new(host.vault.clone());
+    let lock = host.path("in/.agent-iac-lock.key");
+    let held = fs::File::create(&lock).unwrap();
+    held.lock().unwrap();
+    fs::write(host.path("in/.agent-iac-new.key"), "half").unwrap();
+    let why = because(host.tell_file(store(), 1));
+    assert!(why.contains("somebody else is writing") || why.contains("no answer"), "{why}");
+    assert_eq!(fs::read_to_string(host.path("in/.agent-iac-new.key")).unwrap(), "half");
+    assert!(!Path::new(&host.path("in/key")).exists());
+    drop(held);
+    assert_eq!(host.tell_file(store(), 1), Told::Told);
+    // A link in the place of the lock is none, and leads nowhere.
+    fs::write(host.path("out/victim"), "precious").unwrap();
+    symlink(host.path("out/victim"), &lock).unwrap();
+    assert_eq!(host.tell_file(store(), 1), Told::Told);
+    assert_eq!(fs::read_to_string(host.path("out/victim")).unwrap(), "precious");
+    assert_eq!(fs::read_dir(host.path("in")).unwrap().count(), 1);
+}
+
+/// A store that never opens anything.
+#[derive(Debug)]
+struct StandingStill(MemoryVault);
+
+#[async_trait]
+impl crate::vault::Open for StandingStill {
+    async fn open(&self, _: &str, _: Option<u32>, _: Option<Digest>) -> Result<Secret> {
+        std::future::pending().await
+    }
+}
+
+impl SecretStore for StandingStill {
+    fn description(&self) -> String {
+        "a store that stands still".to_owned()
+    }
+
+    fn labels(&self) -> Result<Arc<dyn crate::vault::Labels>> {
+        SecretStore::labels(&self.0)
+    }
+
+    fn deliver(&self) -> Result<Arc<dyn crate::vault::Deliver>> {
+        SecretStore::deliver(&self.0)
+    }
+
+    fn open(&self) -> Result<Arc<dyn crate::vault::Open>> {
+        Ok(Arc::new(Self(self.0.clone())))
+    }
+}
+
+#[test]
+fn a_store_that_stands_still_is_given_up_in_time() {
+    let host = Host::new();
+    let store = Arc::new(StandingStill(host.vault.clone()));
+    let why = because(host.tell_file(store, 1));
+    assert!(why.contains("no answer within"), "{why}");
+}
+
+#[cfg(target_os = "linux")]
+#[test]
+fn a_pid_file_that_means_another_process_signals_nobody() {
+    use rustix::process::{Pid, Signal};
+
+    let host = Host::new();
+    let pid_file = host.path("in/pid");
+    let allowed = || Allowed::nothing().pid_files_below(host.path("in"));
+    let mut child = Command::new("/bin/sleep").arg("600").spawn().unwrap();
+    fs::write(&pid_file, child.id().to_string()).unwrap();
+    // An old file, whose number another process has now.
+    let an_hour_ago =
+        fs::metadata(&pid_file).unwrap().modified().unwrap() - Duration::from_secs(3600);
+    let file = fs::File::options().write(true).open(&pid_file).unwrap();
+    file.set_modified(an_hour_ago).unwrap();
+    let why = because(host.tell(allowed(), &format!("signal:USR1 {pid_file}")));
+    assert!(why.contains("younger than its pid file"), "{why}");
+    // A file of somebody else, who names a process that is not theirs.
+    let meta = fs::metadata(&pid_file).unwrap();
+    let pid = Pid::from_raw(child.id().try_into().unwrap()).unwrap();
+    let refused = signal::signal_of(pid, Signal::USR1, Some(meta.uid() + 1), i64::MAX);
+    assert_eq!(refused.unwrap_err().kind(), std::io::ErrorKind::PermissionDenied);
+    assert!(child.try_wait().unwrap().is_none(), "it was signalled");
+    // One that has ended, of which nobody has taken note yet.
+    child.kill().unwrap();
+    until("its end", || !lives(&child.id().to_string()));
+    fs::write(&pid_file, child.id().to_string()).unwrap();
+    let why = because(host.tell(allowed(), &format!("signal:USR1 {pid_file}")));
+    assert!(why.contains("the process has ended"), "{why}");
+    child.wait().unwrap();
+}
+
+#[test]
+#[expect(clippy::disallowed_methods, reason = "it is about real time")]
+fn an_address_that_answers_byte_by_byte_is_given_up_in_time() {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let port = listener.local_addr().unwrap().port();
+    let server = thread::spawn(move || {
+        let (mut stream, _) = listener.accept().unwrap();
+        // It ends when nobody listens any more.
+        while stream.write_all(b"H").is_ok() {
+            thread::sleep(Duration::from_millis(50));
+        }
+    });
+    let consumer: Consumer = format!("webhook:http://127.0.0.1:{port}/").parse().unwrap();
+    let Consumer::Webhook(hook) = &consumer else { panic!("{consumer}") };
+    let key = Secret::from_text("shared".into());
+    let request = webhook::Request::sign(hook, "{}", &key, jiff::Timestamp::UNIX_EPOCH);
+    let begun = std::time::Instant::now();
+    because(webhook::post(hook, &request, Duration::from_millis(400)));
+    assert!(begun.elapsed() < Duration::from_secs(5), "{:?}", begun.elapsed());
+    server.join().unwrap();
+}
+
 #[test]
 fn a_process_is_signalled_by_its_pid_file() {
     let host = Host::new();
@@ -220,9 +371,29 @@ fn a_command_runs_in_an_environment_of_its_own_and_is_ended_in_time() {
     assert!(because(host.tell(allowed("exit 3"), "command:run")).contains("exit status: 3"));
     let missing = Allowed::nothing().command("run", "/there/is/none", [""; 0]);
     assert!(because(host.tell(missing, "command:run")).contains("cannot run"));
-    let teller = LocalTeller::new(allowed("sleep 600 & wait"), BTreeMap::new())
-        .giving_up_after(Duration::from_millis(300));
+    let begun = host.path("out/begun");
+    let script = format!("sleep 600 & echo $! > {begun}; wait");
+    let teller = LocalTeller::new(allowed(&script), BTreeMap::new())
+        .giving_up_after(Duration::from_millis(1500));
     because(host.tell_with(&teller, "command:run"));
+    let sleeper = fs::read_to_string(&begun).unwrap();
+    until("what it has started to end", || !lives(sleeper.trim()));
+}
+
+fn lives(pid: &str) -> bool {
+    let pid = rustix::process::Pid::from_raw(pid.parse().unwrap()).unwrap();
+    let stat = || fs::read_to_string(format!("/proc/{}/stat", pid.as_raw_nonzero()));
+    rustix::process::test_kill_process(pid).is_ok()
+        && !stat().is_ok_and(|stat| stat.contains(") Z "))
+}
+
+#[expect(clippy::disallowed_methods, reason = "a real process takes real time")]
+fn until(what: &str, done: impl Fn() -> bool) {
+    let begun = std::time::Instant::now();
+    while !done() {
+        assert!(begun.elapsed() < Duration::from_secs(20), "waited in vain for {what}");
+        thread::sleep(Duration::from_millis(10));
+    }
 }
 
 #[test]

@@ -18,6 +18,7 @@ use sha2::{Digest as _, Sha256};
 
 use super::failed;
 use crate::{
+    clock::Deadline,
     consumer::{Notice, Told, Webhook},
     secret::Secret,
 };
@@ -63,12 +64,12 @@ pub(super) fn post(hook: &Webhook, request: &Request, limit: Duration) -> Told {
 }
 
 fn status(hook: &Webhook, request: &Request, limit: Duration) -> io::Result<u16> {
+    let by = Deadline::after(limit);
     let mut last = io::Error::from(io::ErrorKind::NotFound);
     for address in (hook.host(), hook.port()).to_socket_addrs()? {
-        match TcpStream::connect_timeout(&address, limit) {
+        match TcpStream::connect_timeout(&address, left(by)?) {
             Ok(stream) => {
-                stream.set_read_timeout(Some(limit))?;
-                stream.set_write_timeout(Some(limit))?;
+                let stream = Timed { stream, by };
                 return if hook.is_secure() {
                     secured(hook.host(), stream, request)
                 } else {
@@ -81,8 +82,38 @@ fn status(hook: &Webhook, request: &Request, limit: Duration) -> io::Result<u16>
     Err(last)
 }
 
+/// What is left of the time; one that is over is an error.
+fn left(by: Deadline) -> io::Result<Duration> {
+    let left = by.left();
+    if left.is_zero() { Err(io::ErrorKind::TimedOut.into()) } else { Ok(left) }
+}
+
+/// A connection that is over at one time, however little it says how often.
+struct Timed {
+    stream: TcpStream,
+    by: Deadline,
+}
+
+impl Read for Timed {
+    fn read(&mut self, part: &mut [u8]) -> io::Result<usize> {
+        self.stream.set_read_timeout(Some(left(self.by)?))?;
+        self.stream.read(part)
+    }
+}
+
+impl Write for Timed {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        self.stream.set_write_timeout(Some(left(self.by)?))?;
+        self.stream.write(bytes)
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        self.stream.flush()
+    }
+}
+
 #[cfg(feature = "webhooks")]
-fn secured(host: &str, stream: TcpStream, request: &Request) -> io::Result<u16> {
+fn secured(host: &str, stream: Timed, request: &Request) -> io::Result<u16> {
     use std::sync::Arc;
 
     use rustls::{ClientConfig, ClientConnection, RootCertStore, StreamOwned, crypto::ring};
@@ -101,7 +132,7 @@ fn secured(host: &str, stream: TcpStream, request: &Request) -> io::Result<u16> 
 }
 
 #[cfg(not(feature = "webhooks"))]
-fn secured(_: &str, _: TcpStream, _: &Request) -> io::Result<u16> {
+fn secured(_: &str, _: Timed, _: &Request) -> io::Result<u16> {
     Err(io::Error::new(io::ErrorKind::Unsupported, "it was built without the feature `webhooks`"))
 }
 

@@ -5,18 +5,26 @@
 
 use std::{
     fmt,
-    fs::{self, File, OpenOptions},
+    fs::{self, File, OpenOptions, TryLockError},
     io::{self, Read as _, Write as _},
     path::{Path, PathBuf},
     sync::Arc,
+    time::Duration,
 };
 
 use super::layout;
-use crate::error::{Error, ErrorKind, Result};
+use crate::{
+    clock::Deadline,
+    error::{Error, ErrorKind, Result},
+};
 
 /// The largest file that is read: far above any secret, far below what would
 /// make a planted file a danger.
 const LARGEST: u64 = 16 << 20;
+
+/// How long another writer is waited for: a delivery takes milliseconds, and one
+/// that takes longer than this stands still.
+const PATIENCE: Duration = Duration::from_secs(10);
 
 /// What is about to be done to a file.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -40,6 +48,8 @@ type Watch = dyn Fn(Step, &str) -> io::Result<()> + Send + Sync;
 pub(super) struct Files {
     root: PathBuf,
     watch: Option<Arc<Watch>>,
+    /// How long a lock is waited for.
+    patience: Duration,
 }
 
 /// Holds a stripe until it is dropped, or the process ends.
@@ -51,12 +61,17 @@ pub(super) struct Lock {
 
 impl Files {
     pub(super) fn new(root: PathBuf) -> Self {
-        Self { root, watch: None }
+        Self { root, watch: None, patience: PATIENCE }
     }
 
     #[cfg(test)]
     pub(super) fn watched(root: PathBuf, watch: Arc<Watch>) -> Self {
-        Self { root, watch: Some(watch) }
+        Self { root, watch: Some(watch), patience: PATIENCE }
+    }
+
+    #[cfg(test)]
+    pub(super) fn patient_for(self, patience: Duration) -> Self {
+        Self { patience, ..self }
     }
 
     pub(super) fn path(&self, file: &str) -> PathBuf {
@@ -111,15 +126,20 @@ impl Files {
         Ok(())
     }
 
-    /// Waits for the lock of a stripe. It keeps out other threads and other
-    /// processes alike, and dies with its process.
+    /// Waits for the lock of a stripe, though not for ever. It keeps out other
+    /// threads and other processes alike, and dies with its process.
     pub(super) fn lock(&self, stripe: u8) -> Result<Lock> {
         let name = layout::lock(stripe);
         let path = self.path(&name);
         let lock = || -> io::Result<File> {
             self.before(Step::Lock, &name)?;
             let file = open_lock(&path)?;
-            file.lock()?;
+            let locked = Deadline::after(self.patience).retry(|| match file.try_lock() {
+                Ok(()) => Some(Ok(())),
+                Err(TryLockError::WouldBlock) => None,
+                Err(TryLockError::Error(error)) => Some(Err(error)),
+            });
+            locked.unwrap_or_else(|| Err(io::ErrorKind::TimedOut.into()))?;
             Ok(file)
         };
         let file = lock().map_err(|error| failed("lock", &path, error))?;
@@ -303,6 +323,11 @@ pub(super) fn failed(verb: &str, path: &Path, error: io::Error) -> Error {
             ErrorKind::Damaged,
             "it is no plain file of this vault; restore it, or rotate the credential",
         ),
+        io::ErrorKind::TimedOut => (
+            ErrorKind::Timeout,
+            "another runner holds it and does not come to an end; find it, and end it or let it \
+             go on",
+        ),
         io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded => {
             (ErrorKind::Io, "free some space and repeat; what was stored before is unharmed")
         }
@@ -345,6 +370,21 @@ mod tests {
                 );
             }
         }
+    }
+
+    #[test]
+    fn a_writer_that_stands_still_is_not_waited_for_without_end() {
+        let folder = tempfile::tempdir().unwrap();
+        for name in layout::FOLDERS {
+            create_folder(&folder.path().join(name)).unwrap();
+        }
+        let files = Files::new(folder.path().to_owned()).patient_for(Duration::from_millis(200));
+        let held = files.lock(3).unwrap();
+        let error = files.lock(3).unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::Timeout, "{error}");
+        assert!(files.lock(4).is_ok());
+        drop(held);
+        assert!(files.lock(3).is_ok());
     }
 
     #[test]

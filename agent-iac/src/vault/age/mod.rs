@@ -19,6 +19,10 @@
 //! having been decrypted: a version is the right one when its digest is the one
 //! that the ledger records, which [`Open::open`] compares.
 //!
+//! Who writes holds one of 64 locks, each for its share of the places. It is
+//! waited for a limited time, so that a writer that stands still keeps others
+//! from its share only; reading takes no lock.
+//!
 //! Files are opened by path after a look at what they are, which keeps links
 //! out that lie in the folder, not somebody who replaces files in that instant.
 //! That takes the owner's rights, or a folder that others can write to, which
@@ -90,7 +94,8 @@ pub struct AgeVault {
 #[derive(Debug)]
 struct Shared {
     files: Files,
-    workers: Workers,
+    reads: Workers,
+    writes: Workers,
 }
 
 impl AgeVault {
@@ -113,13 +118,16 @@ impl AgeVault {
     fn with_files(files: Files, recipients: Recipients) -> Result<Self> {
         check_format(&files)?;
         check_folders(&files)?;
-        let workers = Workers::start().map_err(|error| {
-            Error::new(ErrorKind::Io, "the age vault cannot start its threads")
-                .help("raise the limit of threads (`ulimit -u`)")
-                .caused_by(error)
-        })?;
+        let workers = |threads| {
+            Workers::start(threads).map_err(|error| {
+                Error::new(ErrorKind::Io, "the age vault cannot start its threads")
+                    .help("raise the limit of threads (`ulimit -u`)")
+                    .caused_by(error)
+            })
+        };
+        let (reads, writes) = (workers(workers::READS)?, workers(workers::WRITES)?);
         Ok(Self {
-            shared: Arc::new(Shared { files, workers }),
+            shared: Arc::new(Shared { files, reads, writes }),
             recipients: Arc::new(recipients),
             engine: None,
             readers: Vec::new(),
@@ -323,7 +331,7 @@ impl Reader {
         job: impl FnOnce(&Files) -> Result<T> + Send + 'static,
     ) -> workers::Answer<T> {
         let shared = Arc::clone(&self.shared);
-        self.shared.workers.run(move || job(&shared.files))
+        self.shared.reads.run(move || job(&shared.files))
     }
 }
 
@@ -359,6 +367,16 @@ struct Writer {
     fingerprint_key: Arc<OnceLock<(String, Secret)>>,
 }
 
+impl Writer {
+    fn run<T: Send + 'static>(
+        &self,
+        job: impl FnOnce(&Files) -> Result<T> + Send + 'static,
+    ) -> workers::Answer<T> {
+        let shared = Arc::clone(&self.labels.shared);
+        self.labels.shared.writes.run(move || job(&shared.files))
+    }
+}
+
 #[async_trait]
 impl Labels for Writer {
     async fn versions(&self, paths: &[String]) -> Result<Vec<Versions>> {
@@ -376,7 +394,7 @@ impl Deliver for Writer {
         let Delivery { path, address, generation, claim, secret } = delivery;
         let (path, claim, secret) = (path.to_owned(), claim.clone(), secret.duplicate());
         let (recipients, engine) = (Arc::clone(&self.recipients), Arc::clone(&self.engine));
-        let staged = self.labels.run(move |files| {
+        let staged = self.run(move |files| {
             Place::new(files, &path)?.stage(generation, &claim, &secret, &recipients, &engine)
         });
         staged.await.map_err(|error| error.at(address))
@@ -389,17 +407,17 @@ impl Deliver for Writer {
 
     async fn promote(&self, path: &str, claim: &Claim) -> Result<StoredVersion> {
         let (path, claim) = (path.to_owned(), claim.clone());
-        self.labels.run(move |files| Place::new(files, &path)?.promote(&claim)).await
+        self.run(move |files| Place::new(files, &path)?.promote(&claim)).await
     }
 
     async fn discard(&self, path: &str, claim: &Claim) -> Result<()> {
         let (path, claim) = (path.to_owned(), claim.clone());
-        self.labels.run(move |files| Place::new(files, &path)?.discard(&claim)).await
+        self.run(move |files| Place::new(files, &path)?.discard(&claim)).await
     }
 
     async fn remove(&self, path: &str, generation: u32) -> Result<()> {
         let path = path.to_owned();
-        self.labels.run(move |files| Place::new(files, &path)?.remove(generation)).await
+        self.run(move |files| Place::new(files, &path)?.remove(generation)).await
     }
 
     async fn fingerprint_key(&self) -> Result<(String, Secret)> {
@@ -409,20 +427,19 @@ impl Deliver for Writer {
         }
         let (recipients, engine) = (Arc::clone(&self.recipients), Arc::clone(&self.engine));
         let known = Arc::clone(&self.fingerprint_key);
-        self.labels
-            .run(move |files| {
-                if let Some(known) = known.get() {
-                    return Ok(copy(known));
-                }
-                let read = fingerprint_key(files, &recipients, &engine)?;
-                Ok(copy(known.get_or_init(|| read)))
-            })
-            .await
+        self.run(move |files| {
+            if let Some(known) = known.get() {
+                return Ok(copy(known));
+            }
+            let read = fingerprint_key(files, &recipients, &engine)?;
+            Ok(copy(known.get_or_init(|| read)))
+        })
+        .await
     }
 
     async fn set_pin(&self, pin: &Pin) -> Result<()> {
         let pin = pin.clone();
-        self.labels.run(move |files| place::set_pin(files, &pin)).await
+        self.run(move |files| place::set_pin(files, &pin)).await
     }
 }
 
@@ -443,7 +460,7 @@ impl Open for Opener {
         let (path, keys, shared) =
             (path.to_owned(), Arc::clone(&self.keys), Arc::clone(&self.shared));
         let job = move || Place::new(&shared.files, &path)?.open(generation, expect, &keys);
-        self.shared.workers.run(job).await
+        self.shared.reads.run(job).await
     }
 }
 

@@ -418,6 +418,34 @@ fn a_disk_that_fails_is_an_error_that_names_the_file_and_repeating_heals_it() {
 }
 
 #[test]
+fn a_writer_that_stands_still_keeps_nobody_from_reading_and_other_places_from_nothing() {
+    let folder = Folder::new();
+    publish(&folder.vault(), 1);
+    let sound = folder.vault();
+    let files = Files::new(sound.shared.files.root().to_owned())
+        .patient_for(std::time::Duration::from_millis(1500));
+    let mut vault = AgeVault::with_files(files, Recipients::clone(&sound.recipients)).unwrap();
+    (vault.engine, vault.readers) = (sound.engine.clone(), sound.readers.clone());
+    let still = sound.shared.files.lock(Name::of(PATH).stripe()).unwrap();
+    let writers: Vec<_> = (0..workers::WRITES)
+        .map(|_| {
+            let vault = vault.clone();
+            std::thread::spawn(move || Call::Stage(2).on(&vault).unwrap_err())
+        })
+        .collect();
+    assert_eq!(read(&vault, None).unwrap(), "value-1");
+    versions(&vault).unwrap();
+    assert!(!writers.iter().any(std::thread::JoinHandle::is_finished), "reading has waited");
+    for writer in writers {
+        check_error(&writer.join().unwrap(), ErrorKind::Timeout, &["another runner holds it"]);
+    }
+    // A pin lies in another share.
+    Call::Pin(1).on(&vault).unwrap();
+    drop(still);
+    Call::Stage(2).on(&vault).unwrap();
+}
+
+#[test]
 fn a_reader_without_a_lock_never_sees_a_gap_while_versions_are_promoted() {
     let folder = Folder::new();
     publish(&folder.vault(), 1);

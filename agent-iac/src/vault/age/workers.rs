@@ -19,7 +19,11 @@ use crate::error::{Error, ErrorKind, Result};
 /// How many syncs to disk overlap. A journal writes those that wait together
 /// in one go: on ext4, four make a promotion twice as fast as one does, and
 /// sixteen are hardly faster than eight.
-const THREADS: usize = 8;
+pub(super) const WRITES: usize = 8;
+
+/// How many reads overlap. They have threads of their own: a write may have to
+/// wait for somebody who stands still, which no read ever does.
+pub(super) const READS: usize = 4;
 
 type Job = Box<dyn FnOnce() + Send>;
 
@@ -29,10 +33,10 @@ pub(super) struct Workers {
 }
 
 impl Workers {
-    pub(super) fn start() -> io::Result<Self> {
+    pub(super) fn start(threads: usize) -> io::Result<Self> {
         let (jobs, queue) = mpsc::channel::<Job>();
         let queue = Arc::new(Mutex::new(queue));
-        for _ in 0..THREADS {
+        for _ in 0..threads {
             let queue = Arc::clone(&queue);
             std::thread::Builder::new().name("age vault".to_owned()).spawn(move || {
                 // The guard is gone before the job runs: only taking is serial.
@@ -123,8 +127,8 @@ mod tests {
 
     #[test]
     fn a_job_that_panics_is_an_error_and_the_pool_goes_on() {
-        let workers = Workers::start().unwrap();
-        for _ in 0..THREADS * 2 {
+        let workers = Workers::start(2).unwrap();
+        for _ in 0..4 {
             let answer: Answer<()> = workers.run(|| panic!("on purpose"));
             assert_eq!(block_on(answer).unwrap_err().kind(), ErrorKind::Bug);
         }
@@ -133,7 +137,7 @@ mod tests {
 
     #[test]
     fn a_job_runs_although_nobody_waits_for_it() {
-        let workers = Workers::start().unwrap();
+        let workers = Workers::start(2).unwrap();
         let (done, seen) = mpsc::channel();
         drop(workers.run(move || {
             done.send(()).expect("the test waits");

@@ -1,33 +1,34 @@
 //! What a process prints, with its secrets masked.
 
 use std::{
-    io::{Read, Write},
+    io::{self, Read, Write as _},
     process::Child,
-    sync::{Arc, Mutex, MutexGuard, PoisonError, mpsc},
+    sync::{Arc, Mutex, MutexGuard, PoisonError, Weak, mpsc},
     time::Duration,
 };
 
 use super::{Masker, Out};
 use crate::secret::Secret;
 
-/// One stream: where it goes, and what is masked in it.
-struct Stream {
-    masker: Masker,
-    out: Out,
-}
-
+/// Where what is printed goes, and what is masked in it.
+///
+/// Each pipe of each process has a masker of its own, as what two of them print
+/// at one time is two texts. A masker is never held while something is written:
+/// who stops reading holds up the process that prints, as with any pipe, and
+/// nothing of `exec`.
 pub(super) struct Streams {
-    out: Option<Arc<Mutex<Stream>>>,
-    err: Option<Arc<Mutex<Stream>>>,
-    /// Where a thread that copies says that it is done.
-    done: (mpsc::Sender<()>, Mutex<mpsc::Receiver<()>>),
+    out: Option<Arc<Mutex<Out>>>,
+    err: Option<Arc<Mutex<Out>>>,
+    hidden: Vec<Secret>,
+    /// Of the pipes that are open.
+    maskers: Vec<Weak<Mutex<Masker>>>,
 }
 
 impl Streams {
     pub(super) fn new(out: Option<Out>, err: Option<Out>) -> Self {
-        let stream = |out| Arc::new(Mutex::new(Stream { masker: Masker::new(), out }));
-        let (sender, receiver) = mpsc::channel();
-        Self { out: out.map(stream), err: err.map(stream), done: (sender, Mutex::new(receiver)) }
+        let stream = |out| Arc::new(Mutex::new(out));
+        let (out, err) = (out.map(stream), err.map(stream));
+        Self { out, err, hidden: Vec::new(), maskers: Vec::new() }
     }
 
     pub(super) fn masks_out(&self) -> bool {
@@ -38,57 +39,76 @@ impl Streams {
         self.err.is_some()
     }
 
-    pub(super) fn hide(&self, secret: &Secret) {
-        for stream in self.out.iter().chain(&self.err) {
-            lock(stream).masker.hide(secret);
-        }
+    pub(super) fn hide(&mut self, secret: &Secret) {
+        self.maskers.retain(|masker| {
+            masker.upgrade().is_some_and(|masker| {
+                lock(&masker).hide(secret);
+                true
+            })
+        });
+        self.hidden.push(secret.duplicate());
     }
 
     /// Copies what a process prints, from now on.
-    pub(super) fn pump(&self, child: &mut Child) {
-        if let (Some(from), Some(to)) = (child.stdout.take(), &self.out) {
-            copy(from, Arc::clone(to), self.done.0.clone());
+    pub(super) fn pump(&mut self, child: &mut Child) -> io::Result<Pumps> {
+        let (printing, done) = mpsc::channel();
+        if let (Some(from), Some(to)) = (child.stdout.take(), self.out.clone()) {
+            copy(from, to, self.masker(), printing.clone())?;
         }
-        if let (Some(from), Some(to)) = (child.stderr.take(), &self.err) {
-            copy(from, Arc::clone(to), self.done.0.clone());
+        if let (Some(from), Some(to)) = (child.stderr.take(), self.err.clone()) {
+            copy(from, to, self.masker(), printing)?;
         }
+        Ok(Pumps(done))
     }
 
-    /// Waits until the streams of a process that has ended are at their end.
-    pub(super) fn drain(&self, within: Duration) {
-        let done = lock(&self.done.1);
-        let _first_and_second = done.recv_timeout(within).and_then(|()| done.recv_timeout(within));
+    fn masker(&mut self) -> Arc<Mutex<Masker>> {
+        let mut masker = Masker::new();
+        self.hidden.iter().for_each(|secret| masker.hide(secret));
+        let masker = Arc::new(Mutex::new(masker));
+        self.maskers.push(Arc::downgrade(&masker));
+        masker
     }
 }
 
-fn copy(mut from: impl Read + Send + 'static, to: Arc<Mutex<Stream>>, done: mpsc::Sender<()>) {
-    std::thread::spawn(move || {
+/// The threads that copy what one process prints. They send nothing: the channel
+/// is closed when the last one is done.
+pub(super) struct Pumps(mpsc::Receiver<()>);
+
+impl Pumps {
+    /// Waits until the streams of the process are at their end.
+    pub(super) fn drain(&self, within: Duration) {
+        let _closed_or_late: Result<(), mpsc::RecvTimeoutError> = self.0.recv_timeout(within);
+    }
+}
+
+fn copy(
+    mut from: impl Read + Send + 'static,
+    to: Arc<Mutex<Out>>,
+    masker: Arc<Mutex<Masker>>,
+    printing: mpsc::Sender<()>,
+) -> io::Result<()> {
+    let pump = move || {
         let (mut part, mut masked) = (vec![0; 16 << 10], Vec::new());
-        // What cannot be written is dropped, as if nobody listened; the process
-        // must not stand still for it.
         loop {
             match from.read(&mut part) {
                 Ok(0) => break,
-                Ok(read) => {
-                    let mut stream = lock(&to);
-                    stream.masker.push(&part[..read], &mut masked);
-                    give(&mut stream, &mut masked);
-                }
-                Err(error) if error.kind() == std::io::ErrorKind::Interrupted => {}
+                Ok(read) => lock(&masker).push(&part[..read], &mut masked),
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => continue,
                 Err(_) => break,
             }
+            give(&to, &mut masked);
         }
-        let mut stream = lock(&to);
-        stream.masker.finish(&mut masked);
-        give(&mut stream, &mut masked);
-        drop(stream);
-        let _over: Result<(), mpsc::SendError<()>> = done.send(());
-    });
+        lock(&masker).finish(&mut masked);
+        give(&to, &mut masked);
+        drop(printing);
+    };
+    std::thread::Builder::new().name("exec prints".to_owned()).spawn(pump).map(drop)
 }
 
-fn give(stream: &mut Stream, masked: &mut Vec<u8>) {
-    let _nobody_listens: std::io::Result<()> =
-        stream.out.write_all(masked).and_then(|()| stream.out.flush());
+/// What cannot be written is dropped, as if nobody listened.
+fn give(to: &Mutex<Out>, masked: &mut Vec<u8>) {
+    let mut out = lock(to);
+    let _nobody_listens: io::Result<()> = out.write_all(masked).and_then(|()| out.flush());
     masked.clear();
 }
 

@@ -1,17 +1,31 @@
 //! Real processes: what they have and have not, how rotations reach them, and
 //! that no secret is where it does not belong.
 
-use std::{fs, path::Path, thread, time::Instant};
+use std::{
+    fs,
+    path::Path,
+    sync::{
+        Mutex,
+        atomic::{AtomicU32, Ordering},
+    },
+    thread,
+    time::Instant,
+};
+
+use async_trait::async_trait;
+use rustix::process::{Pid, Signal, geteuid, test_kill_process};
 
 use super::*;
 use crate::{
-    consumer::{Confirmation, Inbox as _, MemoryInbox},
+    clock::block_on,
+    consumer::{Confirm, Confirmation, Inbox as _, MemoryInbox},
     ledger::Claim,
     secret::Secret,
-    vault::{Deliver as _, Delivery, MemoryVault},
+    vault::{Deliver, Delivery, Labels, MemoryVault, Open, Pin, SecretStore, Versions},
 };
 
 const PLACE: &str = "vault:triage/key";
+const OTHER: &str = "vault:triage/other";
 
 struct Host {
     folder: tempfile::TempDir,
@@ -28,22 +42,22 @@ impl Host {
         let folder = tempfile::tempdir().unwrap();
         let host = Self { folder, vault: MemoryVault::new(), inbox: MemoryInbox::new() };
         host.deliver(1);
+        host.deliver_at("triage/other", 1);
         host
     }
 
     fn deliver(&self, generation: u32) {
+        self.deliver_at("triage/key", generation);
+    }
+
+    fn deliver_at(&self, path: &str, generation: u32) {
         let claim = Claim::from_text(format!("5eed.{generation}"));
-        let address = "triage.key".parse().unwrap();
+        let address = path.replace('/', ".").parse().unwrap();
         let secret = Secret::from_text(secret(generation));
-        let delivery = Delivery {
-            path: "triage/key",
-            address: &address,
-            generation,
-            claim: &claim,
-            secret: &secret,
-        };
+        let delivery =
+            Delivery { path, address: &address, generation, claim: &claim, secret: &secret };
         block_on(self.vault.stage(delivery)).unwrap();
-        block_on(self.vault.promote("triage/key", &claim)).unwrap();
+        block_on(self.vault.promote(path, &claim)).unwrap();
     }
 
     /// A shell in an environment with the secret in a file.
@@ -64,16 +78,36 @@ impl Host {
     }
 
     fn exec(&self, environment: Environment) -> Exec {
-        let consumer = "runtime:triage.process".parse().unwrap();
-        let credential =
-            Credential::new("triage.key".parse().unwrap(), PLACE.parse().unwrap(), &self.vault)
-                .unwrap()
-                .confirming(consumer, Arc::new(self.inbox.clone()));
-        let credentials = BTreeMap::from([(PLACE.parse().unwrap(), credential)]);
-        Exec::new(environment, &credentials, self.folder.path())
+        self.exec_of(environment, &self.vault, Arc::new(self.inbox.clone()))
+    }
+
+    fn exec_of(
+        &self,
+        environment: Environment,
+        store: &dyn SecretStore,
+        inbox: Arc<dyn Confirm>,
+    ) -> Exec {
+        let credentials = [("triage.key", PLACE), ("triage.other", OTHER)].map(|(key, place)| {
+            let place: Place = place.parse().unwrap();
+            let consumer = "runtime:triage.process".parse().unwrap();
+            let credential = Credential::new(key.parse().unwrap(), place.clone(), store).unwrap();
+            (place, credential.confirming(consumer, Arc::clone(&inbox)))
+        });
+        Exec::new(environment, &credentials.into(), self.folder.path())
             .unwrap()
             .looking_every(Duration::from_millis(20))
             .settling_for(Duration::from_millis(100))
+    }
+
+    /// The folder in which those of this user lie.
+    fn home(&self) -> PathBuf {
+        self.folder.path().join(format!("agent-iac-{}", geteuid().as_raw()))
+    }
+
+    /// The folder of the one process that runs.
+    fn private(&self) -> PathBuf {
+        let folders = fs::read_dir(self.home()).unwrap().map(|entry| entry.unwrap().path());
+        folders.filter(|path| path.is_dir()).collect::<Vec<_>>().pop().unwrap()
     }
 
     fn confirmed(&self) -> Option<u32> {
@@ -150,6 +184,13 @@ fn a_process_has_what_is_declared_and_nothing_of_its_caller() {
     assert_eq!(fs::read_to_string(format!("{out}.key")).unwrap(), secret(1));
     let path = fs::read_to_string(format!("{out}.path")).unwrap();
     assert!(!Path::new(path.trim()).exists(), "the secret outlives its process");
+    assert_eq!(host.confirmed(), None, "it ended badly before it was settled");
+}
+
+#[test]
+fn a_process_that_comes_to_a_good_end_at_once_has_used_its_secret() {
+    let host = Host::new();
+    assert_eq!(host.exec(Host::environment("exit 0")).run(&Passing::default()).unwrap(), 0);
     assert_eq!(host.confirmed(), Some(1));
 }
 
@@ -185,7 +226,7 @@ fn what_cannot_be_started_is_told_and_leaves_nothing_behind() {
     let mut environment = Host::environment("exit 0");
     environment.directory = Some("/there/is/none".to_owned());
     assert!(host.exec(environment).run(&Passing::default()).is_err());
-    assert_eq!(fs::read_dir(host.folder.path()).unwrap().count(), 0);
+    assert_eq!(fs::read_dir(host.home()).unwrap().count(), 0);
     let unbound =
         Exec::new(Host::environment("exit 0"), &BTreeMap::new(), host.folder.path()).unwrap_err();
     assert!(unbound.message().contains(PLACE), "{unbound}");
@@ -202,18 +243,15 @@ fn a_process_that_is_signalled_has_the_new_secret_before_the_signal_and_is_confi
     let mut environment = Host::environment(&script);
     // Not HUP, which a caller under `nohup` has its processes ignore.
     environment.on_rotation = OnRotation::Signal(crate::consumer::Signal::Usr1);
-    let passing = Passing::default();
-    thread::scope(|scope| {
-        let exec = host.exec(environment);
-        let run = scope.spawn(|| exec.run(&passing));
+    let code = host.running(host.exec(environment), |passing| {
         host.wait_for("seen", "ready\n");
         host.deliver(2);
         host.wait_for("seen", "ready\ncanary-2-8d0c5b\n");
         until("the confirmation", || host.confirmed() == Some(2));
         // A signal that is passed on; `exec` ends with the code of the process.
         passing.pass(Signal::TERM.as_raw());
-        assert_eq!(run.join().unwrap().unwrap(), 3);
     });
+    assert_eq!(code, 3);
 }
 
 #[test]
@@ -227,45 +265,39 @@ fn a_process_that_cannot_take_a_new_secret_is_started_anew_with_it() {
     let mut environment = Host::environment(&script);
     environment.on_rotation = OnRotation::Restart;
     environment.group = Some("triage".to_owned());
-    let passing = Passing::default();
-    thread::scope(|scope| {
-        let exec = host.exec(environment);
-        let run = scope.spawn(|| exec.run(&passing));
+    let code = host.running(host.exec(environment), |passing| {
         host.wait_for("seen", "canary-1-8d0c5b\n");
         until("the first confirmation", || host.confirmed() == Some(1));
         host.deliver(2);
         host.wait_for("seen", "canary-1-8d0c5b\ncanary-2-8d0c5b\n");
         until("the confirmation", || host.confirmed() == Some(2));
         passing.pass(Signal::TERM.as_raw());
-        assert_eq!(run.join().unwrap().unwrap(), 0);
     });
+    assert_eq!(code, 0);
 }
 
 #[test]
 fn one_of_a_group_waits_until_another_one_is_up_again() {
     let host = Host::new();
-    let held = private::alone(host.folder.path(), "triage").unwrap();
+    let held = private::tests::hold(host.folder.path(), "triage");
     let seen = host.path("seen");
     let script = format!("echo up >> {seen}; trap 'exit 0' TERM; while :; do sleep 0.02; done");
     let mut environment = Host::environment(&script);
     environment.on_rotation = OnRotation::Restart;
     environment.group = Some("triage".to_owned());
-    let passing = Passing::default();
-    thread::scope(|scope| {
-        let exec = host.exec(environment);
-        let run = scope.spawn(|| exec.run(&passing));
+    let code = host.running(host.exec(environment), |passing| {
         host.wait_for("seen", "up\n");
+        until("the first confirmation", || host.confirmed() == Some(1));
         host.deliver(2);
-        #[expect(clippy::disallowed_methods, reason = "nothing happens, for a while")]
-        thread::sleep(Duration::from_millis(300));
+        a_while();
         host.wait_for("seen", "up\n");
         assert_eq!(host.confirmed(), Some(1));
         drop(held);
         host.wait_for("seen", "up\nup\n");
         until("the confirmation", || host.confirmed() == Some(2));
         passing.pass(Signal::TERM.as_raw());
-        assert_eq!(run.join().unwrap().unwrap(), 0);
     });
+    assert_eq!(code, 0);
 }
 
 #[test]
@@ -297,11 +329,381 @@ fn its_limits_are_those_that_are_declared() {
 #[test]
 fn no_secret_is_in_what_is_told_or_shown() {
     let host = Host::new();
-    let told = Arc::new(Mutex::new(String::new()));
-    let heard = Arc::clone(&told);
-    let exec = host.exec(Host::environment("exit 0"));
+    let told = Told::default();
+    let mut environment = Host::environment(&host.script("exit 0"));
+    environment.on_rotation = OnRotation::Restart;
+    environment.group = Some("triage".to_owned());
+    let exec = told.by(host.exec(environment));
     let shown = format!("{exec:?}");
-    let exec = exec.telling(move |text| heard.lock().unwrap().push_str(text));
-    exec.run(&Passing::default()).unwrap();
-    assert!(!shown.contains(&secret(1)) && !told.lock().unwrap().contains(&secret(1)));
+    host.running(exec, |passing| {
+        host.wait_for("seen", "up\n");
+        // Neither the folder of its secrets nor its group can be had.
+        let private = host.private();
+        fs::remove_dir_all(&private).unwrap();
+        fs::write(&private, "").unwrap();
+        host.deliver(2);
+        until("it to be told", || told.text().contains("cannot be handed on yet"));
+        fs::remove_file(&private).unwrap();
+        until("the confirmation", || host.confirmed() == Some(2));
+        assert!(told.text().contains("is of generation 2"));
+        passing.pass(Signal::TERM.as_raw());
+    });
+    for generation in [1, 2] {
+        assert!(!shown.contains(&secret(generation)), "{shown}");
+        assert!(!told.text().contains(&secret(generation)), "{}", told.text());
+    }
+}
+
+/// What is told.
+#[derive(Clone, Default)]
+struct Told(Arc<Mutex<String>>);
+
+impl Told {
+    fn by(&self, exec: Exec) -> Exec {
+        let heard = Arc::clone(&self.0);
+        exec.telling(move |text| {
+            let mut heard = heard.lock().unwrap();
+            heard.push_str(text);
+            heard.push('\n');
+        })
+    }
+
+    fn text(&self) -> String {
+        self.0.lock().unwrap().clone()
+    }
+}
+
+impl Host {
+    /// One that says that it is up, and goes on until it is asked to end.
+    fn script(&self, at_the_end: &str) -> String {
+        let seen = self.path("seen");
+        format!("echo up >> {seen}; trap '{at_the_end}' TERM; while :; do sleep 0.02; done")
+    }
+
+    /// Runs it beside what is done meanwhile, and answers its code. One that does
+    /// not end fails the test, and holds it up no longer than it must.
+    fn running(&self, exec: Exec, meanwhile: impl FnOnce(&Passing)) -> u8 {
+        let passing = KilledAtLast(Passing::default());
+        let passes = passing.0.clone();
+        let run = thread::spawn(move || exec.run(&passes));
+        meanwhile(&passing.0);
+        until("the end", || run.is_finished());
+        run.join().unwrap().unwrap()
+    }
+}
+
+/// No process goes on after a test that has failed.
+struct KilledAtLast(Passing);
+
+impl Drop for KilledAtLast {
+    fn drop(&mut self) {
+        self.0.pass(Signal::TERM.as_raw());
+        self.0.pass(Signal::KILL.as_raw());
+    }
+}
+
+fn lives(pid: &str) -> bool {
+    let pid = Pid::from_raw(pid.trim().parse().unwrap()).unwrap();
+    test_kill_process(pid).is_ok()
+        && !fs::read_to_string(format!("/proc/{}/stat", pid.as_raw_nonzero()))
+            .is_ok_and(|stat| stat.contains(") Z "))
+}
+
+#[expect(clippy::disallowed_methods, reason = "nothing happens, for a while")]
+fn a_while() {
+    thread::sleep(Duration::from_millis(300));
+}
+
+#[test]
+fn one_that_dies_after_two_secrets_were_rotated_together_ends_exec_and_confirms_neither() {
+    let host = Host::new();
+    let seen = host.path("seen");
+    let script = format!("[ -e {seen} ] && exit 4; {}", host.script("exit 0"));
+    let mut environment = Host::environment(&script);
+    environment.secrets.insert("OTHER".to_owned(), OTHER.parse().unwrap());
+    environment.on_rotation = OnRotation::Restart;
+    environment.group = Some("triage".to_owned());
+    let code = host.running(host.exec(environment), |_| {
+        until("the first confirmation", || host.confirmed() == Some(1));
+        host.deliver(2);
+        host.deliver_at("triage/other", 2);
+    });
+    assert_eq!(code, 4);
+    assert_eq!(host.confirmed(), Some(1));
+}
+
+#[test]
+fn a_group_that_cannot_be_held_is_told_and_the_process_goes_on_until_it_can() {
+    let host = Host::new();
+    let told = Told::default();
+    let mut environment = Host::environment(&host.script("exit 0"));
+    environment.on_rotation = OnRotation::Restart;
+    environment.group = Some("triage".to_owned());
+    host.running(told.by(host.exec(environment)), |passing| {
+        host.wait_for("seen", "up\n");
+        let lock = host.home().join("group-triage.lock");
+        fs::create_dir(&lock).unwrap();
+        host.deliver(2);
+        until("it to be told", || told.text().contains("cannot restart yet"));
+        a_while();
+        host.wait_for("seen", "up\n");
+        assert_eq!(told.text().lines().count(), 1, "{}", told.text());
+        fs::remove_dir(&lock).unwrap();
+        host.wait_for("seen", "up\nup\n");
+        until("the confirmation", || host.confirmed() == Some(2));
+        passing.pass(Signal::TERM.as_raw());
+    });
+}
+
+#[test]
+fn a_process_that_ends_by_itself_while_its_group_is_held_is_not_started_again() {
+    let host = Host::new();
+    let held = private::tests::hold(host.folder.path(), "triage");
+    let (seen, stop) = (host.path("seen"), host.path("stop"));
+    let script = format!("echo up >> {seen}; while [ ! -e {stop} ]; do sleep 0.02; done; exit 5");
+    let mut environment = Host::environment(&script);
+    environment.on_rotation = OnRotation::Restart;
+    environment.group = Some("triage".to_owned());
+    let code = host.running(host.exec(environment), |_| {
+        host.wait_for("seen", "up\n");
+        host.deliver(2);
+        let file = || fs::read_to_string(host.private().join("KEY")).unwrap();
+        until("the new secret", || file() == secret(2));
+        fs::write(&stop, "").unwrap();
+        a_while();
+        drop(held);
+    });
+    assert_eq!((code, &*fs::read_to_string(seen).unwrap()), (5, "up\n"));
+}
+
+#[test]
+fn what_was_asked_to_end_before_its_start_is_not_started() {
+    let host = Host::new();
+    let passing = Passing::default();
+    passing.pass(Signal::TERM.as_raw());
+    assert_eq!(host.exec(Host::environment(&host.script("exit 0"))).run(&passing).unwrap(), 143);
+    assert!(!Path::new(&host.path("seen")).exists());
+}
+
+#[test]
+fn a_signal_to_end_while_a_process_is_being_started_reaches_it() {
+    use std::os::unix::process::{CommandExt as _, ExitStatusExt as _};
+
+    let passing = Passing::default();
+    passing.pass(Signal::INT.as_raw());
+    let mut sleeper =
+        std::process::Command::new("/bin/sleep").arg("600").process_group(0).spawn().unwrap();
+    let pid = Pid::from_raw(sleeper.id().try_into().unwrap()).unwrap();
+    passing.set(Some(running::Target { pid, leads: true }));
+    assert_eq!(sleeper.wait().unwrap().signal(), Some(Signal::INT.as_raw()));
+}
+
+/// A store that never answers.
+#[derive(Debug)]
+struct StandingStill(MemoryVault);
+
+#[async_trait]
+impl Labels for StandingStill {
+    async fn versions(&self, _: &[String]) -> Result<Vec<Versions>> {
+        std::future::pending().await
+    }
+
+    async fn pin(&self, _: &str) -> Result<Option<Pin>> {
+        std::future::pending().await
+    }
+}
+
+impl SecretStore for StandingStill {
+    fn description(&self) -> String {
+        "a store that stands still".to_owned()
+    }
+
+    fn labels(&self) -> Result<Arc<dyn Labels>> {
+        Ok(Arc::new(Self(self.0.clone())))
+    }
+
+    fn deliver(&self) -> Result<Arc<dyn Deliver>> {
+        SecretStore::deliver(&self.0)
+    }
+
+    fn open(&self) -> Result<Arc<dyn Open>> {
+        SecretStore::open(&self.0)
+    }
+}
+
+#[test]
+fn a_store_that_stands_still_keeps_no_signal_from_ending_it() {
+    let host = Host::new();
+    let store = StandingStill(host.vault.clone());
+    let environment = Host::environment(&host.script("exit 0"));
+    let exec = host.exec_of(environment, &store, Arc::new(host.inbox.clone()));
+    let code = host.running(exec, |passing| {
+        a_while();
+        passing.pass(Signal::TERM.as_raw());
+    });
+    assert_eq!(code, 143);
+}
+
+#[test]
+fn of_two_processes_of_a_runtime_the_last_one_confirms() {
+    let host = Host::new();
+    let held = private::tests::hold(host.folder.path(), "held");
+    let [free, waits] = [None, Some("held".to_owned())].map(|group| {
+        let mut environment = Host::environment(&host.script("exit 0"));
+        environment.on_rotation = OnRotation::Restart;
+        environment.group = group;
+        host.exec(environment)
+    });
+    let code = host.running(free, |first| {
+        let other = host.running(waits, |second| {
+            host.wait_for("seen", "up\nup\n");
+            until("the first confirmation", || host.confirmed() == Some(1));
+            host.deliver(2);
+            host.wait_for("seen", "up\nup\nup\n");
+            a_while();
+            assert_eq!(host.confirmed(), Some(1), "one of them uses the old secret still");
+            drop(held);
+            host.wait_for("seen", "up\nup\nup\nup\n");
+            until("the confirmation", || host.confirmed() == Some(2));
+            second.pass(Signal::TERM.as_raw());
+        });
+        assert_eq!(other, 0);
+        first.pass(Signal::TERM.as_raw());
+    });
+    assert_eq!(code, 0);
+}
+
+#[test]
+fn a_folder_that_is_gone_is_made_anew_with_the_next_secret() {
+    let host = Host::new();
+    let seen = host.path("seen");
+    let script = format!(
+        "trap 'cat \"$KEY_FILE\" >> {seen}; echo >> {seen}' USR1; trap 'exit 0' TERM; \
+         echo ready >> {seen}; while :; do sleep 0.02; done"
+    );
+    let mut environment = Host::environment(&script);
+    environment.on_rotation = OnRotation::Signal(crate::consumer::Signal::Usr1);
+    host.running(host.exec(environment), |passing| {
+        host.wait_for("seen", "ready\n");
+        fs::remove_dir_all(host.home()).unwrap();
+        host.deliver(2);
+        host.wait_for("seen", "ready\ncanary-2-8d0c5b\n");
+        passing.pass(Signal::TERM.as_raw());
+    });
+}
+
+/// An inbox that fails at first.
+struct Unsteady(AtomicU32, MemoryInbox);
+
+#[async_trait]
+impl Confirm for Unsteady {
+    async fn confirm(&self, confirmation: &Confirmation) -> Result<()> {
+        if self.0.fetch_add(1, Ordering::SeqCst) < 2 {
+            return Err(Error::new(ErrorKind::Io, "the inbox is away"));
+        }
+        self.1.confirm(confirmation).await
+    }
+}
+
+#[test]
+fn a_confirmation_that_failed_is_told_once_and_written_later() {
+    let host = Host::new();
+    let told = Told::default();
+    let inbox = Arc::new(Unsteady(AtomicU32::new(0), host.inbox.clone()));
+    let exec = host.exec_of(Host::environment(&host.script("exit 0")), &host.vault, inbox);
+    host.running(told.by(exec), |passing| {
+        until("the confirmation", || host.confirmed() == Some(1));
+        assert_eq!(told.text().matches("is not confirmed yet").count(), 1, "{}", told.text());
+        passing.pass(Signal::TERM.as_raw());
+    });
+}
+
+/// Somebody who does not read on.
+struct Stalled(Arc<Mutex<()>>);
+
+impl Write for Stalled {
+    fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
+        drop(self.0.lock().unwrap());
+        Ok(bytes.len())
+    }
+
+    fn flush(&mut self) -> std::io::Result<()> {
+        Ok(())
+    }
+}
+
+#[test]
+fn one_whose_output_nobody_reads_has_its_new_secret_all_the_same() {
+    let host = Host::new();
+    let script = format!("echo begins; {}", host.script("exit 0"));
+    let reads = Arc::new(Mutex::new(()));
+    let stalls = reads.lock().unwrap();
+    let out = Stalled(Arc::clone(&reads));
+    let exec = host.exec(Host::environment(&script)).masking_out_into(Box::new(out));
+    host.running(exec, |passing| {
+        host.wait_for("seen", "up\n");
+        host.deliver(2);
+        until("the confirmation", || host.confirmed() == Some(2));
+        drop(stalls);
+        passing.pass(Signal::TERM.as_raw());
+    });
+}
+
+#[test]
+#[expect(clippy::disallowed_methods, reason = "a real process takes real time")]
+fn the_end_waits_for_no_stream_that_is_not_masked() {
+    let host = Host::new();
+    let begun = Instant::now();
+    for masked in [false, true] {
+        let exec = host.exec(Host::environment("exit 0"));
+        let exec = if masked { exec.masking_err_into(Box::new(Sink::default())) } else { exec };
+        exec.run(&Passing::default()).unwrap();
+    }
+    assert!(begun.elapsed() < Duration::from_millis(1500), "{:?}", begun.elapsed());
+}
+
+#[test]
+fn what_a_process_has_started_ends_with_it_before_another_one_begins() {
+    let host = Host::new();
+    let pids = host.path("pids");
+    let script = format!(
+        "/bin/sh -c 'echo $$ >> {pids}; trap \"sleep 0.3; exit\" TERM; \
+         while :; do sleep 0.02; done' & echo up >> {}; wait",
+        host.path("seen")
+    );
+    let mut environment = Host::environment(&script);
+    environment.on_rotation = OnRotation::Restart;
+    let pids = || -> Vec<String> {
+        let text = fs::read_to_string(&pids).unwrap_or_default();
+        text.lines().map(str::to_owned).collect()
+    };
+    host.running(host.exec(environment), |passing| {
+        until("the first", || pids().len() == 1);
+        host.deliver(2);
+        until("the second", || pids().len() == 2);
+        assert!(!lives(&pids()[0]), "the old one goes on beside the new one");
+        assert!(lives(&pids()[1]));
+        passing.pass(Signal::TERM.as_raw());
+    });
+    assert!(!lives(&pids()[1]), "it goes on after its end");
+}
+
+#[test]
+fn a_process_that_nobody_looks_after_any_more_is_ended() {
+    let (wake, _inbox) = mpsc::channel();
+    let mut command = std::process::Command::new("/bin/sleep");
+    command.arg("600");
+    let running = running::Running::start(
+        command,
+        &Host::environment(""),
+        true,
+        &mut Streams::new(None, None),
+        &Passing::default(),
+        wake,
+    );
+    let running = running.unwrap();
+    let pid = running.number().to_string();
+    assert!(lives(&pid));
+    drop(running);
+    assert!(!lives(&pid));
 }
