@@ -4,8 +4,6 @@
 //! What `import` writes reads as a fleet, plans to no change, and is adopted
 //! without a write; the server stays as it was. What it leaves aside it names.
 
-#![expect(clippy::future_not_send, reason = "each is carried out on one thread")]
-
 use std::{collections::BTreeSet, sync::Arc};
 
 use agent_iac::{

@@ -142,7 +142,8 @@ async fn two_operators_on_one_table_lose_nothing_and_see_no_error(cluster: &'sta
     // Of each address, the last: those of the two roles, and of each grant that
     // was made, changed and deleted.
     assert_eq!(claims, (2 + 2 * MEETINGS.div_ceil(3)).to_string(), "each was carried out once");
-    assert!(took < Duration::from_secs(30), "{MEETINGS} meetings took {took:?}");
+    // Far more than it takes, also where others compile at the same time.
+    assert!(took < Duration::from_secs(180), "{MEETINGS} meetings took {took:?}");
 }
 
 async fn a_foreign_hand_on_the_same_table_is_waited_for(cluster: &'static Cluster) {

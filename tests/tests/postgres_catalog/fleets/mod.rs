@@ -137,7 +137,7 @@ async fn live(
     for n in numbers.iter().copied() {
         let prefix = format!("{}_g{n}", world.name);
         let graph = Graph::new(&prefix, &mut Chance(seed.wrapping_add(n)), world.version);
-        let extras = draw::extras(&graph, &prefix, n);
+        let extras = extras(&graph, &prefix, n);
         world.admin.run(&format!("{}{extras}", graph.script)).await;
         graphs.push((n, prefix, graph));
     }
