@@ -353,6 +353,70 @@ fn an_agent_is_announced_stopped_on_its_last_day_and_gone_after_its_grace() {
     assert_eq!(gone.what, "it is over");
 }
 
+/// Is never deleted unattended, and its last day is soon.
+#[derive(Agent, Debug)]
+#[agent(owner = "team:a", expires = "2027-05-31", grace = "1d", name = "keeper")]
+struct Keeper {
+    #[identity(name = "keeper", protect)]
+    account: sim::Account,
+}
+
+#[test]
+fn an_agent_that_cannot_go_holds_up_no_other() {
+    let stage = Stage::new();
+    let fleet = || {
+        let mut fleet = readers(&["eu"]);
+        fleet.add(KeeperInputs {});
+        unwatched(fleet)
+    };
+    stage.applied(fleet());
+    let (mut watcher, ear) = stage.watcher(fleet());
+    let last_day: jiff::Timestamp = "2027-06-30T23:59:00Z".parse().unwrap();
+    stage.days(150);
+    stage.watched(&mut [&mut watcher], HOUR * 24 * 3);
+    stage.days(27);
+    let left = last_day.duration_since(stage.world.clock().now());
+    stage.watched(&mut [&mut watcher], left.unsigned_abs());
+    let heard = ear.heard();
+    let stays = |a: &&Alert| a.about == "keeper" && a.what.contains("it is protected");
+    assert_eq!(heard.iter().filter(stays).count(), 1, "{heard:#?}");
+    stage.watched(&mut [&mut watcher], Duration::from_mins(2));
+    assert!(stage.state().agents[&instance(EU)].leaving.is_some(), "it waited for the other");
+    assert_eq!(stage.sim().objects("sim.key").len(), 0);
+}
+
+#[test]
+fn one_that_is_told_to_stop_in_a_rotation_ends_in_order_and_the_next_goes_on() {
+    let stage = Stage::new();
+    let deployment = stage.applied(unwatched(mails(20)));
+    stage.days(8);
+    let mut context = operator();
+    let stop = context.stop.clone();
+    context.watch = Arc::new(move |progress| {
+        if matches!(progress, agent_iac::apply::Progress::StepEnded { .. }) {
+            stop.request();
+        }
+    });
+    let options = WatchOptions { check_every: None, ..WatchOptions::default() };
+    let watched = Arc::new(stage.deploy(unwatched(mails(20))));
+    let mut watcher = Watcher::new(watched, context, options).unwrap();
+    let mut rounds = 0;
+    stage.run(watcher.run(|_| rounds += 1));
+    assert_eq!(rounds, 1, "it ended with what was under way");
+    let state = stage.state();
+    assert!(state.runs.is_empty() && state.records.values().all(|r| r.open.is_none()));
+    drop(watcher);
+    let (mut next, ear) = stage.watcher(unwatched(mails(20)));
+    stage.watched(&mut [&mut next], HOUR * 2);
+    ear.heard_nothing();
+    for tenant in 0..20 {
+        let record = &stage.state().records[&address(&format!(r#"mail["t{tenant}"].key"#))];
+        let object = record.object.as_ref().unwrap().credential.as_ref().unwrap();
+        assert_eq!((object.generation, record.deposed.len()), (2, 0));
+    }
+    stage.assert_clean(&deployment);
+}
+
 #[test]
 fn more_agents_at_once_than_the_cap_lets_go_are_left_for_a_plan() {
     let stage = Stage::new();

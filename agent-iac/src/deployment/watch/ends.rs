@@ -55,6 +55,8 @@ pub(super) fn why_it_stays(
 pub(super) struct Ends {
     wakes: BTreeMap<Instance, Timestamp>,
     queue: BTreeSet<(Timestamp, Instance)>,
+    /// How often each was looked at in vain.
+    tried: BTreeMap<Instance, u32>,
     /// The ends of last days, as declared.
     last_days: BTreeSet<(Timestamp, Instance)>,
 }
@@ -72,10 +74,20 @@ impl Ends {
         ends
     }
 
+    /// When one that did not go on is looked at again: later each time.
+    pub(super) fn put_off(&mut self, instance: &Instance, now: Timestamp) -> Timestamp {
+        let tried = self.tried.entry(instance.clone()).or_default();
+        *tried = tried.saturating_add(1);
+        later(now, super::pause(super::WORK, *tried))
+    }
+
     pub(super) fn note(&mut self, instance: &Instance, wakes: Option<Timestamp>) {
         let before = match wakes {
             Some(at) => self.wakes.insert(instance.clone(), at),
-            None => self.wakes.remove(instance),
+            None => {
+                self.tried.remove(instance);
+                self.wakes.remove(instance)
+            }
         };
         if let Some(before) = before {
             self.queue.remove(&(before, instance.clone()));

@@ -390,13 +390,14 @@ impl Watcher {
             Ok(retired) => {
                 self.status.numbers().ran("retire", &retired.report);
                 let now = self.deployment.clock.now();
-                let mut unsettled = false;
                 self.ends_changed = true;
                 for instance in &due {
                     let agent = retired.agents.get(instance);
                     let wakes = agent.and_then(ends::wakes);
                     let wakes = wakes.map(|at| at.max(hold_end(agent)));
-                    unsettled |= wakes.is_some_and(|at| at <= now);
+                    // One that does not go on holds up no other.
+                    let wakes = wakes
+                        .map(|at| if at > now { at } else { self.ends.put_off(instance, now) });
                     let why = why_it_stays(instance, &retired.report, &retired.blocked);
                     match why.filter(|_| wakes.is_some()) {
                         Some(why) => drop(self.stays.insert(instance.clone(), why)),
@@ -409,11 +410,7 @@ impl Watcher {
                     }
                     self.ends.note(instance, wakes);
                 }
-                if unsettled {
-                    self.retires.failed(now, WORK);
-                } else {
-                    self.retires = Again { failures: 0, at: Timestamp::MIN };
-                }
+                self.retires = Again { failures: 0, at: Timestamp::MIN };
                 round.retired = retired.report;
             }
             Err(error) => {
