@@ -1,8 +1,11 @@
 //! What it costs to know what is due: the scheduler alone, with a million
-//! credentials unless another number stands behind `--`.
+//! credentials unless another number stands behind `--`; and a whole year of a
+//! fleet in virtual time, each credential renewed every 30 days and looked at
+//! each week.
 //!
 //! ```text
 //! cargo bench -p agent-iac-benches --bench rotation
+//! cargo bench -p agent-iac-benches --bench rotation -- year 10000
 //! ```
 #![expect(clippy::print_stdout, reason = "a benchmark tells what it measured")]
 
@@ -10,12 +13,63 @@ mod measure;
 
 use std::{convert::Infallible, error::Error, hint::black_box};
 
-use agent_iac::{address::Address, rotation::Scheduler};
+use agent_iac::{
+    address::Address,
+    fleet::Fleet,
+    prelude::*,
+    provider::Reach,
+    rotation::Scheduler,
+    testing::{
+        world as sim,
+        year::{Year, day, hours},
+    },
+};
 use jiff::{SignedDuration, Timestamp};
 
-use self::measure::{arguments, peak_memory, timed};
+use self::measure::{arguments, computed, peak_memory, timed};
+
+/// Has one key.
+#[derive(Agent, Debug)]
+#[agent(owner = "team:bench", expires = "2099-12-31", grace = "0d", name = "keyed")]
+struct Keyed {
+    #[input(key)]
+    number: String,
+
+    #[identity(name = format!("keyed-{number}"))]
+    account: sim::Account,
+
+    #[credential(
+        of = account,
+        deliver = format!("vault:keyed/{number}"),
+        rotate = "30d",
+        overlap = "4h",
+    )]
+    key: sim::Key,
+}
+
+/// Plays a year, and says what it took.
+fn year(agents: u64) -> Result<(), Box<dyn Error>> {
+    let mut fleet = Fleet::new("bench");
+    fleet.provider("sim", Reach::Exclusive).store("vault");
+    for number in 0..agents {
+        fleet.add(KeyedInputs { number: number.to_string() });
+    }
+    let played = Year::of(fleet).runners(1, hours(1)).checked(day(7), day(28));
+    let (took, played) = timed(|| played.play())?;
+    played.assert_all()?;
+    let (computed, memory) = (computed()?, peak_memory()? / 1_024);
+    println!(
+        "a year of {agents} credentials: {took:.2?}, {computed:.2?} of them computed, {memory} MB"
+    );
+    println!("{}", played.counts());
+    Ok(())
+}
 
 fn main() -> Result<(), Box<dyn Error>> {
+    if arguments().first().is_some_and(|argument| argument == "year") {
+        let agents = arguments().get(1).map_or(Ok(10_000), |argument| argument.parse())?;
+        return year(agents);
+    }
     let size = arguments().iter().find_map(|argument| argument.parse().ok());
     let size: usize = size.unwrap_or(1_000_000);
     let begin: Timestamp = "2027-01-01T00:00:00Z".parse()?;

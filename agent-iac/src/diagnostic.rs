@@ -92,6 +92,66 @@ pub enum Code {
     Calendar,
 }
 
+impl Code {
+    const ALL: [Self; 21] = [
+        Self::Name,
+        Self::Duplicate,
+        Self::UnknownProvider,
+        Self::UnknownStore,
+        Self::DanglingReference,
+        Self::Cycle,
+        Self::Place,
+        Self::SharedObject,
+        Self::Property,
+        Self::Terms,
+        Self::Period,
+        Self::Refactoring,
+        Self::Syntax,
+        Self::UnknownKey,
+        Self::UnknownType,
+        Self::Wildcard,
+        Self::Text,
+        Self::Expression,
+        Self::Consumer,
+        Self::Schedule,
+        Self::Calendar,
+    ];
+
+    /// A code by its text, as `IAC0016`.
+    pub fn parse(text: &str) -> Option<Self> {
+        Self::ALL.into_iter().find(|code| code.to_string() == text)
+    }
+
+    /// What the rule is about, in one sentence without its end.
+    pub fn meaning(self) -> &'static str {
+        match self {
+            Self::Name => "A name or a key is malformed",
+            Self::Duplicate => "An agent instance or an address is declared twice",
+            Self::UnknownProvider => "A provider is not declared by the fleet",
+            Self::UnknownStore => "A secret store is not declared by the fleet",
+            Self::DanglingReference => "A reference leads nowhere",
+            Self::Cycle => "Resources need each other in a circle",
+            Self::Place => "A credential has no place, or one that is malformed or taken",
+            Self::SharedObject => "Two resources claim one real object",
+            Self::Property => "A property is missing, unknown or has another shape",
+            Self::Terms => "Owner, purpose or expiry is missing or malformed",
+            Self::Period => "A period is malformed, or an overlap is not shorter than its period",
+            Self::Refactoring => "A move, a removal or an import contradicts the declarations",
+            Self::Syntax => "The text of a fleet is not TOML, or its file cannot be read",
+            Self::UnknownKey => "A key of a text fleet is unknown",
+            Self::UnknownType => {
+                "A resource of a text fleet says no type, or one that is not known"
+            }
+            Self::Wildcard => "A permission reaches more than can be seen and does not say why",
+            Self::Text => "Text holds characters that cannot be shown, or that forge a reference",
+            Self::Expression => "A `${…}` in text is malformed, or names nothing",
+            Self::Consumer => "A consumer is malformed, leads nowhere, or is two credentials'",
+            Self::Schedule => "A term that says when a credential is rotated is malformed",
+            Self::Calendar => "What is declared about rotations cannot be kept on a day to come",
+        }
+    }
+}
+
 impl fmt::Display for Code {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let number = *self as u16 + 1;
@@ -130,6 +190,11 @@ impl Diagnostic {
             message: message.into(),
             help: None,
         }
+    }
+
+    /// Something that is valid, and should be looked at.
+    pub fn warning(code: Code, message: impl Into<String>) -> Self {
+        Self { severity: Severity::Warning, ..Self::error(code, message) }
     }
 
     /// Names the resource and where it was declared.

@@ -69,9 +69,12 @@
 //! brings the ledger in a file with the
 //! system's library, and `sqlite-bundled` compiles one in; `age` brings the
 //! secret store of encrypted files; `authority` an identity system for those
-//! who have none; `embedded` is these three. `cli` brings a command line for
-//! deploy binaries, and `testing` what tests are made of: conformance suites,
-//! a simulated world, a virtual clock. Features only add.
+//! who have none; `embedded` is these three. `postgres` manages PostgreSQL.
+//! `consumers` tells those who use a credential of a new generation, `webhooks`
+//! over TLS as well, and `process` has the processes of this machine. `cli`
+//! brings a command line for deploy binaries, `tracing` gives what happens to subscribers,
+//! and `testing` is what tests are made of: conformance suites, a simulated
+//! world, a virtual clock. Features only add.
 //!
 //! # Where to read on
 //!
@@ -80,7 +83,11 @@
 //! | declare agents | [`derive(Agent)`](macro@Agent), [`prelude`], [`fleet`] |
 //! | plan and apply from a program of one's own | [`deployment`], [`plan`], [`apply`] |
 //! | make a deploy binary | `cli` |
+//! | write a fleet as text | `config` |
 //! | let agents in that present a key | `providers::authority` |
+//! | manage roles and logins of PostgreSQL | `providers::postgres` |
+//! | rotate credentials | [`rotation`], [`deployment::Runner`] |
+//! | use a secret, or be told of a new one | [`consumer`] |
 //! | manage a system of one's own | [`provider`], [`derive(Resource)`](macro@Resource), `testing::provider` |
 //! | take over what is there | [`import`] |
 //! | ask what happened | [`ledger`] |

@@ -48,7 +48,7 @@
 //! | L11 | none: formats have golden files of their own |
 //! | R1 | I6: the place itself gives the secret that is tried |
 //! | R2 | I7: an old secret stands for its overlap and its consumers, and while the new one does not work |
-//! | R3 | none: groups that rotate do not exist yet |
+//! | R3 | `storm/year.rs`: years of fleets with groups, and the bug "group ignored" |
 //! | R4 | crashes between issue, delivery, promotion and revocation |
 //! | R5 | none: no credential of the engine's own is managed |
 //! | R6 | runners rotate each day here, with wrong clocks; calendars against a brute-force one in `rotation` |
@@ -65,20 +65,26 @@
 //! | A7 | I9: access is compared with all that any code ever said |
 //! | A8 | none: memory of a process is for `canary.rs` |
 //! | I1 | `testing::world`, at every effect |
-//! | I2 | `testing::world`, at crashes and ends; the storm's observer for what has left |
+//! | I2 | `testing::world`, at crashes and ends; the storm's observer for what has left, and for what lands after it was recorded as failed |
 //! | I3 | `testing::world`, at every effect |
 //! | I4 | `testing::world`, at crashes and ends |
 //! | I5 | the storm's observer, at every request to a system that does not compare by itself |
-//! | I6 | `testing::world`, at crashes and ends |
+//! | I6 | `testing::world`, at crashes and ends; the storm's observer at every await point of a rotation |
 //! | I7 | the storm's observer, at every revocation: what consumers read from the place goes last |
 //! | I8 | the storm's observer, at each proof and every look after it |
 //! | I9 | the storm's observer, at every entry and effect |
 //! | I10 | `testing::world` for the ledger; every text of a process here |
 //! | I11 | `testing::world` for numbers; the storm's observer for writers |
-//! | I12 | the calm after each storm; what nothing can wake |
+//! | I12 | the calm after each storm, in which a runner ends older generations in their time; what nothing can wake |
 //! | I13 | the calm after each storm, against a world without one |
 //! | I14 | the test below that plays seeds twice |
-#![expect(clippy::disallowed_methods, reason = "how much to play is told by the environment")]
+#![expect(
+    clippy::disallowed_methods,
+    reason = "how much to play is told by the environment, and how long it took is told"
+)]
+
+#[path = "storm/year.rs"]
+mod year;
 
 use std::{
     collections::BTreeSet,
@@ -98,7 +104,12 @@ fn number(name: &str, otherwise: u64) -> u64 {
 }
 
 /// Plays seeds on every core.
-fn play(seeds: std::ops::Range<u64>, each: &(dyn Fn(Report) + Sync)) {
+fn play(seeds: std::ops::Range<u64>, with: &(dyn Fn(Report) + Sync)) {
+    each(seeds, &|seed| with(Storm::of(seed).play()));
+}
+
+/// Does something with each seed, on every core.
+fn each(seeds: std::ops::Range<u64>, with: &(dyn Fn(u64) + Sync)) {
     let next = AtomicU64::new(seeds.start);
     std::thread::scope(|scope| {
         for _ in 0..std::thread::available_parallelism().map_or(2, usize::from) {
@@ -108,15 +119,15 @@ fn play(seeds: std::ops::Range<u64>, each: &(dyn Fn(Report) + Sync)) {
                     if seed >= seeds.end {
                         return;
                     }
-                    each(Storm::of(seed).play());
+                    with(seed);
                 }
             });
         }
     });
 }
 
-/// Storms that once failed, each of another mistake, and those that failed in a
-/// run of a hundred thousand.
+/// Storms that once failed. What a seed plays changes with the storms' own code,
+/// so that each of the mistakes that they showed has a test of its own as well.
 const KEPT: [&str; 26] = [
     "448/events=3/faults=3,4,5,6,7,8,10,13,14",
     "448",
@@ -148,7 +159,9 @@ const KEPT: [&str; 26] = [
 
 #[test]
 fn storms_that_once_failed_pass() {
-    for text in KEPT {
+    // A build for tests plays the few that showed mistakes of the engine.
+    let kept = if cfg!(debug_assertions) { 5 } else { KEPT.len() };
+    for text in &KEPT[..kept] {
         let storm: Storm = text.parse().expect("a storm");
         let report = storm.play();
         assert!(report.violations.is_empty(), "{report}");

@@ -14,15 +14,16 @@ use super::{
     values::as_adopted,
 };
 use crate::{
-    address::Instance,
+    address::{Address, Instance},
     bugs::bug,
     error::{Error, ErrorKind, Result},
     ledger::{
-        Actor, AgentEvent, Append, Authority, Cause, Entry, FORMAT, LedgerEvent, PlanEvent, Query,
-        RecordEvent, RunEvent, RunId, RunPurpose, State, Take,
+        Actor, AgentEvent, Append, Authority, Cause, Entry, Event, FORMAT, LedgerEvent, PlanEvent,
+        Query, RecordEvent, RunEvent, RunId, RunPurpose, State, StepEvent, Take,
     },
     plan::{Action, AgentChange, Part, Plan, Step},
     provider::{Object, Reference},
+    rotation::Room,
 };
 
 /// A plan that somebody, or the fleet itself, answers for.
@@ -34,6 +35,57 @@ pub(crate) struct Authorised<'p> {
     pub(crate) purpose: RunPurpose,
     /// Whether leases are taken from whoever holds them.
     pub(crate) force: bool,
+    /// For rotations at providers that have a rate: what was counted of it.
+    pub(crate) room: Option<&'p Room>,
+}
+
+/// What a run holds a lease of that rotates at a provider with a rate: only one
+/// of them at a time counts what is left of it. No agent need have this name.
+fn turnstile(provider: &str) -> Result<Instance> {
+    Instance::keyed("rate", [provider])
+}
+
+/// The providers with a rate at which a plan makes new generations.
+fn rated<'p>(authorised: &Authorised<'p>) -> BTreeSet<&'p str> {
+    let Some(room) = authorised.room else { return BTreeSet::new() };
+    let steps = authorised.plan.steps.iter();
+    let steps = steps.filter(|s| s.action == Action::Rotate && room.left.contains_key(&s.provider));
+    steps.map(|step| step.provider.as_str()).collect()
+}
+
+/// Refuses rotations at a provider of which others began some since its rate
+/// was counted; whoever comes now waits at the turnstile.
+pub(super) async fn is_counted(run: &Run<'_>, authorised: &Authorised<'_>) -> Result<()> {
+    let (rated, Some(room)) = (rated(authorised), authorised.room) else { return Ok(()) };
+    if rated.is_empty() {
+        return Ok(());
+    }
+    let mut from = room.counted + 1;
+    loop {
+        let page = run.engine.persist(|| run.engine.ledger.batches(from, 100)).await?;
+        let Some(last) = page.last() else { return Ok(()) };
+        from = last.header.sequence + 1;
+        let entries = page.iter().flat_map(|batch| &batch.entries);
+        let begun = entries.filter(|entry| entry.run.as_ref() != Some(&run.id));
+        let taken = begun.filter_map(|entry| turn_of(&entry.event)).find(|p| rated.contains(p));
+        if let Some(provider) = taken {
+            return Err(stale(format!("another run has rotated at `{provider}` meanwhile")));
+        }
+    }
+}
+
+/// The provider of a new generation that a rotation begins to make.
+pub(crate) fn turn_of(event: &Event) -> Option<&str> {
+    match event {
+        Event::Step(StepEvent::Begun {
+            action: Action::Rotate,
+            deposed: false,
+            target: Some(_),
+            provider,
+            ..
+        }) => Some(provider),
+        _ => None,
+    }
 }
 
 /// Refuses a plan that no planner makes: it was put together by hand.
@@ -227,7 +279,18 @@ pub(super) async fn begin<'a>(
             expected.insert(from.clone(), plan.versions[from]);
         }
     }
+    // What a plan rests on beside its steps, as the other members of a group.
+    let touched: BTreeSet<&Address> = plan.steps.iter().map(|step| &step.address).collect();
+    for (address, version) in &plan.versions {
+        if !touched.contains(address) {
+            expected.entry(address.clone()).or_insert(*version);
+        }
+    }
     let entries = entries.into_iter().map(|entry| entry.in_run(&id)).collect();
+    let mut instances = instances;
+    for provider in rated(authorised) {
+        instances.push(turnstile(provider)?);
+    }
     let take = Take {
         run: id.clone(),
         instances,

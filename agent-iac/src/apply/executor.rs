@@ -11,7 +11,8 @@ use super::{
     Engine, Outcome, Progress, Report, RunContext, StepReport,
     batch::{Ended, Job, Left, run_batch},
     begin::{
-        Authorised, adopts_what_stands, begin, fits, is_let, is_sound, takes_nothing_recorded,
+        Authorised, adopts_what_stands, begin, fits, is_counted, is_let, is_sound,
+        takes_nothing_recorded,
     },
     credential,
     end::{end, leave},
@@ -60,13 +61,15 @@ pub(crate) async fn run(
     // Who held or killed an agent while the leases were being taken is heard.
     let query = Query::Agents(run.fence.instances.to_vec());
     let since = engine.persist(|| engine.ledger.state(&query)).await;
-    let refused = since
-        .and_then(|state| {
-            is_let(plan, &state, authorised.purpose, engine.clock.now())?;
-            takes_nothing_recorded(plan, &state)
-        })
-        .err()
-        .map(|error| error.to_string());
+    let refused = since.and_then(|state| {
+        is_let(plan, &state, authorised.purpose, engine.clock.now())?;
+        takes_nothing_recorded(plan, &state)
+    });
+    let refused = match refused {
+        Ok(()) => is_counted(&run, &authorised).await,
+        refused => refused,
+    };
+    let refused = refused.err().map(|error| error.to_string());
     if let Some(because) = &refused {
         execution.start_nothing(because);
     }

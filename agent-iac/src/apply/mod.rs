@@ -22,7 +22,7 @@ pub use report::{
     LeftReport, Outcome, Progress, Report, RunContext, StepReport, Stop, Untold, Watch,
 };
 
-pub(crate) use begin::{Authorised, stale};
+pub(crate) use begin::{Authorised, stale, turn_of};
 pub(crate) use engine::Engine;
 pub(crate) use executor::run;
 pub(crate) use recovery::recover;

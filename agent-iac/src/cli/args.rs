@@ -17,7 +17,7 @@ use crate::{address::Instance, agent::Period};
     disable_help_subcommand = true,
     subcommand_required = true,
     arg_required_else_help = true,
-    after_help = "Start with `plan`, then `apply`. More: `help exit-codes`, `help environment`."
+    after_help = "Start with `plan`, then `apply`. More: `help exit-codes`, `help environment`, `help json`."
 )]
 pub(super) struct Cli {
     #[command(flatten)]
@@ -114,7 +114,8 @@ pub(super) enum Command {
     ///
     /// What is due is renewed on the authority of the fleet itself, and older
     /// generations end that have had their time. With agents, or --all, a plan
-    /// is made, which is acknowledged by its digest as that of `apply`.
+    /// is made, which is acknowledged by its digest as that of `apply`; with
+    /// --compromised there is none to acknowledge, for nothing may wait then.
     #[command(
         display_order = 5,
         after_help = "Examples:\n  rotate\n  rotate triage 'reader[\"eu\"]'\n  rotate triage --compromised --reason 'key found in a log'"
@@ -206,7 +207,7 @@ pub(super) enum Command {
     /// is written plans to no change: the next apply records what it adopts.
     #[command(
         display_order = 17,
-        after_help = "Examples:\n  import --report\n  import --owner team:billing --only 'invoice_*' --out fleet.toml\n  import --owner team:billing --format rust > imported.rs"
+        after_help = "Examples:\n  import --report\n  import --owner team:billing --name billing --out fleet.toml\n  import --owner team:billing --only 'invoice_*'\n  import --owner team:billing --format rust > imported.rs"
     )]
     Import(Import),
     /// Print completions for a shell.
@@ -218,11 +219,16 @@ pub(super) enum Command {
         /// The shell.
         shell: Shell,
     },
-    /// Explain a command, or a topic: `exit-codes`, `environment`.
+    /// Print the JSON Schema of text fleets, for editors.
+    #[cfg(feature = "config")]
+    #[command(display_order = 18, after_help = "Example:\n  schema > fleet.schema.json")]
+    Schema,
+    /// Explain a command, a topic (`exit-codes`, `environment`, `json`), or the
+    /// code of a mistake (`IAC0016`).
     #[command(display_order = 19)]
     Help {
-        /// The command or the topic.
-        topic: Option<String>,
+        /// The command, of one word or several, or the topic.
+        topic: Vec<String>,
     },
 }
 
@@ -291,10 +297,10 @@ pub(super) struct Apply {
 #[derive(Debug, Args)]
 pub(super) struct Rotate {
     /// The agents whose credentials are renewed now, due or not.
-    #[arg(conflicts_with = "all")]
+    #[arg(conflicts_with = "all", group = "whose")]
     pub(super) agents: Vec<Instance>,
     /// Renew every credential of the fleet now.
-    #[arg(long)]
+    #[arg(long, group = "whose")]
     pub(super) all: bool,
     /// Others know the present ones: replace and end them at once, whoever
     /// still uses them; who is cut off is shown first.
@@ -304,7 +310,7 @@ pub(super) struct Rotate {
     #[arg(long, requires = "compromised")]
     pub(super) reason: Option<String>,
     /// Acknowledge the plan of this digest.
-    #[arg(long, value_name = "DIGEST", value_parser = digest)]
+    #[arg(long, value_name = "DIGEST", value_parser = digest, requires = "whose")]
     pub(super) digest: Option<String>,
 }
 
@@ -417,7 +423,7 @@ pub(super) enum LedgerCommand {
     #[cfg(feature = "sqlite")]
     #[command(
         display_order = 2,
-        after_help = "Example:\n  ledger restore office.ledger --into .agent-iac/ledger.db --fleet office --environment production"
+        after_help = "Example:\n  ledger restore office.ledger --into .agent-iac/ledger.db --of-fleet office --of-environment production"
     )]
     Restore(Restore),
     /// Put the history so far into a file, and begin the ledger anew behind it.
@@ -432,7 +438,7 @@ pub(super) enum LedgerCommand {
     /// Go on with a ledger that is older than its pins.
     #[command(
         display_order = 4,
-        after_help = "Example:\n  ledger rewind --because 'the disk died; restored from the backup of Monday' --pinned 4b0c17aa"
+        after_help = "Example:\n  ledger rewind --reason 'the disk died; restored from the backup of Monday' --pinned 4b0c17aa"
     )]
     Rewind(Rewind),
 }
@@ -447,17 +453,17 @@ pub(super) struct Restore {
     pub(super) into: PathBuf,
     /// The fleet that it must be of.
     #[arg(long, value_name = "NAME")]
-    pub(super) fleet: String,
+    pub(super) of_fleet: String,
     /// The environment that it must be of.
     #[arg(long, value_name = "NAME")]
-    pub(super) environment: String,
+    pub(super) of_environment: String,
 }
 
 #[derive(Debug, Args)]
 pub(super) struct Rewind {
     /// What happened to the newer ledger, for the record.
-    #[arg(long, value_name = "REASON")]
-    pub(super) because: String,
+    #[arg(long, alias = "because")]
+    pub(super) reason: String,
     /// The hash of a pinned head that is given up, or its first 8 or more
     /// characters; for each that is.
     #[arg(long, value_name = "HASH", value_parser = digest)]
@@ -476,6 +482,10 @@ pub(super) struct Import {
     /// be repeated.
     #[arg(long, value_name = "PATTERN")]
     pub(super) only: Vec<String>,
+    /// The fleet's name, which its ledger keeps; where it has none yet, that of
+    /// its file unless said.
+    #[arg(long, value_name = "NAME")]
+    pub(super) name: Option<String>,
     /// Who answers for the agents, until each has an owner of its own.
     #[arg(long, value_name = "OWNER")]
     pub(super) owner: Option<String>,
@@ -523,6 +533,7 @@ pub(super) struct Kill {
 }
 
 #[derive(Debug, Args)]
+#[command(group(clap::ArgGroup::new("end").args(["period", "until"]).required(true)))]
 pub(super) struct Hold {
     /// The agent.
     pub(super) agent: Instance,
@@ -530,10 +541,10 @@ pub(super) struct Hold {
     #[arg(long)]
     pub(super) reason: String,
     /// For how long, as `30m`, `4h` or `2d`.
-    #[arg(long = "for", value_name = "PERIOD", required_unless_present = "until")]
+    #[arg(long = "for", value_name = "PERIOD")]
     pub(super) period: Option<Period>,
     /// Until when, as `2026-11-24T18:00:00Z`.
-    #[arg(long, value_name = "TIME", conflicts_with = "period")]
+    #[arg(long, value_name = "TIME")]
     pub(super) until: Option<Timestamp>,
 }
 

@@ -42,11 +42,12 @@ fn one(mistake: &Diagnostic, env: &Env, files: &mut Files) -> Vec<Line> {
             Line::of(Style::Faint, format!("{margin}--> ")).with(Style::Plain, source.to_string()),
         );
         if let Some((text, column)) = line(&source.file, source.line, source.column, env, files) {
+            let marked = length(&text, column);
             lines.push(Line::of(Style::Faint, format!("{margin} |")));
             lines.push(Line::of(Style::Faint, format!("{number} | ")).with(Style::Plain, text));
             lines.push(
                 Line::of(Style::Faint, format!("{margin} | "))
-                    .with(style, format!("{}^", " ".repeat(column))),
+                    .with(style, format!("{}{}", " ".repeat(column), "^".repeat(marked))),
             );
         }
     }
@@ -54,6 +55,23 @@ fn one(mistake: &Diagnostic, env: &Env, files: &mut Files) -> Vec<Line> {
         lines.push(Line::of(Style::Good, "help").with(Style::Plain, format!(": {help}")));
     }
     lines
+}
+
+/// How many characters of a line the word has that begins in a column: a text
+/// to the end of its quotes, a name to its own.
+fn length(line: &str, column: usize) -> usize {
+    let mut rest = line.chars().skip(column);
+    let more = match rest.next() {
+        Some(quote @ ('"' | '\'')) => {
+            let text = rest.clone().take_while(|c| *c != quote).count();
+            if rest.nth(text).is_some() { text + 1 } else { 0 }
+        }
+        Some(c) if c.is_alphanumeric() => {
+            rest.take_while(|c| c.is_alphanumeric() || matches!(c, '_' | '-')).count()
+        }
+        _ => 0,
+    };
+    more + 1
 }
 
 /// A line of a file, and how many characters stand before the column.
@@ -85,6 +103,19 @@ mod tests {
     use crate::{agent::Source, diagnostic::Code};
 
     #[test]
+    fn the_word_that_is_wrong_is_marked_to_its_end() {
+        for (line, column, marked) in [
+            ("ownr = 'team'", 0, 4),
+            ("reach = \"exclusiv\" # no", 8, 10),
+            ("on-drift = 1", 0, 8),
+            ("name = 'not closed", 7, 1),
+            ("[agents]", 0, 1),
+        ] {
+            assert_eq!(length(line, column), marked, "{line}");
+        }
+    }
+
+    #[test]
     #[expect(clippy::needless_raw_string_hashes, reason = "expect-test writes them so")]
     fn a_mistake_shows_its_line_and_its_repair() {
         let directory = tempfile::tempdir().unwrap();
@@ -111,7 +142,7 @@ mod tests {
              --> fleet.rs:2:20
               |
             2 |  #[credential(of = acount)]
-              |                    ^
+              |                    ^^^^^^
             help: a resource of a similar name is `account`
 
             error[IAC0010]: the file is\u{1b}[2J not there

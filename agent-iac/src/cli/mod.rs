@@ -26,6 +26,7 @@ mod commands;
 mod diagnostic;
 mod env;
 mod outcome;
+mod program;
 mod progress;
 mod ui;
 
@@ -34,12 +35,13 @@ mod tests;
 
 pub use env::{Env, Streams};
 pub use outcome::{CODES, Outcome, code};
+pub use program::{Asked, Need, Program, ProgramOption};
 
 use std::{ffi::OsString, process::ExitCode};
 
-use clap::{CommandFactory as _, FromArgMatches as _};
+use clap::FromArgMatches as _;
 
-use self::{args::Cli, ui::Ui};
+use self::{args::Cli, program::Warned, ui::Ui};
 use crate::{deployment::Deployment, error::Result};
 
 /// Runs the command line of this process to its end.
@@ -56,10 +58,19 @@ pub fn main(deployment: impl FnOnce() -> Result<Deployment>) -> ExitCode {
 }
 
 /// As [`main`], with arguments of which the caller has taken some for itself;
-/// the first is the program's name.
+/// the first is the program's name. [`Program`] has options of its own that
+/// help and completions know.
 pub fn main_with(
     args: impl IntoIterator<Item = OsString>,
     deployment: impl FnOnce() -> Result<Deployment>,
+) -> ExitCode {
+    of_process(&Program::new(), args, |_| deployment())
+}
+
+fn of_process(
+    program: &Program,
+    args: impl IntoIterator<Item = OsString>,
+    deployment: impl FnOnce(&Asked) -> Result<Deployment>,
 ) -> ExitCode {
     let env = Env::of_process();
     let surroundings = env.clone();
@@ -80,7 +91,7 @@ pub fn main_with(
     // Where no handler can be installed, a signal ends the process as it does
     // without one, and the next run settles what was under way.
     let _: Result<(), ctrlc::Error> = ctrlc::set_handler(interrupt);
-    let outcome = run(args, deployment, Streams::of_process(), &env);
+    let outcome = program.run(args, deployment, Streams::of_process(), &env);
     ExitCode::from(code(&outcome))
 }
 
@@ -92,20 +103,34 @@ pub fn run(
     streams: Streams,
     env: &Env,
 ) -> Outcome {
-    let args: Vec<OsString> = args.into_iter().collect();
-    let program = program(&args);
+    Program::new().run(args, |_| deployment(), streams, env)
+}
+
+fn drive(
+    program: &Program,
+    args: Vec<OsString>,
+    deployment: impl FnOnce(&Asked) -> Result<Deployment>,
+    streams: Streams,
+    env: &Env,
+) -> Outcome {
+    let name = name(&args);
     // Programs are answered in their form also when they are not understood.
     let in_json = args.iter().any(|word| word == "--json");
     let Streams { mut out, mut err, mut input } = streams;
-    let command = Cli::command().display_name(program.clone()).bin_name(program.clone());
-    let parsed =
-        command.try_get_matches_from(args).and_then(|matches| Cli::from_arg_matches(&matches));
-    let cli = match parsed {
-        Ok(cli) => cli,
+    let root = program.command(&name);
+    let parsed = root.clone().try_get_matches_from(&args).and_then(|matches| {
+        let cli = Cli::from_arg_matches(&matches)?;
+        let taken = program
+            .taken(&name, &args, &matches)
+            .map_err(|message| root.clone().error(clap::error::ErrorKind::InvalidValue, message))?;
+        Ok((cli, taken))
+    });
+    let (cli, (values, again)) = match parsed {
+        Ok(parsed) => parsed,
         Err(error) => {
             let text = error.render().to_string();
             if error.use_stderr() && in_json {
-                let ui = Ui::for_json(out, err, program);
+                let ui = Ui::for_json(out, err, name);
                 return conclude(Outcome::Usage(text), &ui, env);
             }
             let stream = if error.use_stderr() { &mut err } else { &mut out };
@@ -115,15 +140,44 @@ pub fn run(
             return if error.use_stderr() { Outcome::Usage(text) } else { Outcome::Done };
         }
     };
-    let ui = match Ui::new(&cli.global, out, err, env, program) {
-        Ok(ui) => ui,
+    let ui = match Ui::new(&cli.global, out, err, env, name) {
+        Ok(ui) => ui.called(again),
         Err((error, mut err)) => {
             let _: std::io::Result<()> = writeln!(err, "error: {}", error.chain());
             return Outcome::Failed(error);
         }
     };
-    let outcome = commands::run(cli.command, deployment, &ui, &mut *input, env);
+    let asked = Asked::new(&cli.command, values);
+    let deployment = || {
+        let made = deployment(&asked);
+        asked.warned().into_iter().for_each(|warned| tell(warned, &ui, env));
+        made
+    };
+    let outcome = commands::run(cli.command, root, deployment, &ui, &mut *input, env);
     conclude(outcome, &ui, env)
+}
+
+/// Shows what the program warned of.
+fn tell(warned: Warned, ui: &Ui, env: &Env) {
+    use crate::plan::render::{Line, Style};
+    use serde_json::json;
+
+    match warned {
+        Warned::Note(text) => {
+            ui.say_line(Line::of(Style::Faint, &text));
+            ui.event("note", json!({ "message": text }));
+        }
+        Warned::Text(text) => {
+            ui.say_line(Line::of(Style::Change, "warning").with(Style::Plain, format!(": {text}")));
+            ui.event("warning", json!({ "message": text }));
+        }
+        Warned::Mistakes(mistakes) => {
+            ui.say(&diagnostic::diagnostics(&mistakes, env));
+            for mistake in mistakes.iter() {
+                ui.event("diagnostic", json!({ "diagnostic": mistake }));
+            }
+        }
+    }
 }
 
 /// Tells how it ended, in every form from the one outcome.
@@ -150,11 +204,11 @@ fn conclude(outcome: Outcome, ui: &Ui, env: &Env) -> Outcome {
         if let Some(help) = outcome.help() {
             ui.say_line(Line::of(Style::Good, "help").with(Style::Plain, format!(": {help}")));
         }
-        for command in outcome.next(&ui.program) {
+        for command in outcome.next(&ui.command) {
             ui.say_line(Line::plain("next:  ").with(Style::Heading, command));
         }
     }
-    if let Some(envelope) = outcome.envelope(&ui.program) {
+    if let Some(envelope) = outcome.envelope(&ui.command) {
         ui.object(&envelope);
     }
     let mut last = json!({ "type": "summary", "outcome": outcome.word(), "exit": code(&outcome) });
@@ -167,7 +221,7 @@ fn conclude(outcome: Outcome, ui: &Ui, env: &Env) -> Outcome {
 }
 
 /// How the program is called, for commands to type.
-fn program(args: &[OsString]) -> String {
+fn name(args: &[OsString]) -> String {
     args.first()
         .map(std::path::Path::new)
         .and_then(std::path::Path::file_stem)

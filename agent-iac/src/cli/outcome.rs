@@ -78,7 +78,7 @@ pub const CODES: &[(u8, &str, &str)] = &[
     (9, "in_doubt", "it cannot be told whether a step was carried out; the next run settles it"),
     (10, "invalid", "the fleet is invalid"),
     (11, "denied", "a system refused access to us"),
-    (12, "timeout", "the time given was used up"),
+    (12, "timeout", "a system did not answer in its time"),
     (101, "bug", "a mistake in this program; please report it"),
     (130, "interrupted", "ended early, in order, as Ctrl-C, SIGTERM or a closed terminal asked"),
 ];
@@ -196,12 +196,11 @@ impl Outcome {
         }
     }
 
-    /// The commands that may come next, for a program of this name.
+    /// The commands that may come next, for a program that is called so.
     pub fn next(&self, program: &str) -> Vec<String> {
         match self {
             Self::Unacknowledged { next, .. } => next.clone(),
             Self::Usage(_) => vec![format!("{program} help")],
-            Self::Invalid(_) => vec![format!("{program} validate")],
             Self::Failed(error) => match error.kind() {
                 ErrorKind::StalePlan | ErrorKind::Conflict => {
                     vec![format!("{program} plan --out plan.json")]

@@ -13,6 +13,7 @@ use serde_json::{Map, Value as Json, json};
 use super::{
     Env,
     args::{Global, ProgressWhen, When},
+    program::typed,
 };
 use crate::{
     error::{Error, ErrorKind, Result},
@@ -56,8 +57,10 @@ pub(super) struct Ui {
     pub(super) ascii: bool,
     /// How a run is shown.
     pub(super) progress: Progress,
-    /// How the program is called, for commands to type.
+    /// How the program is called.
     pub(super) program: String,
+    /// How commands to type begin: the program, with options of its own.
+    pub(super) command: String,
 }
 
 impl Ui {
@@ -89,6 +92,7 @@ impl Ui {
             err_colour: colour(env.err_is_terminal),
             ascii: global.plain || dumb || !speaks_unicode(env),
             progress,
+            command: typed(&program),
             program,
         };
         ui.begin();
@@ -109,10 +113,16 @@ impl Ui {
             err_colour: false,
             ascii: false,
             progress: Progress::None,
+            command: typed(&program),
             program,
         };
         ui.begin();
         ui
+    }
+
+    /// Begins the commands that are suggested with these words.
+    pub(super) fn called(self, command: String) -> Self {
+        Self { command, ..self }
     }
 
     fn begin(&self) {

@@ -38,6 +38,8 @@ pub fn json_schema(types: &Types) -> String {
     definitions.insert("agent".to_owned(), agent());
     let schema = json!({
         "$schema": "https://json-schema.org/draft/2020-12/schema",
+        // A name and no address: nothing is to be fetched by it.
+        "$id": concat!("urn:agent-iac:fleet:", env!("CARGO_PKG_VERSION")),
         "title": "A fleet of software agents",
         "type": "object",
         "required": ["fleet"],

@@ -178,6 +178,19 @@ pub fn parse(text: &str, file: &str, types: &Types) -> Result<Fleet, Diagnostics
     Err(told_once(problems))
 }
 
+/// What a text says of the fleet itself, however wrong the rest of it is: its
+/// name, its providers and its stores, without any agent. Of a file that is not
+/// there it is nothing.
+pub fn names(path: impl AsRef<Path>) -> Fleet {
+    let path = path.as_ref();
+    let text = read(path).unwrap_or_default();
+    let (said, ..) = Reader::read(&text, &path.display().to_string(), &Types::none());
+    let mut fleet = Fleet::new(said.name());
+    fleet.providers = said.providers;
+    fleet.stores = said.stores;
+    fleet
+}
+
 /// Reads a fleet from text and validates it for an environment, as
 /// [`parse`] and [`Fleet::blueprint`] together, with the mistakes of both.
 ///

@@ -40,6 +40,7 @@ impl Types {
             .with::<postgres::Policy>()
             .with::<postgres::Ownership>()
             .with::<postgres::Public>()
+            .with::<postgres::PublicDefaults>()
             .with::<postgres::Login>()
             .with::<process::Runtime>()
     }

@@ -11,7 +11,7 @@
 //! anybody, so what the target system saw decides wherever it can tell.
 //!
 //! A fleet declares *that* a file is written or a command run. Whether that may
-//! happen here is the host's to say,: a fleet that is reviewed by
+//! happen here is the host's to say: a fleet that is reviewed by
 //! one team must not become code that runs beside the engine's credentials.
 
 mod credential;
@@ -155,6 +155,17 @@ impl fmt::Display for Told {
 pub trait Tell: Send + Sync + 'static {
     /// Tells one consumer.
     async fn tell(&self, notice: Notice<'_>) -> Told;
+
+    /// Whether this host allows that a consumer is told at all, which can be
+    /// said before there is anything to tell; it does unless said otherwise.
+    ///
+    /// # Errors
+    ///
+    /// What is not allowed, and how the host would allow it, for people.
+    fn allows(&self, consumer: &Consumer) -> Result<(), String> {
+        let _anybody = consumer;
+        Ok(())
+    }
 }
 
 impl fmt::Debug for dyn Tell {

@@ -156,6 +156,7 @@ impl Deployment {
             proposer: None,
             purpose: RunPurpose::Kill,
             force: true,
+            room: None,
         };
         let report = apply::run(engine, authorised, context).await?;
         Ok((plan, report))

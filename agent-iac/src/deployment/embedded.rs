@@ -1,6 +1,10 @@
 //! Everything for a single machine in one folder.
 
-use std::{fs, path::Path, sync::Arc};
+use std::{
+    fs,
+    path::{Path, PathBuf},
+    sync::Arc,
+};
 
 use super::Deployment;
 use crate::{
@@ -34,6 +38,7 @@ impl Deployment {
     /// | `ledger.db` | what was proposed, done and seen |
     /// | `vault/` | secrets, encrypted |
     /// | `keys/` | the keys of the vault; elsewhere in production |
+    /// | `.gitignore` | has Git pass over all of it, written with the folder |
     ///
     /// # Errors
     ///
@@ -46,7 +51,7 @@ impl Deployment {
         folder: impl AsRef<Path>,
     ) -> Result<Self> {
         let (folder, environment) = (folder.as_ref(), environment.into());
-        fs::create_dir_all(folder).map_err(|error| {
+        make(folder).map_err(|error| {
             Error::new(ErrorKind::Io, format!("the folder `{}` cannot be made", folder.display()))
                 .help("choose a folder that you may write to")
                 .caused_by(error)
@@ -78,6 +83,31 @@ impl Deployment {
 }
 
 impl Deployment {
+    /// As [`Deployment::embedded`], where it was begun before: nothing is made
+    /// in a folder that holds no ledger.
+    ///
+    /// # Errors
+    ///
+    /// [`ErrorKind::NotFound`] where there is no ledger, else as
+    /// [`Deployment::embedded`].
+    pub fn embedded_standing(
+        fleet: Fleet,
+        environment: impl Into<String>,
+        folder: impl AsRef<Path>,
+    ) -> Result<Self> {
+        begun(folder.as_ref())?;
+        Self::embedded(fleet, environment, folder)
+    }
+
+    /// The fleet and the environment that the ledger in a folder is of.
+    ///
+    /// # Errors
+    ///
+    /// [`ErrorKind::NotFound`] where there is no ledger; when it cannot be read.
+    pub fn embedded_names(folder: impl AsRef<Path>) -> Result<(String, String)> {
+        SqliteLedger::meant_for(begun(folder.as_ref())?)
+    }
+
     /// The same systems as they stand in a folder, to look at: nothing is made
     /// and nothing is opened for writing, so no plan can be applied through it.
     /// A ledger that is not there is empty, and there is no secret store, so
@@ -104,6 +134,28 @@ impl Deployment {
         Ok(Self::new(fleet, environment, ledger, Arc::new(SystemEntropy))
             .with_provider("authority", Arc::new(provider)))
     }
+}
+
+/// The ledger of a folder, where there is one.
+fn begun(folder: &Path) -> Result<PathBuf> {
+    let [ledger, vault] = ["ledger.db", "vault"].map(|name| folder.join(name));
+    if ledger.exists() {
+        return Ok(ledger);
+    }
+    if AgeVault::has_seen_a_ledger(&vault) {
+        return Err(lost(&ledger, &vault));
+    }
+    Err(Error::new(ErrorKind::NotFound, format!("there is no ledger in `{}`", folder.display()))
+        .help("check the folder; the first plan makes one"))
+}
+
+/// Makes the folder. Keys and secrets lie in it, and belong in no repository.
+fn make(folder: &Path) -> std::io::Result<()> {
+    if folder.is_dir() {
+        return Ok(());
+    }
+    fs::create_dir_all(folder)?;
+    fs::write(folder.join(".gitignore"), "*\n")
 }
 
 /// The refusal to make a new ledger in the place of one that was lost: it would

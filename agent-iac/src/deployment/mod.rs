@@ -37,7 +37,7 @@ use crate::{
     blueprint::Blueprint,
     clock::{Clock, Entropy, SystemClock},
     consumer::{Inbox, Tell},
-    diagnostic::Diagnostics,
+    diagnostic::{Code, Diagnostic, Diagnostics},
     drift::{self, Around, Greeted, Reader},
     error::{Error, ErrorKind, Result},
     fleet::Fleet,
@@ -76,7 +76,7 @@ pub struct PlanRequest {
 
 impl Deployment {
     /// Puts a ledger and a source of randomness behind a fleet. The clock is
-    /// the operating system's, unless [`Deployment::clock`] gives another.
+    /// the operating system's, unless [`Deployment::with_clock`] gives another.
     pub fn new(
         fleet: Fleet,
         environment: impl Into<String>,
@@ -184,6 +184,33 @@ impl Deployment {
     /// Whether consumers are told anything, or can confirm.
     fn listens(&self) -> bool {
         self.teller.is_some() || self.inbox.is_some()
+    }
+
+    /// The consumers that cannot be told here of a new generation, so that the
+    /// older one would be kept for them: a warning for each.
+    pub fn untold(&self, blueprint: &Blueprint) -> Diagnostics {
+        let mut warnings = Diagnostics::new();
+        for (address, desired) in blueprint.resources() {
+            let consumers = desired.credential.iter().flat_map(|declared| &declared.consumers);
+            for consumer in consumers.filter(|consumer| !consumer.confirms()) {
+                let allowed = match &self.teller {
+                    Some(teller) => teller.allows(consumer),
+                    None => Err("this deployment tells nobody; give it a teller".to_owned()),
+                };
+                if let Err(because) = allowed {
+                    let text = format!("`{consumer}` cannot be told here: {because}");
+                    warnings.push(
+                        Diagnostic::warning(Code::Consumer, text)
+                            .at(address, &desired.source)
+                            .help(
+                                "until it is told, each older generation is kept for it, beyond \
+                                 its overlap",
+                            ),
+                    );
+                }
+            }
+        }
+        warnings
     }
 
     /// The secret stores, by name.
@@ -411,8 +438,14 @@ impl Deployment {
         let authority =
             Authority::Acknowledged { digest: saved.digest(), actor: context.actor.clone() };
         let proposer = saved.proposer().cloned();
-        let authorised =
-            Authorised { plan, authority, proposer, purpose: RunPurpose::Apply, force: false };
+        let authorised = Authorised {
+            plan,
+            authority,
+            proposer,
+            purpose: RunPurpose::Apply,
+            force: false,
+            room: None,
+        };
         apply::run(&self.engine(), authorised, context).await
     }
 
@@ -486,15 +519,37 @@ impl Deployment {
     pub async fn revert_drift(&self, context: &RunContext) -> Result<Report> {
         let greeted = self.greet().await;
         let (blueprint, state) = self.desired_and_recorded().await?;
+        self.revert_on((&blueprint, &state), greeted, context).await
+    }
+
+    /// As [`Deployment::revert_drift`], with a fleet that was validated before.
+    #[cfg(feature = "testing")]
+    pub(crate) async fn revert_drift_under(
+        &self,
+        blueprint: &Blueprint,
+        context: &RunContext,
+    ) -> Result<Report> {
+        let greeted = self.greet().await;
+        let state = self.state().await?;
+        self.revert_on((blueprint, &state), greeted, context).await
+    }
+
+    async fn revert_on<'a>(
+        &'a self,
+        (blueprint, state): (&Blueprint, &State),
+        greeted: Greeted<'a>,
+        context: &RunContext,
+    ) -> Result<Report> {
         let request = PlanRequest::default();
-        let whole = self.plan_on(&blueprint, &state, &request, true, greeted).await;
-        let plan = drift::narrowing_only(&whole, &blueprint);
+        let whole = self.plan_on(blueprint, state, &request, true, greeted).await;
+        let plan = drift::narrowing_only(&whole, blueprint);
         let authorised = Authorised {
             plan: &plan,
             authority: Authority::Standing { digest: blueprint.digest() },
             proposer: None,
             purpose: RunPurpose::Revert,
             force: false,
+            room: None,
         };
         apply::run(&self.engine(), authorised, context).await
     }

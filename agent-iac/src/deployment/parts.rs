@@ -18,7 +18,7 @@ use crate::{
     drift::{Greeted, watched_whole},
     error::Result,
     ledger::{Head, Page, Query, State},
-    plan::{Action, AgentChange, Part, Plan},
+    plan::{Action, AgentChange, Apart, Part, Plan},
     value::Digest,
 };
 
@@ -39,6 +39,8 @@ struct Looked {
     /// The agents of which something is to be done.
     others: BTreeSet<Instance>,
     known: Known,
+    /// Agents of which nothing is made, and why.
+    apart: BTreeMap<Instance, Apart>,
 }
 
 impl Deployment {
@@ -99,7 +101,7 @@ impl Deployment {
         greeted: &mut Greeted<'a>,
     ) -> Result<Option<Plan>> {
         let Some(looked) = self.look_through(blueprint, greeted).await? else { return Ok(None) };
-        let Looked { head, mut targets, observed_at, others, known } = looked;
+        let Looked { head, mut targets, observed_at, others, known, apart } = looked;
         let closure = blueprint.with_needs(&others);
         let query = Query::Agents(closure.iter().map(|agent| (*agent).clone()).collect());
         let state = self.ledger.state(&query).await?;
@@ -120,6 +122,7 @@ impl Deployment {
         plan.unchanged = plan.unchanged.saturating_add(u32::try_from(rest).unwrap_or(u32::MAX));
         plan.observed_at = plan.observed_at.min(observed_at);
         plan.targets = targets;
+        plan.apart.extend(apart);
         Ok(Some(plan))
     }
 
@@ -151,6 +154,7 @@ impl Deployment {
             observed_at: self.clock.now(),
             others: BTreeSet::new(),
             known,
+            apart: BTreeMap::new(),
         };
         loop {
             let Page { state, last } = page;
@@ -219,6 +223,7 @@ impl Deployment {
         let plan = self.plan_on(&part, &state, &request, false, greeted).await;
         let fits =
             is_plain(&plan) && plan.beside.is_empty() && agree(&mut looked.targets, &plan.targets);
+        looked.apart.extend(plan.apart);
         looked.others.extend(plan.steps.into_iter().map(|step| step.address.instance().clone()));
         looked.others.extend(plan.agents.into_iter().map(|agent| agent.instance));
         Ok(fits)

@@ -15,7 +15,7 @@ use crate::{
     ledger::{Actor, Append, Authority, CredentialEvent, Entry, Query, RunPurpose, State},
     plan::{self, Action, Options, Plan},
     provider::AtOnce,
-    rotation::{Asked, Phase, Terms, phase},
+    rotation::{Asked, Groups, Phase, Room, Terms, phase},
     schema::Kind,
 };
 
@@ -55,7 +55,8 @@ impl Deployment {
     pub async fn plan_rotation(&self, request: &RotateRequest) -> Result<Plan> {
         let (blueprint, state) = self.desired_and_recorded().await?;
         let greeted = self.greet().await;
-        Ok(self.rotation_on(&blueprint, &state, request, greeted).await)
+        let any = BTreeMap::new();
+        Ok(self.rotation_on(&blueprint, &state, request, (greeted, &any)).await)
     }
 
     /// Renews what is due and ends older generations that have had their time,
@@ -72,7 +73,14 @@ impl Deployment {
         context: &RunContext,
     ) -> Result<Report> {
         let blueprint = self.blueprint()?;
-        self.rotate_under(&blueprint, agents, context).await
+        let groups = Groups::of(&blueprint);
+        let rates = &blueprint.rotation().rates;
+        let room = if rates.is_empty() {
+            Room::default()
+        } else {
+            Room::of(rates, &self.state().await?, self.clock.now())
+        };
+        self.rotate_under(&blueprint, (&groups, &room), agents, context).await
     }
 
     /// As [`Deployment::rotate`], with a fleet that was validated before. What
@@ -80,12 +88,15 @@ impl Deployment {
     pub(crate) async fn rotate_under(
         &self,
         blueprint: &Blueprint,
+        (groups, room): (&Groups, &Room),
         agents: &BTreeSet<Instance>,
         context: &RunContext,
     ) -> Result<Report> {
-        // An identity may be another agent's.
-        let needed = blueprint.with_needs(agents).into_iter().chain(agents).cloned();
-        let needed: BTreeSet<Instance> = needed.collect();
+        // An identity may be another agent's, and so are the other members of
+        // a redundancy group.
+        let mut needed: BTreeSet<Instance> =
+            blueprint.with_needs(agents).into_iter().cloned().collect();
+        needed.extend(groups.with_peers(blueprint, agents));
         let (part, query) = if agents.is_empty() {
             (Cow::Borrowed(blueprint), Query::Everything)
         } else {
@@ -99,7 +110,8 @@ impl Deployment {
             state = self.ledger.state(&query).await?;
         }
         let request = RotateRequest { agents: agents.clone(), asked: Asked::Due };
-        let plan = self.rotation_on(blueprint, &state, &request, Greeted::default()).await;
+        let left = &room.left;
+        let plan = self.rotation_on(blueprint, &state, &request, (Greeted::default(), left)).await;
         self.note_overdue(blueprint, &state, agents).await?;
         let authorised = Authorised {
             plan: &plan,
@@ -107,6 +119,7 @@ impl Deployment {
             proposer: None,
             purpose: RunPurpose::Rotate,
             force: false,
+            room: (!room.left.is_empty()).then_some(room),
         };
         let mut report = apply::run(&self.engine(), authorised, context).await?;
         report.unheard = unheard;
@@ -261,7 +274,7 @@ impl Deployment {
         blueprint: &Blueprint,
         state: &State,
         request: &RotateRequest,
-        greeted: Greeted<'a>,
+        (greeted, room): (Greeted<'a>, &BTreeMap<String, u32>),
     ) -> Plan {
         let agents = &request.agents;
         // An identity may be another agent's.
@@ -273,6 +286,7 @@ impl Deployment {
         let observations = drift::refresh(&reader, blueprint, state, &wanted, greeted).await;
         let mut options = Options::new(self.clock.now());
         options.targets.clone_from(agents);
+        options.room.clone_from(room);
         plan::rotate(blueprint, state, &observations, &options, request.asked)
     }
 

@@ -1,7 +1,7 @@
 //! What renews credentials around the clock.
 
 use std::{
-    collections::{BTreeMap, BTreeSet},
+    collections::{BTreeMap, BTreeSet, VecDeque},
     fmt,
     sync::Arc,
     time::Duration,
@@ -12,14 +12,16 @@ use jiff::{SignedDuration, Timestamp};
 use super::Deployment;
 use crate::{
     address::{Address, Instance},
-    apply::{Report, RunContext},
-    blueprint::{Blueprint, DesiredCredential},
+    apply::{Report, RunContext, turn_of},
+    blueprint::{Blueprint, Desired, DesiredCredential},
     bugs::bug,
     diagnostic::Diagnostics,
     error::{Error, ErrorKind, Result},
     ledger::{Batch, Event, Head, Query, Record, RunEvent, RunId, State},
     provider::AtOnce,
-    rotation::{Phase, Scheduler, Terms, later, phase},
+    rotation::{
+        Groups, Phase, Room, Scheduler, Terms, in_transition, last_turn, later, passes, phase,
+    },
 };
 
 /// How a runner works.
@@ -82,6 +84,17 @@ pub struct Runner {
     tried: BTreeMap<Address, u32>,
     /// How often settling left a doubt, and when it is tried again.
     doubts: (u32, Timestamp),
+    groups: Groups,
+    /// The members of each redundancy group that are in transition.
+    between: BTreeMap<String, BTreeSet<Address>>,
+    /// Members that are due and wait for another of their group.
+    parked: BTreeMap<Address, Timestamp>,
+    /// Credentials whose next move cannot wait for others: an older generation
+    /// ends.
+    pressing: BTreeSet<Address>,
+    /// When rotations began at each provider that has a rate, as the ledger
+    /// says, oldest first.
+    turns: BTreeMap<String, VecDeque<Timestamp>>,
     /// The phases of credentials that somebody should look at.
     alarming: BTreeMap<Address, Phase>,
     /// Since when each is due, of those that were put off or failed.
@@ -118,6 +131,7 @@ impl Runner {
         options: RunnerOptions,
     ) -> Result<Self, Diagnostics> {
         let blueprint = deployment.blueprint()?;
+        let groups = Groups::of(&blueprint);
         Ok(Self {
             deployment,
             context,
@@ -130,6 +144,11 @@ impl Runner {
             open: BTreeMap::new(),
             tried: BTreeMap::new(),
             doubts: (0, Timestamp::MIN),
+            groups,
+            between: BTreeMap::new(),
+            parked: BTreeMap::new(),
+            pressing: BTreeSet::new(),
+            turns: BTreeMap::new(),
             alarming: BTreeMap::new(),
             late: BTreeMap::new(),
         })
@@ -207,12 +226,14 @@ impl Runner {
         let mut tick = Tick::default();
         self.follow().await?;
         self.settle(&mut tick).await?;
+        self.unpark();
         let now = self.deployment.clock.now();
         let due = rotates && self.scheduler.due(now).next().is_some();
         if due && !self.context.stop.is_requested() {
             let taken = self.rotate(&mut tick, now).await?;
             self.follow().await?;
             self.put_off(&tick, &taken, now);
+            self.unpark();
         }
         let now = self.deployment.clock.now();
         tick.waiting = self.scheduler.due(now).count();
@@ -224,30 +245,107 @@ impl Runner {
     async fn rotate(&mut self, tick: &mut Tick, now: Timestamp) -> Result<BTreeSet<Instance>> {
         let held = self.deployment.ledger.leases().await?;
         let held: BTreeSet<&Instance> = held.iter().map(|lease| &lease.instance).collect();
+        let room = self.room(now);
+        let mut left = room.left.clone();
         let mut agents = BTreeSet::new();
+        let mut turning: BTreeSet<&str> = BTreeSet::new();
+        let mut wait = Vec::new();
         for address in self.scheduler.due(now) {
             let instance = address.instance();
-            if !held.contains(instance) {
-                agents.insert(instance.clone());
+            if held.contains(instance) {
+                tick.contended = true;
+                continue;
             }
+            if !self.pressing.contains(address) {
+                let Some(desired) = self.blueprint.resources().get(address) else { continue };
+                let policy = desired.credential.as_ref().map(|credential| &*credential.policy);
+                let group = policy.and_then(|policy| policy.group.as_deref());
+                if group.is_some_and(|g| turning.contains(g) || self.is_between(g, address)) {
+                    wait.push((address.clone(), None));
+                    continue;
+                }
+                if let Some(left) = left.get_mut(&desired.provider) {
+                    if *left == 0 && !bug!("rate ignored") {
+                        wait.push((address.clone(), Some(self.has_room_at(desired, now))));
+                        continue;
+                    }
+                    *left = left.saturating_sub(1);
+                }
+                turning.extend(group);
+            }
+            agents.insert(instance.clone());
             if agents.len() >= self.options.agents.max(1) {
                 break;
             }
         }
-        let Some(first) = agents.first().cloned() else {
-            tick.contended = true;
-            return Ok(agents);
-        };
-        match self.deployment.rotate_under(&self.blueprint, &agents, &self.context).await {
+        for (address, at) in wait {
+            let since = self.scheduler.wakes(&address).unwrap_or(now);
+            self.scheduler.note(&address, at);
+            if at.is_none() {
+                self.parked.insert(address, since);
+            }
+        }
+        let Some(first) = agents.first().cloned() else { return Ok(agents) };
+        tick.contended = false;
+        let apart = (&self.groups, &room);
+        match self.deployment.rotate_under(&self.blueprint, apart, &agents, &self.context).await {
             Ok(report) => tick.rotated.push(report),
             // Somebody else was quicker; what they did is in the ledger.
-            Err(error) if matches!(error.kind(), ErrorKind::LeaseHeld | ErrorKind::StalePlan) => {
+            Err(error)
+                if matches!(
+                    error.kind(),
+                    ErrorKind::LeaseHeld | ErrorKind::StalePlan | ErrorKind::Conflict
+                ) =>
+            {
                 tick.contended = true;
                 agents.clear();
             }
             Err(error) => tick.refused.push((first, error)),
         }
         Ok(agents)
+    }
+
+    /// Whether another member of a group is in transition.
+    fn is_between(&self, group: &str, address: &Address) -> bool {
+        let between = self.between.get(group);
+        between.is_some_and(|members| members.iter().any(|member| member != address))
+            && !bug!("group ignored")
+    }
+
+    /// What each provider that has a rate takes now.
+    fn room(&mut self, now: Timestamp) -> Room {
+        let mut left = BTreeMap::new();
+        for (provider, rate) in &self.blueprint.rotation().rates {
+            let turns = self.turns.entry(provider.clone()).or_default();
+            while turns.front().is_some_and(|first| passes(*first, *rate) <= now) {
+                turns.pop_front();
+            }
+            let taken = u32::try_from(turns.len()).unwrap_or(u32::MAX);
+            left.insert(provider.clone(), rate.rotations.saturating_sub(taken));
+        }
+        Room { left, counted: self.seen.map_or(0, |seen| seen.sequence) }
+    }
+
+    /// When there is room again at a provider that has none.
+    fn has_room_at(&self, desired: &Desired, now: Timestamp) -> Timestamp {
+        let Some(rate) = self.blueprint.rotation().rates.get(&desired.provider) else { return now };
+        let first = self.turns.get(&desired.provider).and_then(VecDeque::front);
+        passes(first.copied().unwrap_or(now), *rate)
+    }
+
+    /// Wakes the members of groups of which none is in transition any more.
+    fn unpark(&mut self) {
+        let parked = std::mem::take(&mut self.parked);
+        for (address, since) in parked {
+            let desired = self.blueprint.resources().get(&address);
+            let policy = desired.and_then(|d| d.credential.as_ref()).map(|c| &c.policy);
+            let group = policy.and_then(|policy| policy.group.as_deref());
+            if group.is_some_and(|group| self.is_between(group, &address)) {
+                self.parked.insert(address, since);
+            } else {
+                self.scheduler.note(&address, Some(since));
+            }
+        }
     }
 
     /// Puts off what was due, was taken on, and is due still: an attempt that
@@ -351,6 +449,12 @@ impl Runner {
                     RunEvent::Ended { .. } => drop(self.runs.remove(run)),
                 }
             }
+            if let Some(provider) = turn_of(&entry.event)
+                && self.blueprint.rotation().rates.contains_key(provider)
+            {
+                let turns = self.turns.entry(provider.to_owned()).or_default();
+                turns.push_back(batch.header.time);
+            }
         }
     }
 
@@ -358,6 +462,18 @@ impl Runner {
         let state = self.deployment.state().await?;
         self.scheduler = Scheduler::with_capacity(self.blueprint.resources().len());
         self.open.clear();
+        self.between.clear();
+        self.parked.clear();
+        self.pressing.clear();
+        self.turns.clear();
+        for (provider, at) in state.records.values().filter_map(last_turn) {
+            if self.blueprint.rotation().rates.contains_key(provider) {
+                self.turns.entry(provider.to_owned()).or_default().push_back(at);
+            }
+        }
+        for turns in self.turns.values_mut() {
+            turns.make_contiguous().sort();
+        }
         self.alarming.clear();
         self.late.clear();
         self.runs = state.runs.keys().cloned().collect();
@@ -372,7 +488,19 @@ impl Runner {
     /// Notes when each credential of an agent wakes.
     fn look_at(&mut self, instance: &Instance, state: &State) {
         let now = self.deployment.clock.now();
-        let Self { deployment, blueprint, scheduler, at_once, open, tried, options, .. } = self;
+        let Self {
+            deployment,
+            blueprint,
+            scheduler,
+            at_once,
+            open,
+            tried,
+            options,
+            between,
+            parked,
+            pressing,
+            ..
+        } = self;
         let (alarming, late) = (&mut self.alarming, &mut self.late);
         let agent = state.agents.get(instance);
         let leaves = agent.is_none_or(|agent| agent.leaving.is_some());
@@ -383,6 +511,19 @@ impl Runner {
             match record.and_then(|record| record.open.as_ref()) {
                 Some(step) => drop(open.insert(address.clone(), step.run.clone())),
                 None => drop(open.remove(address)),
+            }
+            parked.remove(address);
+            if record.is_some_and(is_pressing) {
+                pressing.insert(address.clone());
+            } else {
+                pressing.remove(address);
+            }
+            if let Some(group) = &credential.policy.group {
+                if record.is_some_and(in_transition) {
+                    between.entry(group.clone()).or_default().insert(address.clone());
+                } else if let Some(members) = between.get_mut(group) {
+                    members.remove(address);
+                }
             }
             let key = (desired.provider.clone(), desired.resource_type.name.to_owned());
             let at_once =
@@ -424,6 +565,13 @@ impl Runner {
             tried.remove(address);
         }
     }
+}
+
+/// Whether the next move of a credential cannot wait for others: an older
+/// generation ends, or one that is known to others.
+fn is_pressing(record: &Record) -> bool {
+    let compromised = record.rotation.as_ref().is_some_and(|r| !r.compromised.is_empty());
+    compromised || in_transition(record)
 }
 
 /// Whether a consumer of the present generation was not told, or has not

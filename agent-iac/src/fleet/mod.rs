@@ -158,6 +158,11 @@ impl Fleet {
         &self.name
     }
 
+    /// How far a provider is watched; `None` when the fleet names none so.
+    pub fn reach(&self, provider: &str) -> Option<Reach> {
+        self.providers.get(provider).copied()
+    }
+
     /// Names a provider, and says how far enumeration reaches in its system.
     pub fn provider(&mut self, name: impl Into<String>, reach: Reach) -> &mut Self {
         self.providers.insert(name.into(), reach);

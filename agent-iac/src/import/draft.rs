@@ -339,7 +339,11 @@ impl Drawing<'_> {
                         .push(format!("`{}`: the system has no such property", field.name));
                     continue;
                 }
-                Some(Reading::Unsupported) => "the system has no such property".into(),
+                Some(Reading::Unsupported) => {
+                    "the system does not know it, and a declaration has to say it; write this \
+                     one by hand"
+                        .into()
+                }
                 None => "the provider says nothing of it".into(),
             };
             if field.required {

@@ -86,6 +86,12 @@ impl MemoryLedger {
         }
     }
 
+    /// The record of one address, without a copy of all the others.
+    #[cfg(feature = "testing")]
+    pub(crate) fn record(&self, address: &Address) -> Option<super::Record> {
+        self.stored().state.records.get(address).cloned()
+    }
+
     fn stored(&self) -> MutexGuard<'_, Stored> {
         // Nothing panics between two changes that belong together.
         self.stored.lock().unwrap_or_else(PoisonError::into_inner)

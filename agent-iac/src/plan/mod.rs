@@ -20,8 +20,8 @@ pub use file::SavedPlan;
 pub use observations::{Beside, Observations, Observed, Undeclared};
 pub use planner::{Options, plan, rotate};
 pub use step::{
-    AgentChange, AgentStep, Blocked, CredentialTarget, Drift, FieldDrift, Part, PropertyChange,
-    Reason, Risk, Step, Target, Totals,
+    AgentChange, AgentStep, Apart, Blocked, CredentialTarget, Drift, FieldDrift, Part,
+    PropertyChange, Reason, Risk, Step, Target, Totals,
 };
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -31,7 +31,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::{
     access::{Access, AccessChange, Verdict},
-    address::Address,
+    address::{Address, Instance},
     agent::Source,
     error::Result,
     fleet::Rules,
@@ -83,6 +83,10 @@ pub struct Plan {
     /// planning again to the same one.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub beside: Vec<Beside>,
+    /// Agents of which nothing is made or changed, whatever is declared, and
+    /// why; no part of the digest.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub apart: BTreeMap<Instance, Apart>,
 }
 
 /// What a plan's digest covers: the effects, the versions and identities that

@@ -342,6 +342,36 @@ pub enum AgentChange {
     },
 }
 
+/// Why nothing is made or changed of an agent.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(tag = "why", rename_all = "snake_case")]
+pub enum Apart {
+    /// It was killed, and nobody has resumed it.
+    Killed {
+        /// Since when.
+        since: Timestamp,
+    },
+    /// It has expired.
+    Expired {
+        /// Its last day.
+        expires: Date,
+    },
+    /// It is gone from the declaration, and what is left of it waits.
+    Leaving {
+        /// Since when.
+        since: Timestamp,
+    },
+    /// A hold keeps the engine's hands off it.
+    Held {
+        /// Until when.
+        until: Timestamp,
+        /// Who holds it.
+        by: String,
+        /// Why.
+        reason: String,
+    },
+}
+
 /// Something that should change and may not, or cannot.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Blocked {

@@ -85,6 +85,7 @@ fn sample() -> Plan {
         unchanged: 2,
         observed_at: "2027-01-10T12:00:00Z".parse().unwrap(),
         beside: Vec::new(),
+        apart: BTreeMap::new(),
     }
 }
 

@@ -89,6 +89,18 @@ impl Observers {
         Self::default()
     }
 
+    /// Gives the handle of a type that is known by its description alone.
+    #[cfg(feature = "testing")]
+    #[must_use]
+    pub(crate) fn with_erased(
+        mut self,
+        ty: &'static ResourceType,
+        handle: Arc<dyn DynObserve>,
+    ) -> Self {
+        self.0.insert(ty.name, (ty, handle));
+        self
+    }
+
     /// Adds the type `R`.
     #[must_use]
     pub fn with<R: Resource, P: Observe<R>>(mut self, provider: &Arc<P>) -> Self {
@@ -121,6 +133,18 @@ impl Writers {
     /// No type at all.
     pub fn new() -> Self {
         Self::default()
+    }
+
+    /// Gives the handle of a type that is known by its description alone.
+    #[cfg(feature = "testing")]
+    #[must_use]
+    pub(crate) fn with_erased(
+        mut self,
+        ty: &'static ResourceType,
+        handle: Arc<dyn DynWrite>,
+    ) -> Self {
+        self.0.insert(ty.name, (ty, handle));
+        self
     }
 
     /// Adds an identity, permission or runtime type.
@@ -158,6 +182,14 @@ impl Probers {
     /// No type at all.
     pub fn new() -> Self {
         Self::default()
+    }
+
+    /// Gives the handle of a type that is known by its description alone.
+    #[cfg(feature = "testing")]
+    #[must_use]
+    pub(crate) fn with_erased(mut self, name: &'static str, handle: Arc<dyn DynProbe>) -> Self {
+        self.0.insert(name, handle);
+        self
     }
 
     /// Adds a credential type.

@@ -9,6 +9,7 @@
 //! nothing, reads no clock, and knows no provider: time comes in as a value,
 //! and the zones' rules are compiled in.
 
+mod apart;
 pub mod calendar;
 mod cron;
 mod hours;
@@ -23,9 +24,11 @@ mod terms;
 mod tests;
 mod zone;
 
+pub use apart::{Groups, Room};
+pub(crate) use apart::{last_turn, passes};
 pub use cron::Cron;
 pub use hours::Hours;
-pub use machine::{Phase, Why, phase};
+pub use machine::{Phase, Why, in_transition, phase};
 pub use mistake::Mistake;
 pub use policy::{Policy, Retry, Rotate, Seed};
 pub use rules::{FleetPolicy, FleetTerms, Rate};

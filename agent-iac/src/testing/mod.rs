@@ -9,3 +9,4 @@ pub mod provider;
 pub mod storm;
 pub mod vault;
 pub mod world;
+pub mod year;

@@ -34,6 +34,8 @@ pub const BUGS: &[Bug] = &[
     ("older one forgotten", "I12: an older one ends in its time, with nothing but a runner"),
     ("retried at once", "I12, vault#28989: what failed is waited for, longer each time"),
     ("hot renewal", "I12, cert-manager#3897: what does not go on is put off"),
+    ("group ignored", "R3, vault#18738: no two of a group in transition"),
+    ("rate ignored", "a provider is asked for no more than its rate"),
     ("revoked before delivered", "I7, R4: the new one stands before the old one goes"),
     ("proof without trying", "I8, R9: what is proved dead was tried"),
     ("tried as another identity", "I8: and tried as whose it was"),

@@ -420,7 +420,7 @@ fn a_ledger_is_backed_up_lost_restored_and_rewound() {
     assert!(lost.err.contains("is missing") && lost.err.contains("ledger restore"), "{}", lost.err);
     let restore = |fleet: &str| {
         let words = ["ledger", "restore", "kept.ledger", "--into", ".agent-iac/ledger.db"];
-        let words = [&words[..], &["--fleet", fleet, "--environment", "test"]].concat();
+        let words = [&words[..], &["--of-fleet", fleet, "--of-environment", "test"]].concat();
         office.types(&words, more())
     };
     let foreign = restore("studio").exits(1);
@@ -431,11 +431,11 @@ fn a_ledger_is_backed_up_lost_restored_and_rewound() {
 
     let older = office.types(&["plan"], more()).exits(1);
     assert!(older.err.contains("`ledger rewind`"), "{}", older.err);
-    let asked = office.types(&["ledger", "rewind", "--because", "disk"], more()).exits(6);
+    let asked = office.types(&["ledger", "rewind", "--reason", "disk"], more()).exits(6);
     assert!(asked.err.contains(&newest), "{}", asked.err);
-    let next = format!("deploy ledger rewind --because '…' --pinned {}", &newest[..8]);
+    let next = format!("deploy ledger rewind --reason '…' --pinned {}", &newest[..8]);
     assert!(asked.err.contains(&next), "{}", asked.err);
-    let words = ["ledger", "rewind", "--because", "the disk died", "--pinned", &newest[..8]];
+    let words = ["ledger", "rewind", "--reason", "the disk died", "--pinned", &newest[..8]];
     office.types(&words, more()).exits(0);
     office.types(&words, more()).exits(5);
     let verified = office.types(&["verify"], more()).exits(0);
@@ -493,6 +493,7 @@ fn every_command_gives_programs_one_object_a_line_and_writes_them_to_a_file_as_w
     let office = Office::new();
     office.applies(&one);
     let agent = r#"sorter["eu"]"#;
+    let objects = office.types(&["help", "json"], one()).exits(0).out;
     for words in [
         &["validate"][..],
         &["plan"],
@@ -508,6 +509,9 @@ fn every_command_gives_programs_one_object_a_line_and_writes_them_to_a_file_as_w
         &["verify"],
         &["recover"],
         &["help", "exit-codes"],
+        &["calendar"],
+        &["rotate", "--all"],
+        &["rotate", agent, "--compromised", "--reason", "a drill"],
     ] {
         let told = office.types(&[words, &["--json"]].concat(), one());
         assert!(told.objects().len() >= 2, "{words:?}");
@@ -519,6 +523,10 @@ fn every_command_gives_programs_one_object_a_line_and_writes_them_to_a_file_as_w
             ran.objects().iter().map(|object| object["type"].clone()).collect()
         };
         assert_eq!(kinds(&beside), kinds(&told), "{words:?}");
+        for kind in kinds(&told) {
+            let kind = kind.as_str().unwrap();
+            assert!(objects.contains(&format!("\n  {kind} ")), "{kind} is not documented");
+        }
     }
 }
 
@@ -600,5 +608,25 @@ fn the_example_lives_a_whole_life_as_a_program() {
                 assert!(!shows, "{} holds a key in the open", path.display());
             }
         }
+    }
+}
+
+#[test]
+fn help_explains_a_command_of_two_words_a_topic_and_the_code_of_a_mistake() {
+    let office = Office::new();
+    let told = |words: &[&str]| office.types(words, one()).exits(0).out;
+    assert!(told(&["help", "ledger", "rewind"]).contains("--pinned"));
+    assert!(told(&["help", "IAC0016"]).contains("reaches more than can be seen"));
+    assert!(told(&["help", "exit-codes"]).contains("`exec` ends with the code of its process"));
+    assert!(told(&["help", "environment"]).contains("XDG_RUNTIME_DIR"));
+    let json = told(&["help", "json"]);
+    assert!(json.contains("step_ended") && json.contains("Its form is 1.0"), "{json}");
+    for words in [&["help", "IAC9999"][..], &["help", "plan", "nonsense"]] {
+        office.types(words, one()).exits(2);
+    }
+    // Each document of its own says in which form it is.
+    for words in [&["plan", "--format", "json"][..], &["graph", "--format", "json"]] {
+        let document: Json = serde_json::from_str(&told(words)).unwrap();
+        assert_eq!(document["format"], 1, "{words:?}");
     }
 }

@@ -9,6 +9,7 @@ use super::{
 };
 
 on_each_version![
+    what_will_be_refused_later_is_said_beforehand,
     policies_for_everybody_and_for_a_group_are_told_where_they_let_somebody_through,
     row_security_that_does_not_hold_is_warned_of,
     what_acts_as_its_owner_is_undecided_for_whoever_sets_it_off,
@@ -287,4 +288,69 @@ async fn whom_a_hardening_of_public_locks_out_is_said_before_it_does(cluster: &'
     )];
     let found = world.of("postgres.role").surroundings(&asked, &taken).await.unwrap();
     assert!(found.warnings.iter().any(|said| said.contains("CONNECT from PUBLIC")), "{found:#?}");
+}
+
+async fn what_will_be_refused_later_is_said_beforehand(cluster: &'static Cluster) {
+    let world = World::new(cluster, "promises", &[]).await;
+    world
+        .run(
+            "CREATE ROLE @_to; CREATE ROLE @_heir; CREATE ROLE @_group; GRANT @_group TO @_to;
+             CREATE SCHEMA s; CREATE TABLE s.t (n int); ALTER TABLE s.t ENABLE ROW LEVEL SECURITY;
+             CREATE POLICY opens ON s.t FOR SELECT TO @_group USING (n > 0);
+             CREATE POLICY writes ON s.t FOR UPDATE TO PUBLIC USING (true)",
+        )
+        .await;
+    let said = async |asked: &[_]| {
+        let found = world.of("postgres.role").surroundings(asked, &[]).await.unwrap();
+        let later = found.warnings.into_iter().filter(|said| said.contains("refused"));
+        later.collect::<Vec<_>>()
+    };
+    let on = || ("on", Value::from(&pg::Table::new("s", "t")));
+    let create = || {
+        let allow = Value::List(vec!["create".into()]);
+        permission("postgres.grant", &[("on", (&pg::Schema::new("s")).into()), ("allow", allow)])
+    };
+    let mut asked = vec![world.asked("@_to").await, world.asked("@_heir").await];
+    asked[0].permissions =
+        vec![permission("postgres.ownership", &[on(), ("heir", "promises_heir".into())])];
+    assert_eq!(
+        said(&asked).await,
+        ["`promises_heir` is to take over what an agent owns in schema s, and may not create \
+          there, so that giving it back will be refused; declare a `postgres.grant` of `create` \
+          on it, or GRANT CREATE ON SCHEMA \"s\" TO \"promises_heir\""]
+    );
+    // What the fleet gives him with the same plan is enough.
+    asked[1].permissions = vec![create()];
+    assert_eq!(said(&asked).await, [""; 0]);
+    asked[1].permissions = Vec::new();
+    world.run("GRANT CREATE ON SCHEMA s TO @_heir").await;
+    assert_eq!(said(&asked).await, [""; 0]);
+
+    let policy = |command: &str, beside: &[(&str, &str)]| {
+        let beside = beside.iter().map(|(name, line)| ((*name).into(), (*line).into()));
+        permission(
+            "postgres.policy",
+            &[
+                on(),
+                ("name", "mine".into()),
+                ("command", command.into()),
+                ("restrictive", false.into()),
+                ("beside", Value::Map(beside.collect())),
+            ],
+        )
+    };
+    asked[0].permissions = vec![policy("select", &[])];
+    assert_eq!(
+        said(&asked).await,
+        ["the policy `mine` on table s.t is to hold for `promises_to`, whom other policies let \
+          through too: `opens` (select using ((n > 0))); it will be refused, until they are \
+          dropped, or its `beside` names them"]
+    );
+    asked[0].permissions = vec![policy("select", &[("opens", "select using ((n > 0))")])];
+    assert_eq!(said(&asked).await, [""; 0], "it names what is beside it");
+    asked[0].permissions = vec![policy("delete", &[])];
+    assert_eq!(said(&asked).await, [""; 0], "nothing is beside it");
+    asked[0].permissions = vec![policy("all", &[])];
+    let all = said(&asked).await;
+    assert!(all.len() == 1 && all[0].contains("`opens`") && all[0].contains("`writes`"), "{all:?}");
 }

@@ -23,6 +23,7 @@ mod behind;
 mod drift;
 mod fleets;
 mod graph;
+mod importing;
 mod oracle;
 mod reading;
 mod surroundings;

@@ -278,7 +278,12 @@ async fn settings_and_attributes_are_found_and_taken_back(cluster: &'static Clus
         let report = try_apply(&deployment).await;
         assert!(report.is_complete(), "{by_hand}: {}", shown(&report));
         assert_eq!(found(&planned(&deployment).await), "", "{by_hand}");
+        let before = login;
         let login = world.vaulted(&deployment, "vault:@/watched").await;
+        // What somebody changed of the role is put back on the role: its login
+        // is as it was made, and stays.
+        let is_of_login = by_hand.contains("LOGIN ");
+        assert_eq!(login.user != before.user, is_of_login, "{by_hand}: {}", shown(&report));
         let session = world.enter(&login).await;
         let who =
             session.value("SELECT current_user || ' ' || current_setting('search_path')").await;

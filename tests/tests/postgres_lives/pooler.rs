@@ -6,6 +6,7 @@ use super::*;
 
 on_each_version![
     a_life_goes_through_a_pooler_that_shares_sessions,
+    the_end_of_a_login_behind_a_pooler_is_proved_at_the_server,
     a_pooler_that_shares_them_between_statements_is_refused_with_the_reason,
     a_login_that_only_the_pooler_refuses_is_named_with_the_pooler,
 ];
@@ -49,7 +50,10 @@ async fn a_life_goes_through_a_pooler_that_shares_sessions(cluster: &'static Clu
     for step in &report.steps {
         match &step.outcome {
             Outcome::Done => {}
-            Outcome::Unproved(why) => assert!(why.contains("a pooler in between refused"), "{why}"),
+            Outcome::Unproved(why) => {
+                assert!(why.contains("a pooler in between refused"), "{why}");
+                assert!(why.contains("`--postgres-probe-at`"), "it says what helps: {why}");
+            }
             other => panic!("{}: {other:?}", step.address),
         }
     }
@@ -59,6 +63,27 @@ async fn a_life_goes_through_a_pooler_that_shares_sessions(cluster: &'static Clu
     );
     assert!(planned(&through(world.fleet())).await.steps.is_empty());
     // The session of the agent that it held is gone with it.
+    assert!(agent.simple_query("SELECT 1").await.is_err());
+}
+
+async fn the_end_of_a_login_behind_a_pooler_is_proved_at_the_server(cluster: &'static Cluster) {
+    let world = World::new(cluster, "proved").await;
+    world.require(&world.deployment(reader(&world))).await;
+    let pooler = Pooler::start(cluster, "transaction");
+    let direct = format!("postgresql://127.0.0.1:{}/proved", cluster.port());
+    let through = |fleet| {
+        let provider = world.provider_at(pooler.port()).probe_at(direct.parse().unwrap());
+        world.deployment_on(fleet, provider)
+    };
+    let deployment = through(reader(&world));
+    apply(&deployment).await;
+    let login = world.vaulted(&deployment, READER).await;
+    let agent = pooler.connect(&login.user, &login.password, "proved").await.unwrap();
+    agent.run("SELECT id FROM sales.invoices").await;
+    let report = try_apply(&through(world.fleet())).await;
+    for step in &report.steps {
+        assert!(matches!(step.outcome, Outcome::Done), "{}: {:?}", step.address, step.outcome);
+    }
     assert!(agent.simple_query("SELECT 1").await.is_err());
 }
 

@@ -16,6 +16,7 @@ on_each_version![
     a_policy_is_written_as_the_contract_says,
     an_ownership_is_written_as_the_contract_says,
     a_hardening_is_written_as_the_contract_says,
+    a_hardening_of_the_future_is_written_as_the_contract_says,
     each_kind_of_object_is_granted_on_and_revoked,
 ];
 
@@ -182,6 +183,33 @@ async fn a_hardening_is_written_as_the_contract_says(cluster: &'static Cluster) 
             let function = format!("f{}", slots.of(sample));
             public.on(pg::Function::new("app", function, ["integer"])).revoke([pg::Execute]);
             public
+        })
+        .await;
+}
+
+async fn a_hardening_of_the_future_is_written_as_the_contract_says(cluster: &'static Cluster) {
+    let world = World::new(cluster, "public_defaults_contract", &[]).await;
+    let slots = Slots::default();
+    let mut script = String::new();
+    for slot in 0..SLOTS {
+        script.push_str(&format!(
+            "CREATE ROLE @_made{slot}; GRANT @_made{slot} TO @_admins;
+             ALTER DEFAULT PRIVILEGES FOR ROLE @_made{slot} GRANT ALL ON TABLES TO PUBLIC;"
+        ));
+    }
+    world.run(&script).await;
+    world
+        .suite()
+        .check_permission::<pg::Role, pg::PublicDefaults>(identity, |_, sample| {
+            let mut future = pg::PublicDefaults::builder();
+            future.for_role(world.named(&format!("@_made{}", slots.of(sample))));
+            future.on(Future::Tables);
+            future.revoke(if sample.changed() {
+                [pg::Select, pg::Insert]
+            } else {
+                [pg::Select, pg::Delete]
+            });
+            future
         })
         .await;
 }

@@ -18,6 +18,7 @@ on_each_version![
     a_list_that_is_full_is_named,
     a_membership_is_the_grantors_who_gave_it,
     a_membership_that_was_passed_on_is_named,
+    what_everybody_would_get_later_is_taken_and_given_back,
     default_privileges_of_somebody_else_are_refused,
     an_owner_needs_to_be_able_to_create,
     what_everybody_had_is_given_back_as_it_was,
@@ -373,6 +374,56 @@ async fn default_privileges_of_somebody_else_are_refused(cluster: &'static Clust
     assert_eq!(world.value(may).await, "t");
     world.gone::<pg::DefaultPrivileges>(world.delete(&object)).await;
     assert_eq!(world.value("SELECT count(*) FROM pg_default_acl").await, "0");
+}
+
+async fn what_everybody_would_get_later_is_taken_and_given_back(cluster: &'static Cluster) {
+    let world = World::new(cluster, "later", &[]).await;
+    world
+        .run(
+            "ALTER DEFAULT PRIVILEGES FOR ROLE @_owner IN SCHEMA app
+                GRANT EXECUTE ON FUNCTIONS TO PUBLIC;
+            ALTER DEFAULT PRIVILEGES FOR ROLE @_owner GRANT SELECT ON TABLES TO @_readers0",
+        )
+        .await;
+    let lists = "SELECT defaclrole, defaclnamespace, defaclobjtype, defaclacl::text
+        FROM pg_default_acl ORDER BY 1, 2, 3";
+    let before = world.rows(lists).await;
+    let mut future = pg::PublicDefaults::builder();
+    future.for_role("later_owner").on(Future::Functions).revoke([pg::Execute]);
+    let object =
+        world.done::<pg::PublicDefaults>(world.create::<pg::PublicDefaults>(&future)).await;
+    world.run("CREATE ROLE @_anybody; GRANT USAGE ON SCHEMA app TO @_anybody").await;
+    let mut made = 0;
+    let mut may_call = async || {
+        made += 1;
+        let script = "SET ROLE @_owner; CREATE FUNCTION app.late@N() RETURNS int LANGUAGE sql
+            RETURN 1; RESET ROLE";
+        world.run(&script.replace("@N", &made.to_string())).await;
+        let may =
+            format!("SELECT has_function_privilege('@_anybody', 'app.late{made}()', 'EXECUTE')");
+        world.value(&may).await
+    };
+    assert_eq!(may_call().await, "f");
+    // Somebody gives it again, in one schema only: drift, and taken again.
+    let again = "ALTER DEFAULT PRIVILEGES FOR ROLE @_owner IN SCHEMA app
+        GRANT EXECUTE ON FUNCTIONS TO PUBLIC";
+    world.run(again).await;
+    assert_eq!(may_call().await, "t");
+    let seen = world.read::<pg::PublicDefaults>(&object.id).await.object().unwrap().clone();
+    assert_eq!(seen.value("revoke"), Some(&Value::List(Vec::new())), "not everywhere any more");
+    let update = world.update::<pg::PublicDefaults>(&seen, &future);
+    let object = world.done::<pg::PublicDefaults>(update).await;
+    assert_eq!(may_call().await, "f");
+    world.gone::<pg::PublicDefaults>(world.delete(&object)).await;
+    assert_eq!(may_call().await, "t");
+    assert_eq!(world.rows(lists).await, before, "all is as it was");
+    // Of a creator whom nobody of ours can be it is refused, with the repair.
+    world.run("CREATE ROLE @_stranger").await;
+    future.for_role("later_stranger");
+    let request = world.create::<pg::PublicDefaults>(&future);
+    let error = world.refused::<pg::PublicDefaults>(request).await;
+    assert_eq!(error.kind(), ErrorKind::Denied);
+    assert_eq!(error.repair(), Some("GRANT \"later_stranger\" TO \"later_admins\""));
 }
 
 async fn an_owner_needs_to_be_able_to_create(cluster: &'static Cluster) {

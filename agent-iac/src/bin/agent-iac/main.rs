@@ -3,84 +3,153 @@
 //!
 //! Everything that it does, a deploy binary of your own can do with other systems.
 
+#[cfg(all(feature = "process", unix))]
+mod host;
 #[cfg(feature = "postgres")]
 mod postgres;
 
-use std::{
-    ffi::{OsStr, OsString},
-    path::{Path, PathBuf},
-    process::ExitCode,
-};
+use std::{ffi::OsStr, path::Path, process::ExitCode, sync::Arc};
 
+#[cfg(all(feature = "process", unix))]
+use agent_iac::consumer::{Allowed, LocalTeller};
 use agent_iac::{
-    cli,
+    cli::{Asked, Need, Program, ProgramOption},
+    clock::{SystemClock, SystemEntropy},
     config::{self, Types},
     deployment::Deployment,
+    error::{Error, ErrorKind, Result},
     fleet::Fleet,
+    ledger::MemoryLedger,
     provider::Reach,
+    providers::authority::AuthorityProvider,
 };
 
-const OPTIONS: &str = "\
-The fleet:
-      --fleet <FILE>          The text fleet [default: fleet.toml]
-      --environment <NAME>    The environment that it is for [default: production]
-      --folder <FOLDER>       Where ledger, vault and authority are kept [default: .agent-iac]
-
-`schema` prints the JSON Schema of text fleets, for editors. `import` needs no fleet: the one
-that it writes is called as the file is.
-
-";
-
-/// What this program takes for itself, before the command line has the rest.
-struct Options {
-    fleet: PathBuf,
-    environment: String,
-    folder: PathBuf,
-    #[cfg(feature = "postgres")]
-    postgres: postgres::Postgres,
-    rest: Vec<OsString>,
-}
+const HEADING: &str = "The fleet";
 
 fn main() -> ExitCode {
-    let options = match options(std::env::args_os()) {
-        Ok(options) => options,
-        Err(message) => {
-            // 2 is the code of every usage error.
-            return print(&mut std::io::stderr(), &format!("error: {message}\n"), 2);
+    let options = [
+        ProgramOption::new("fleet", "FILE", "The text fleet").or("fleet.toml"),
+        ProgramOption::new("environment", "NAME", "The environment that it is for")
+            .or("production"),
+        ProgramOption::new("folder", "FOLDER", "Where ledger, vault and authority are kept")
+            .or(".agent-iac"),
+    ];
+    let options = options.into_iter().map(|option| option.under(HEADING));
+    #[cfg(all(feature = "process", unix))]
+    let options = options.chain([ProgramOption::new(
+        "host",
+        "FILE",
+        "What consumers may be told on this machine; without it, nothing but secrets in the vault",
+    )
+    .under(HEADING)]);
+    #[cfg(feature = "postgres")]
+    let options = options.chain(postgres::options());
+    options.fold(Program::new(), Program::option).main(deployment)
+}
+
+/// The systems behind the fleet, as far as the command wants them.
+fn deployment(asked: &Asked) -> Result<Deployment> {
+    let file = asked.path("fleet").unwrap_or_default();
+    let folder = asked.path("folder").unwrap_or_default();
+    let environment = asked.text("environment").unwrap_or_default();
+    let deployment = match asked.need() {
+        Need::Judge => {
+            let ledger = Arc::new(MemoryLedger::new(Arc::new(SystemClock)));
+            let authority = AuthorityProvider::new(folder.join("authority.db"));
+            Deployment::new(load(&file, environment)?, environment, ledger, Arc::new(SystemEntropy))
+                .with_provider("authority", Arc::new(authority))
+        }
+        // Who imports may have no fleet yet, and wants nothing to be made.
+        Need::Survey => {
+            let fleet = if file.exists() { load(&file, environment)? } else { unwritten(&file) };
+            Deployment::embedded_to_look_at(fleet, environment, &folder)?
+        }
+        Need::Begin => begin(asked, &file, environment, &folder)?,
+        Need::Recorded => recorded(asked, &file, environment, &folder)?,
+        _ => Deployment::embedded_standing(load(&file, environment)?, environment, &folder)?,
+    };
+    #[cfg(all(feature = "process", unix))]
+    let deployment = match asked.need() {
+        Need::Judge | Need::Survey => deployment,
+        _ => deployment.with_processes(&folder)?,
+    };
+    #[cfg(all(feature = "process", unix))]
+    let deployment = {
+        let allowed = asked.path("host").map(|file| host::allowed(&file)).transpose()?;
+        let allowed = allowed.unwrap_or_else(Allowed::nothing);
+        let teller = LocalTeller::new(allowed, deployment.stores().clone());
+        deployment.with_teller(Arc::new(teller))
+    };
+    #[cfg(feature = "postgres")]
+    let deployment = postgres::add_to(deployment, asked)?;
+    Ok(deployment)
+}
+
+fn load(file: &Path, environment: &str) -> Result<Fleet> {
+    if !file.exists() {
+        return Err(Error::new(
+            ErrorKind::NotFound,
+            format!("there is no fleet `{}`", file.display()),
+        )
+        .help(
+            "give its file with --fleet; `import` writes one of what stands in a system, and \
+             the README has one to begin with",
+        ));
+    }
+    let types = Types::builtin();
+    let mistakes = match config::load(file, &types) {
+        Ok(fleet) => return Ok(fleet),
+        Err(mistakes) => mistakes,
+    };
+    // Nothing is added to this text by a program, so what it does not name is
+    // missing, and is told with the rest.
+    let text = std::fs::read_to_string(file);
+    let shown = file.display().to_string();
+    let all =
+        text.ok().and_then(|text| config::blueprint(&text, &shown, environment, &types).err());
+    Err(all.filter(|all| all.iter().count() >= mistakes.iter().count()).unwrap_or(mistakes).into())
+}
+
+/// The fleet where it may be applied for the first time.
+fn begin(asked: &Asked, file: &Path, environment: &str, folder: &Path) -> Result<Deployment> {
+    let fleet = load(file, environment)?;
+    let is_new = !folder.exists();
+    let deployment = Deployment::embedded(fleet, environment, folder)?;
+    if is_new {
+        asked.note(format!(
+            "A new ledger begins in {}, with a vault and its keys; Git is told to pass over it.",
+            folder.display()
+        ));
+    }
+    Ok(deployment)
+}
+
+/// What is recorded in the folder. A fleet that is wrong or away keeps nobody
+/// from stopping an agent: its name is in the ledger as well.
+fn recorded(asked: &Asked, file: &Path, environment: &str, folder: &Path) -> Result<Deployment> {
+    let (name, _) = Deployment::embedded_names(folder)?;
+    let fleet = match config::load(file, &Types::builtin()) {
+        Ok(fleet) => fleet,
+        Err(mistakes) => {
+            let mut fleet = Fleet::new(name);
+            // What stands in the text of them is how far they are watched.
+            let said = config::names(file);
+            let reach = |name: &str| said.reach(name).unwrap_or_default();
+            for provider in ["authority", "process", "postgres"] {
+                fleet.provider(provider, reach(provider));
+            }
+            fleet.store("vault");
+            if file.exists() {
+                asked.warn_of(mistakes);
+            }
+            asked.warn(format!(
+                "the fleet `{}` cannot be read; going on with what the ledger records",
+                file.display()
+            ));
+            fleet
         }
     };
-    let first = options.rest.get(1).map(OsString::as_os_str);
-    if first == Some(OsStr::new("schema")) {
-        return print(&mut std::io::stdout(), &config::json_schema(&Types::builtin()), 0);
-    }
-    let help = [None, Some(OsStr::new("--help")), Some(OsStr::new("-h"))];
-    if help.contains(&first) {
-        print(&mut std::io::stderr(), OPTIONS, 0);
-        #[cfg(feature = "postgres")]
-        print(&mut std::io::stderr(), postgres::OPTIONS, 0);
-    }
-    let Options { fleet, environment, folder, rest, .. } = options;
-    let importing = command(&rest) == Some(OsStr::new("import"));
-    #[cfg(feature = "postgres")]
-    let with_systems = |deployment| options.postgres.add_to(deployment);
-    #[cfg(not(feature = "postgres"))]
-    let with_systems = Ok;
-    cli::main_with(rest, || {
-        if importing {
-            // Who imports may have no fleet yet, and wants nothing to be made.
-            let fleet = if fleet.exists() {
-                config::load(&fleet, &Types::builtin())?
-            } else {
-                unwritten(&fleet)
-            };
-            return with_systems(Deployment::embedded_to_look_at(fleet, environment, folder)?);
-        }
-        let fleet = config::load(&fleet, &Types::builtin())?;
-        let deployment = Deployment::embedded(fleet, environment, &folder)?;
-        #[cfg(all(feature = "process", unix))]
-        let deployment = deployment.with_processes(&folder)?;
-        with_systems(deployment)
-    })
+    Deployment::embedded_standing(fleet, environment, folder)
 }
 
 /// A fleet that nobody has written yet, called as its file will be.
@@ -89,76 +158,4 @@ fn unwritten(path: &Path) -> Fleet {
     let mut fleet = Fleet::new(name);
     fleet.provider("authority", Reach::Watched).store("vault");
     fleet
-}
-
-/// The command among the words, which options may stand before.
-fn command(words: &[OsString]) -> Option<&OsStr> {
-    let mut words = words.iter().skip(1).map(OsString::as_os_str);
-    while let Some(word) = words.next() {
-        match word.to_str() {
-            Some("--color" | "--progress" | "--json-into") => {
-                words.next();
-            }
-            Some(option) if option.starts_with('-') => {}
-            _ => return Some(word),
-        }
-    }
-    None
-}
-
-fn print(stream: &mut dyn std::io::Write, text: &str, code: u8) -> ExitCode {
-    match stream.write_all(text.as_bytes()).and_then(|()| stream.flush()) {
-        Ok(()) => ExitCode::from(code),
-        // Who stopped reading has nothing to be told.
-        Err(_) => ExitCode::FAILURE,
-    }
-}
-
-/// Takes the options out, wherever they stand before a `--`.
-fn options(args: impl IntoIterator<Item = OsString>) -> Result<Options, String> {
-    let mut options = Options {
-        fleet: "fleet.toml".into(),
-        environment: "production".to_owned(),
-        folder: ".agent-iac".into(),
-        #[cfg(feature = "postgres")]
-        postgres: postgres::Postgres::default(),
-        rest: Vec::new(),
-    };
-    let mut args = args.into_iter();
-    while let Some(arg) = args.next() {
-        let text = arg.to_str().unwrap_or_default();
-        if text == "--" {
-            options.rest.push(arg);
-            options.rest.extend(args);
-            break;
-        }
-        let (name, inline) = match text.split_once('=') {
-            Some((name, value)) => (name, Some(OsString::from(value))),
-            None => (text, None),
-        };
-        #[cfg(feature = "postgres")]
-        let is_of_a_system = postgres::Postgres::takes(name);
-        #[cfg(not(feature = "postgres"))]
-        let is_of_a_system = false;
-        if !is_of_a_system && !matches!(name, "--fleet" | "--environment" | "--folder") {
-            options.rest.push(arg);
-            continue;
-        }
-        let value = inline.or_else(|| args.next()).filter(|value| !value.is_empty());
-        let value = value.ok_or_else(|| format!("`{name}` needs a value"))?;
-        match name {
-            "--fleet" => options.fleet = value.into(),
-            "--folder" => options.folder = value.into(),
-            #[cfg(feature = "postgres")]
-            name if is_of_a_system => {
-                let value = value.into_string().map_err(|_| format!("`{name}` is not text"))?;
-                options.postgres.set(name, value);
-            }
-            _ => {
-                let name = value.into_string();
-                options.environment = name.map_err(|_| "the environment is not text")?;
-            }
-        }
-    }
-    Ok(options)
 }

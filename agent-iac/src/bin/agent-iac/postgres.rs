@@ -5,80 +5,66 @@
 use std::sync::Arc;
 
 use agent_iac::{
+    cli::{Asked, ProgramOption},
     deployment::Deployment,
     error::{Error, ErrorKind, Result},
     providers::postgres::{Endpoint, Password, PostgresProvider, Principal},
 };
 
-pub(crate) const OPTIONS: &str = "\
-A PostgreSQL cluster, as the provider `postgres` of the fleet:
-      --postgres <URL>                   postgresql://HOST:PORT/DATABASE, without a password
-      --postgres-observe <USER:FILE>     The login that plans, and the file with its password
-      --postgres-apply <USER:FILE>       The login that applies
-      --postgres-administrators <ROLE>   The role that it becomes
-      --postgres-database <NAME>         Another database that is managed; may be repeated
-      --postgres-scope <PATTERN>         Roles that are looked after, as `agent_*`; may be repeated
-
-";
-
-/// What the options say.
-#[derive(Default)]
-pub(crate) struct Postgres {
-    url: Option<String>,
-    observe: Option<String>,
-    apply: Option<String>,
-    administrators: Option<String>,
-    databases: Vec<String>,
-    scope: Vec<String>,
+/// What can be said of it.
+pub(crate) fn options() -> impl Iterator<Item = ProgramOption> {
+    let url = "postgresql://HOST:PORT/DATABASE, without a password";
+    let more = |name, value, help| ProgramOption::new(name, value, help).with("postgres");
+    [
+        ProgramOption::new("postgres", "URL", url),
+        more(
+            "postgres-observe",
+            "USER:FILE",
+            "The login that plans, and the file with its password",
+        ),
+        more("postgres-apply", "USER:FILE", "The login that applies"),
+        more("postgres-administrators", "ROLE", "The role that it becomes"),
+        more("postgres-database", "NAME", "Another database that is managed; may be repeated")
+            .repeated(),
+        more(
+            "postgres-probe-at",
+            "URL",
+            "The server itself, behind a pooler: there logins are tried",
+        ),
+        more(
+            "postgres-scope",
+            "PATTERN",
+            "Roles that are looked after, as `agent_*`; may be repeated",
+        )
+        .repeated(),
+    ]
+    .into_iter()
+    .map(|option| option.under("A PostgreSQL cluster, as the provider `postgres` of the fleet"))
 }
 
-impl Postgres {
-    /// Takes an option; `false` when it is none of these.
-    pub(crate) fn takes(name: &str) -> bool {
-        matches!(
-            name,
-            "--postgres"
-                | "--postgres-observe"
-                | "--postgres-apply"
-                | "--postgres-administrators"
-                | "--postgres-database"
-                | "--postgres-scope"
-        )
+/// Puts the cluster behind its name, when there is one.
+pub(crate) fn add_to(deployment: Deployment, asked: &Asked) -> Result<Deployment> {
+    let Some(url) = asked.text("postgres") else { return Ok(deployment) };
+    let mut provider = PostgresProvider::new(url.parse::<Endpoint>()?);
+    if let Some(who) = asked.text("postgres-observe") {
+        provider = provider.observe(principal("--postgres-observe", who)?);
     }
-
-    /// Keeps the value of an option.
-    pub(crate) fn set(&mut self, name: &str, value: String) {
-        match name {
-            "--postgres" => self.url = Some(value),
-            "--postgres-observe" => self.observe = Some(value),
-            "--postgres-apply" => self.apply = Some(value),
-            "--postgres-administrators" => self.administrators = Some(value),
-            "--postgres-database" => self.databases.push(value),
-            _ => self.scope.push(value),
-        }
+    if let Some(who) = asked.text("postgres-apply") {
+        provider = provider.apply(principal("--postgres-apply", who)?);
     }
-
-    /// Puts the cluster behind its name, when there is one.
-    pub(crate) fn add_to(self, deployment: Deployment) -> Result<Deployment> {
-        let Some(url) = self.url else { return Ok(deployment) };
-        let mut provider = PostgresProvider::new(url.parse::<Endpoint>()?);
-        if let Some(who) = &self.observe {
-            provider = provider.observe(principal("--postgres-observe", who)?);
-        }
-        if let Some(who) = &self.apply {
-            provider = provider.apply(principal("--postgres-apply", who)?);
-        }
-        if let Some(role) = self.administrators {
-            provider = provider.administrators(role);
-        }
-        for name in self.databases {
-            provider = provider.database(name);
-        }
-        for pattern in self.scope {
-            provider = provider.scope(pattern);
-        }
-        Ok(deployment.with_provider("postgres", Arc::new(provider)))
+    if let Some(role) = asked.text("postgres-administrators") {
+        provider = provider.administrators(role);
     }
+    for name in asked.texts("postgres-database") {
+        provider = provider.database(name);
+    }
+    if let Some(url) = asked.text("postgres-probe-at") {
+        provider = provider.probe_at(url.parse()?);
+    }
+    for pattern in asked.texts("postgres-scope") {
+        provider = provider.scope(pattern);
+    }
+    Ok(deployment.with_provider("postgres", Arc::new(provider)))
 }
 
 fn principal(option: &str, text: &str) -> Result<Principal> {

@@ -8,6 +8,7 @@ use crate::{
     cli::{Outcome, actor, args},
     clock::block_on,
     error::{Error, ErrorKind, Result},
+    ledger::AgentRecord,
     plan::render::{Document, Line, Style, moment},
 };
 
@@ -19,6 +20,11 @@ pub(super) fn kill(cx: &Cx<'_>, args: &args::Kill) -> Result<Outcome> {
 
 pub(super) fn resume(cx: &Cx<'_>, agent: &Instance) -> Result<Outcome> {
     cx.ui.summarise(json!({ "agent": agent }));
+    let state = block_on(cx.deployment.state())?;
+    if state.agents.get(agent).is_some_and(|record| record.leaving.is_none()) {
+        done(cx, &format!("{agent} was not stopped; nothing is recorded."));
+        return Ok(Outcome::Done);
+    }
     block_on(cx.deployment.resume(agent, &actor::actor(cx.env)))?;
     done(cx, &format!("{agent} may act again; the next apply makes what it needs."));
     Ok(Outcome::Done)
@@ -57,6 +63,13 @@ pub(super) fn hold(cx: &Cx<'_>, args: &args::Hold) -> Result<Outcome> {
 }
 
 pub(super) fn release(cx: &Cx<'_>, agent: &Instance) -> Result<Outcome> {
+    let (state, now) = (block_on(cx.deployment.state())?, cx.deployment.clock().now());
+    let held = |record: &AgentRecord| record.hold.as_ref().is_some_and(|hold| hold.until > now);
+    if state.agents.get(agent).is_some_and(|record| !held(record)) {
+        cx.ui.summarise(json!({ "agent": agent }));
+        done(cx, &format!("{agent} was not held; nothing is recorded."));
+        return Ok(Outcome::Done);
+    }
     block_on(cx.deployment.release(agent, &actor::actor(cx.env)))?;
     cx.ui.summarise(json!({ "agent": agent }));
     done(cx, &format!("{agent} is released."));

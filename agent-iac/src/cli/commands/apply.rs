@@ -26,6 +26,7 @@ pub(super) fn apply(cx: &Cx<'_>, args: &args::Apply, input: &mut dyn BufRead) ->
         Err(mistakes) => return Ok(Outcome::Invalid(mistakes)),
     };
     check_targets(cx, &args.scope, &blueprint)?;
+    cx.warn_of(&blueprint);
     let mut context = cx.context();
     context.parallel = args.parallel;
     let saved = args.file.as_ref().map(|path| read(&cx.env.path(path))).transpose()?;
@@ -49,7 +50,7 @@ pub(super) fn apply(cx: &Cx<'_>, args: &args::Apply, input: &mut dyn BufRead) ->
         return Ok(Outcome::Interrupted(crate::ledger::Summary::default()));
     }
     cx.ui.say(&cx.text(&saved, Level::Default, Vec::new()));
-    tell(cx, &saved, Vec::new());
+    tell(cx.ui, &saved, Vec::new());
     let worst = |outcome: Outcome| {
         if code(&outcome) != 0 {
             outcome
@@ -153,7 +154,7 @@ fn names(given: &str, digest: Digest) -> bool {
 
 /// The command that acknowledges exactly this plan.
 fn command(cx: &Cx<'_>, args: &args::Apply, digest: Digest) -> String {
-    let mut command = format!("{} apply", typed(&cx.ui.program));
+    let mut command = format!("{} apply", cx.ui.command);
     if let Some(file) = &args.file {
         put(&mut command, format_args!(" {}", typed(&file.display().to_string())));
     }

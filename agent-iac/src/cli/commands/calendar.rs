@@ -7,9 +7,10 @@ use serde_json::json;
 
 use super::Cx;
 use crate::{
+    address::Instance,
     cli::{Outcome, args},
     clock::block_on,
-    error::Result,
+    error::{Error, ErrorKind, Result},
     plan::render::{Document, Line, Style, count, moment},
     rotation::calendar::Planned,
 };
@@ -21,8 +22,21 @@ pub(super) fn calendar(cx: &Cx<'_>, args: &args::Calendar) -> Result<Outcome> {
         return Ok(Outcome::Invalid(calendar.diagnostics().clone()));
     }
     cx.warn(calendar.diagnostics());
+    let (blueprint, state) =
+        (cx.deployment.blueprint().map_err(Error::from)?, block_on(cx.deployment.state())?);
+    if let Some(unknown) = args.agents.iter().find(|agent| blueprint.agent(agent).is_none()) {
+        return Err(Error::new(
+            ErrorKind::NotFound,
+            format!("the fleet declares no agent `{unknown}`"),
+        )
+        .help("`inventory` lists the agents"));
+    }
+    let named = |agent: &Instance| args.agents.is_empty() || args.agents.contains(agent);
+    // What leaves or was stopped is not rotated.
+    let leaving = |agent: &Instance| state.agents.get(agent).and_then(|record| record.leaving);
     let wanted = |planned: &&Planned| {
-        args.agents.is_empty() || args.agents.contains(planned.address.instance())
+        let agent = planned.address.instance();
+        named(agent) && leaving(agent).is_none()
     };
     let planned: Vec<&Planned> = calendar.planned().iter().filter(wanted).collect();
     let mut document = Document::default();
@@ -40,6 +54,17 @@ pub(super) fn calendar(cx: &Cx<'_>, args: &args::Calendar) -> Result<Outcome> {
         );
         cx.ui.event("rotation", json!({ "rotation": rotation }));
     }
+    let stopped: Vec<_> = blueprint
+        .agents()
+        .filter(|(agent, _)| named(agent))
+        .filter_map(|(agent, _)| Some((agent, leaving(agent)?)))
+        .collect();
+    document.section(stopped.iter().map(|(agent, leaving)| {
+        cx.ui.event("not_rotated", json!({ "agent": agent, "leaving": leaving }));
+        let text = format!("{agent}: nothing is rotated, for it was {}", leaving.cause);
+        Line::of(Style::Change, format!("{text} at {}", moment(leaving.since)))
+    }));
+    document.section(cx.waiting(&args.agents.iter().cloned().collect()));
     document.section([Line::of(
         Style::Heading,
         format!(

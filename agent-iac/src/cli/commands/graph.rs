@@ -80,7 +80,7 @@ impl Drawing {
             self.nodes.iter().map(|(name, kind)| json!({ "name": name, "type": kind })).collect();
         let edges: Vec<_> =
             self.edges.iter().map(|(from, to)| json!({ "from": from, "needs": to })).collect();
-        json!({ "nodes": nodes, "edges": edges })
+        json!({ "format": 1, "nodes": nodes, "edges": edges })
     }
 
     fn dot(&self) -> String {

@@ -15,6 +15,7 @@ use crate::{
         ObservedEvent, PlanEvent, Proof, Query, RecordEvent, RunEvent, RunId, StepEvent,
     },
     plan::render::{Document, Line, Style, count, moment},
+    provider::Tried,
 };
 
 /// How many batches are read at once.
@@ -264,7 +265,11 @@ fn credential(event: &CredentialEvent) -> (Style, String) {
         CredentialEvent::Delivered { place, .. } => {
             (Style::Plain, format!("delivered for {place}"))
         }
-        CredentialEvent::Verified { tried } => (Style::Plain, format!("tried: {tried:?}")),
+        CredentialEvent::Verified { tried } => match tried {
+            Tried::Accepted => (Style::Plain, "tried: it was accepted".into()),
+            Tried::Refused(why) => (Style::Danger, format!("tried: it was refused: {why}")),
+            Tried::Unknown(why) => (Style::Change, format!("tried without an answer: {why}")),
+        },
         CredentialEvent::Promoted { place } => (Style::Add, format!("promoted at {place}")),
         CredentialEvent::Lost { id } => {
             (Style::Danger, format!("value lost, {id} will be revoked"))

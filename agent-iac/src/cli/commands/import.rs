@@ -35,7 +35,10 @@ pub(super) fn import(cx: &Cx<'_>, args: &args::Import) -> Result<Outcome> {
     if let Some(path) = out.as_deref().filter(|path| path.exists()) {
         return Err(there_already(path));
     }
-    let survey = block_on(cx.deployment.survey(&request))?;
+    let mut survey = block_on(cx.deployment.survey(&request))?;
+    if let Some(name) = &args.name {
+        survey.fleet.clone_from(name);
+    }
     let today = TimeZone::UTC.to_datetime(survey.at).date();
     let expires = args.expires.unwrap_or_else(|| today.saturating_add(1.year()));
     let draft = Draft::of(&survey, &Accountable::new(owner, expires))?;
@@ -43,6 +46,13 @@ pub(super) fn import(cx: &Cx<'_>, args: &args::Import) -> Result<Outcome> {
     summarise(cx, &survey, &draft, &aside);
     if args.report {
         report(cx, &survey, &draft, &aside);
+        return Ok(outcome(&survey));
+    }
+    if out.is_some() && draft.agents() == 0 {
+        let mut said = Document::default();
+        said.extend(counted(&survey, &draft, &aside));
+        said.push(Line::plain("There is nothing to adopt, and no file was written."));
+        cx.ui.say(&said);
         return Ok(outcome(&survey));
     }
     let text = match args.format {

@@ -1,6 +1,6 @@
 //! `inventory`: every agent that is recorded.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use jiff::{Timestamp, tz::TimeZone};
 use serde_json::json;
@@ -33,6 +33,7 @@ pub(super) fn inventory(cx: &Cx<'_>) -> Result<Outcome> {
             }),
         );
     }
+    document.section(cx.waiting(&BTreeSet::new()));
     document.section([Line::of(
         Style::Heading,
         format!("{}, as of {}.", count(state.agents.len(), "agent", "agents"), moment(now)),

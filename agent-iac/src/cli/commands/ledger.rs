@@ -93,11 +93,11 @@ fn rewind(cx: &Cx<'_>, args: &args::Rewind) -> Result<Outcome> {
                  acknowledged: {}",
                 pins.join("; ")
             ),
-            next: vec![format!("{} ledger rewind --because '…'{}", cx.ui.program, words.concat())],
+            next: vec![format!("{} ledger rewind --reason '…'{}", cx.ui.command, words.concat())],
         });
     }
     let actor = actor::actor(cx.env);
-    let rewound = block_on(cx.deployment.rewind(&args.pinned, &args.because, &actor))?;
+    let rewound = block_on(cx.deployment.rewind(&args.pinned, &args.reason, &actor))?;
     let mut document = Document::default();
     document.push(Line::of(
         Style::Danger,
@@ -129,7 +129,7 @@ pub(super) fn restore(ui: &Ui, env: &Env, args: &args::Restore) -> Result<Outcom
             .help("give a file that `ledger backup` or `ledger archive` wrote")
             .caused_by(error)
     })?;
-    let options = crate::ledger::sqlite::Options::new(&args.fleet, &args.environment);
+    let options = crate::ledger::sqlite::Options::new(&args.of_fleet, &args.of_environment);
     let input = BufReader::with_capacity(1 << 18, file);
     let backup = SqliteLedger::restore(&into, &options, input, &name)?;
     let mut document = Document::default();

@@ -2,6 +2,7 @@
 
 mod agents;
 mod apply;
+mod attention;
 mod calendar;
 #[cfg(all(feature = "process", unix))]
 mod exec;
@@ -23,16 +24,9 @@ use std::{
     time::Duration,
 };
 
-use clap::CommandFactory as _;
 use serde_json::json;
 
-use super::{
-    Env, Outcome, actor,
-    args::{Cli, Command},
-    diagnostic,
-    progress::watch,
-    ui::Ui,
-};
+use super::{Env, Outcome, actor, args::Command, diagnostic, progress::watch, ui::Ui};
 use crate::{
     apply::{Report, RunContext},
     clock::block_on,
@@ -51,6 +45,7 @@ pub(super) struct Cx<'a> {
 
 pub(super) fn run(
     command: Command,
+    root: clap::Command,
     deployment: impl FnOnce() -> Result<Deployment>,
     ui: &Ui,
     input: &mut dyn BufRead,
@@ -59,18 +54,29 @@ pub(super) fn run(
     match command {
         Command::Completions { shell } => {
             let mut script = Vec::new();
-            let mut command = Cli::command();
-            clap_complete::generate(shell, &mut command, &*ui.program, &mut script);
+            let mut root = root;
+            clap_complete::generate(shell, &mut root, &*ui.program, &mut script);
             ui.print_raw(&String::from_utf8_lossy(&script));
             return Outcome::Done;
         }
-        Command::Help { topic } => return help::help(ui, topic.as_deref()),
+        Command::Help { topic } => return help::help(ui, root, &topic),
+        #[cfg(feature = "config")]
+        Command::Schema => return schema(ui),
         // There is no ledger yet that a deployment could be made with.
         #[cfg(feature = "sqlite")]
         Command::Ledger { command: super::args::LedgerCommand::Restore(restore) } => {
             return ledger::restore(ui, env, &restore).unwrap_or_else(Outcome::from);
         }
+        Command::Show(ref show) if let Some(path) = show::file(env, show) => {
+            return show::plan(ui, show, &path).unwrap_or_else(Outcome::from);
+        }
         _ => {}
+    }
+    #[cfg(all(feature = "process", unix))]
+    if matches!(command, Command::Exec(_)) && ui.is_json() {
+        let message = "`exec` passes on what its process prints, which is no stream of objects; \
+                       have those written to a file, with --json-into";
+        return Outcome::Usage(message.into());
     }
     let deployment = match deployment() {
         Ok(deployment) => Arc::new(deployment),
@@ -79,6 +85,8 @@ pub(super) fn run(
     let cx = Cx { ui, env, deployment: &deployment };
     let result = match command {
         Command::Completions { .. } | Command::Help { .. } => Ok(Outcome::Done),
+        #[cfg(feature = "config")]
+        Command::Schema => Ok(Outcome::Done),
         Command::Validate => Ok(validate(&cx)),
         Command::Plan(plan) => plan::plan(&cx, &plan),
         Command::Apply(apply) => apply::apply(&cx, &apply, input),
@@ -104,6 +112,19 @@ pub(super) fn run(
     result.unwrap_or_else(Outcome::from)
 }
 
+#[cfg(feature = "config")]
+fn schema(ui: &Ui) -> Outcome {
+    use crate::config;
+
+    let text = config::json_schema(&config::Types::builtin());
+    if ui.is_json() {
+        ui.event("schema", json!({ "text": text }));
+    } else {
+        ui.print_raw(&text);
+    }
+    Outcome::Done
+}
+
 fn validate(cx: &Cx<'_>) -> Outcome {
     let blueprint = match cx.deployment.blueprint() {
         Ok(blueprint) => blueprint,
@@ -115,6 +136,7 @@ fn validate(cx: &Cx<'_>) -> Outcome {
         return Outcome::Invalid(calendar.diagnostics().clone());
     }
     cx.warn(calendar.diagnostics());
+    cx.warn_of(&blueprint);
     let (agents, resources) = (blueprint.agents().count(), blueprint.resources().len());
     let mut document = Document::default();
     document.push(Line::of(

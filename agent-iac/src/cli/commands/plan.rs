@@ -4,6 +4,8 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use serde_json::{Value as Json, json};
 
+pub(super) use crate::cli::program::typed;
+
 use super::Cx;
 use crate::{
     address::Instance,
@@ -11,6 +13,7 @@ use crate::{
     cli::{
         Outcome,
         args::{self, PlanFormat},
+        ui::Ui,
     },
     clock::block_on,
     deployment::PlanRequest,
@@ -48,8 +51,13 @@ impl Cx<'_> {
     }
 
     pub(super) fn options(&self, level: Level, next: Vec<String>) -> Options {
-        Options { level, ascii: self.ui.ascii, next, ..Options::default() }
+        options(self.ui, level, next)
     }
+}
+
+/// How a plan is shown here.
+pub(super) fn options(ui: &Ui, level: Level, next: Vec<String>) -> Options {
+    Options { level, ascii: ui.ascii, next, ..Options::default() }
 }
 
 /// Refuses targets that there are not, which would plan nothing and look like
@@ -71,16 +79,6 @@ pub(super) fn check_targets(cx: &Cx<'_>, scope: &args::Scope, blueprint: &Bluepr
     }
 }
 
-/// A word as it has to be typed in a shell.
-pub(super) fn typed(word: &str) -> String {
-    let plain = |c: char| c.is_ascii_alphanumeric() || "-_./:=@%+,".contains(c);
-    if !word.is_empty() && word.chars().all(plain) {
-        word.to_owned()
-    } else {
-        format!("'{}'", word.replace('\'', "'\\''"))
-    }
-}
-
 pub(super) fn plan(cx: &Cx<'_>, args: &args::Plan) -> Result<Outcome> {
     // Validated first, so that every mistake is shown with its line.
     let blueprint = match cx.deployment.blueprint() {
@@ -92,13 +90,14 @@ pub(super) fn plan(cx: &Cx<'_>, args: &args::Plan) -> Result<Outcome> {
         return Ok(Outcome::Done);
     }
     check_targets(cx, &args.scope, &blueprint)?;
+    cx.warn_of(&blueprint);
     let request = args.scope.request();
     let saved = SavedPlan::new(block_on(cx.deployment.plan(&request))?)?
         .proposed_by(super::actor::actor(cx.env));
     if let Some(path) = &args.out {
         save(&cx.env.path(path), &saved)?;
     }
-    let program = typed(&cx.ui.program);
+    let program = &cx.ui.command;
     let digest = saved.digest().short();
     let next = if saved.plan().is_empty() {
         Vec::new()
@@ -129,7 +128,7 @@ pub(super) fn plan(cx: &Cx<'_>, args: &args::Plan) -> Result<Outcome> {
             PlanFormat::Json => cx.ui.print_raw(&format!("{}\n", render::json(&saved)?)),
         }
     }
-    tell(cx, &saved, next);
+    tell(cx.ui, &saved, next);
     Ok(judged(saved.plan(), args.detailed_exitcode))
 }
 
@@ -169,13 +168,13 @@ fn requires(cx: &Cx<'_>, requires: &BTreeMap<String, Vec<Requirement>>) {
 }
 
 /// Gives programs the plan, and sums it up in the last object.
-pub(super) fn tell(cx: &Cx<'_>, saved: &SavedPlan, next: Vec<String>) {
-    cx.ui.event("plan", json!({ "digest": saved.digest(), "plan": saved.plan() }));
+pub(super) fn tell(ui: &Ui, saved: &SavedPlan, next: Vec<String>) {
+    ui.event("plan", json!({ "digest": saved.digest(), "plan": saved.plan() }));
     let mut summary = json!(Summary::of(saved));
     if let Some(fields) = summary.as_object_mut() {
         fields.insert("next".into(), Json::from(next));
     }
-    cx.ui.summarise(summary);
+    ui.summarise(summary);
 }
 
 /// What a plan's content means for the exit code, where that was asked for.
@@ -225,9 +224,10 @@ pub(super) fn drift(cx: &Cx<'_>, args: &args::Drift) -> Result<Outcome> {
         return Ok(cx.report(&report));
     }
     let whole = block_on(cx.deployment.compare(&PlanRequest::default()))?;
-    let program = typed(&cx.ui.program);
+    let program = &cx.ui.command;
     let next = if whole.steps.is_empty() { Vec::new() } else { vec![format!("{program} plan")] };
     let mut document = render::drift(&whole, &cx.options(args.depth.level(), Vec::new()));
+    document.section(cx.waiting(&BTreeSet::new()));
     document
         .extend(next.iter().map(|command| Line::plain("Next:  ").with(Style::Heading, command)));
     // What would be done about it is the business of `plan`.

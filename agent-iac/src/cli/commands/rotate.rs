@@ -16,7 +16,7 @@ use crate::{
     error::{Error, ErrorKind, Result},
     plan::{
         SavedPlan,
-        render::{Level, Line, Style, count},
+        render::{Document, Level, Line, Style, count},
     },
     rotation::Phase,
 };
@@ -48,22 +48,27 @@ pub(super) fn rotate(cx: &Cx<'_>, args: &args::Rotate, input: &mut dyn BufRead) 
         return compromised(cx, args, &agents);
     }
     if !named {
+        cx.warn(&cx.deployment.untold(&blueprint));
         let report = cx.run(cx.deployment.rotate(&agents, &context))?;
-        return Ok(cx.report(&report));
+        let outcome = cx.report(&report);
+        let mut waiting = Document::default();
+        waiting.section(cx.waiting(&agents));
+        cx.ui.print(&waiting);
+        return Ok(outcome);
     }
     let request = RotateRequest::now(agents);
     let plan = block_on(cx.deployment.plan_rotation(&request))?;
     let blocked = plan.blocked.len();
     let saved = SavedPlan::new(plan)?.proposed_by(context.actor.clone());
     cx.ui.say(&cx.text(&saved, Level::Default, Vec::new()));
-    tell(cx, &saved, Vec::new());
+    tell(cx.ui, &saved, Vec::new());
     if saved.plan().is_empty() {
         return Ok(match blocked {
             0 => Outcome::Done,
             changes => Outcome::Blocked { changes },
         });
     }
-    let mut command = format!("{} rotate", typed(&cx.ui.program));
+    let mut command = format!("{} rotate", cx.ui.command);
     for agent in &args.agents {
         command.push(' ');
         command.push_str(&typed(&agent.to_string()));

@@ -1,29 +1,26 @@
 //! `show`: a saved plan, or what is recorded.
 
+use std::path::{Path, PathBuf};
+
 use serde_json::json;
 
 use super::{
     Cx, apply,
-    plan::{tell, typed},
+    plan::{options, tell, typed},
 };
 use crate::{
     address::{Address, Instance, quoted},
-    cli::{Outcome, args},
+    cli::{Env, Outcome, args, ui::Ui},
     clock::block_on,
     error::{Error, ErrorKind, Result},
     ledger::{AgentRecord, Managed, Record, State},
-    plan::render::{Document, Level, Line, Style, moment},
+    plan::render::{self, Document, Level, Line, Style, moment},
 };
 
 pub(super) fn show(cx: &Cx<'_>, args: &args::Show) -> Result<Outcome> {
-    // A name of an agent may be that of a file, too; who means the file writes
-    // `./name`.
     let agent = args.what.parse::<Instance>().ok();
     let address = args.what.parse::<Address>().ok();
     let path = cx.env.path(args.what.as_ref());
-    if agent.is_none() && path.is_file() {
-        return plan(cx, args, &path);
-    }
     let state = block_on(cx.deployment.state())?;
     let mut document = Document::default();
     match (agent, address) {
@@ -36,7 +33,7 @@ pub(super) fn show(cx: &Cx<'_>, args: &args::Show) -> Result<Outcome> {
                 .collect();
             if record.is_none() && resources.is_empty() {
                 if path.is_file() {
-                    return plan(cx, args, &path);
+                    return plan(cx.ui, args, &path);
                 }
                 return Err(unknown(&args.what, &state));
             }
@@ -63,19 +60,27 @@ pub(super) fn show(cx: &Cx<'_>, args: &args::Show) -> Result<Outcome> {
     Ok(Outcome::Done)
 }
 
-fn plan(cx: &Cx<'_>, args: &args::Show, path: &std::path::Path) -> Result<Outcome> {
+/// The file of a plan, where that is what is meant: who means the file in spite
+/// of an agent of that name writes `./name`.
+pub(super) fn file(env: &Env, args: &args::Show) -> Option<PathBuf> {
+    let path = env.path(args.what.as_ref());
+    (args.what.parse::<Instance>().is_err() && path.is_file()).then_some(path)
+}
+
+/// Shows a saved plan, which needs nothing but its file.
+pub(super) fn plan(ui: &Ui, args: &args::Show, path: &Path) -> Result<Outcome> {
     let saved = apply::read(path)?;
     let mut next = Vec::new();
     if !saved.plan().is_empty() {
-        let program = typed(&cx.ui.program);
         next.push(format!(
-            "{program} apply {} --digest {}",
+            "{} apply {} --digest {}",
+            ui.command,
             typed(&args.what),
             saved.digest().short()
         ));
     }
-    cx.ui.print(&cx.text(&saved, args.depth.level(), next.clone()));
-    tell(cx, &saved, next);
+    ui.print(&render::text(&saved, &options(ui, args.depth.level(), next.clone())));
+    tell(ui, &saved, next);
     Ok(Outcome::Done)
 }
 

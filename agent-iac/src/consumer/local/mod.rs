@@ -104,6 +104,32 @@ impl Allowed {
     }
 }
 
+/// What is allowed of one consumer; otherwise how it would be.
+impl Allowed {
+    fn file<'a>(&'a self, path: &'a str) -> Result<(&'a Path, &'a Path), String> {
+        within(&self.folders, path).ok_or_else(|| {
+            format!("no file may be written at `{path}`; allow its folder with `files_below`")
+        })
+    }
+
+    fn pid_file<'a>(&'a self, path: &'a str) -> Result<(&'a Path, &'a Path), String> {
+        within(&self.pid_folders, path).ok_or_else(|| {
+            format!("`{path}` is no pid file that counts; allow its folder with `pid_files_below`")
+        })
+    }
+
+    fn program(&self, name: &str) -> Result<&command::Program, String> {
+        let program = self.commands.get(name);
+        program.ok_or_else(|| format!("no command is named `{name}`; allow one with `command`"))
+    }
+
+    fn key_for(&self, authority: &str) -> Result<&Arc<Secret>, String> {
+        self.hosts.get(authority).ok_or_else(|| {
+            format!("no webhook of `{authority}` is called; allow it with `webhooks_of`")
+        })
+    }
+}
+
 /// The [`Tell`] of a machine.
 #[derive(Clone, Debug)]
 pub struct LocalTeller {
@@ -145,11 +171,9 @@ impl LocalTeller {
 
     /// Calls a webhook once, where its host is allowed.
     pub(crate) async fn post(&self, hook: &Webhook, body: String) -> Told {
-        let Some(key) = self.allowed.hosts.get(&hook.authority()) else {
-            return not_allowed(format!(
-                "no webhook of `{}` is called; allow it with `webhooks_of`",
-                hook.authority()
-            ));
+        let key = match self.allowed.key_for(&hook.authority()) {
+            Ok(key) => key,
+            Err(because) => return Told::NotAllowed { because },
         };
         // Each attempt has its own time, which is part of what is signed.
         let request = webhook::Request::sign(hook, &body, key, self.clock.now());
@@ -159,8 +183,9 @@ impl LocalTeller {
 
     /// Runs a command that is allowed under a name.
     pub(crate) async fn run(&self, name: &str, about: command::About) -> Told {
-        let Some(program) = self.allowed.commands.get(name).cloned() else {
-            return not_allowed(format!("no command is named `{name}`; allow one with `command`"));
+        let program = match self.allowed.program(name) {
+            Ok(program) => program.clone(),
+            Err(because) => return Told::NotAllowed { because },
         };
         let limit = self.limit;
         self.bounded(move || command::run(&program, &about, limit)).await
@@ -207,10 +232,6 @@ fn failed(because: impl Into<String>) -> Told {
     Told::Failed { because: because.into() }
 }
 
-fn not_allowed(because: String) -> Told {
-    Told::NotAllowed { because }
-}
-
 /// The folder that a path lies below, with what is left of it.
 fn within<'a>(folders: &'a BTreeSet<PathBuf>, path: &'a str) -> Option<(&'a Path, &'a Path)> {
     let path = Path::new(path);
@@ -222,16 +243,25 @@ fn within<'a>(folders: &'a BTreeSet<PathBuf>, path: &'a str) -> Option<(&'a Path
 
 #[async_trait]
 impl Tell for LocalTeller {
+    fn allows(&self, consumer: &Consumer) -> Result<(), String> {
+        let allowed = &self.allowed;
+        match consumer {
+            Consumer::Application(_) | Consumer::Runtime(_) => Ok(()),
+            Consumer::File(declared) => allowed.file(declared.path()).map(drop),
+            Consumer::Signal(declared) => allowed.pid_file(declared.pid_file()).map(drop),
+            Consumer::Command(name) => allowed.program(name).map(drop),
+            Consumer::Webhook(hook) => allowed.key_for(&hook.authority()).map(drop),
+        }
+    }
+
     async fn tell(&self, notice: Notice<'_>) -> Told {
         match notice.consumer {
             // Both look at the store by themselves.
             Consumer::Application(_) | Consumer::Runtime(_) => Told::Told,
             Consumer::File(declared) => {
-                let Some((folder, rest)) = within(&self.allowed.folders, declared.path()) else {
-                    return not_allowed(format!(
-                        "no file may be written at `{}`; allow its folder with `files_below`",
-                        declared.path()
-                    ));
+                let (folder, rest) = match self.allowed.file(declared.path()) {
+                    Ok(parts) => parts,
+                    Err(because) => return Told::NotAllowed { because },
                 };
                 let (folder, rest) = (folder.to_owned(), rest.to_owned());
                 let (secret, is_newest) = match self.secret(notice).await {
@@ -247,12 +277,9 @@ impl Tell for LocalTeller {
                 self.bounded(write).await
             }
             Consumer::Signal(declared) => {
-                let folders = &self.allowed.pid_folders;
-                let Some((folder, rest)) = within(folders, declared.pid_file()) else {
-                    return not_allowed(format!(
-                        "`{}` is no pid file that counts; allow its folder with `pid_files_below`",
-                        declared.pid_file()
-                    ));
+                let (folder, rest) = match self.allowed.pid_file(declared.pid_file()) {
+                    Ok(parts) => parts,
+                    Err(because) => return Told::NotAllowed { because },
                 };
                 let (folder, rest) = (folder.to_owned(), rest.to_owned());
                 let kind = declared.signal();

@@ -125,7 +125,8 @@ impl Deployment {
         context: &RunContext,
     ) -> Result<Report> {
         let authority = Authority::Standing { digest: blueprint.digest() };
-        let authorised = Authorised { plan, authority, proposer: None, purpose, force: false };
+        let authorised =
+            Authorised { plan, authority, proposer: None, purpose, force: false, room: None };
         apply::run(&self.engine(), authorised, context).await
     }
 }

@@ -138,6 +138,16 @@ impl SqliteLedger {
         Self::start(path.into(), options, Mode::Read)
     }
 
+    /// The fleet and the environment that the ledger in a file is of, for whoever
+    /// has to act on it while the fleet's own text is away.
+    ///
+    /// # Errors
+    ///
+    /// As [`SqliteLedger::open`].
+    pub fn meant_for(path: impl AsRef<Path>) -> Result<(String, String)> {
+        open::meant_for(path.as_ref())
+    }
+
     /// The file.
     pub fn path(&self) -> &Path {
         &self.path

@@ -18,6 +18,9 @@ use crate::{
     ledger::{Append, Entry, FORMAT, Group, LedgerEvent, Prepared, RunId, State},
 };
 
+/// How long a look at the names waits for another program that writes.
+const PATIENCE: std::time::Duration = std::time::Duration::from_secs(5);
+
 /// What an open is for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Mode {
@@ -195,18 +198,52 @@ fn write_first(connection: &Connection, path: &Path, options: &Options) -> Resul
     rows.put_meta(&state)
 }
 
+/// The fleet and the environment that a file is of, read without a lock.
+pub(super) fn meant_for(path: &Path) -> Result<(String, String)> {
+    check_place(path, Mode::Read)?;
+    let flags = OpenFlags::SQLITE_OPEN_NO_MUTEX | OpenFlags::SQLITE_OPEN_READ_ONLY;
+    let connection = Connection::open_with_flags(path, flags).explained(path)?;
+    crate::sqlite::wait_for_locks(&connection, PATIENCE).explained(path)?;
+    connection.execute_batch("PRAGMA trusted_schema = OFF").explained(path)?;
+    if is_empty(&connection, path)? {
+        return Err(absent(path, "holds no ledger: it is empty"));
+    }
+    recognise(&connection, path)?;
+    Rows { connection: &connection, path }.meant_for()
+}
+
 /// Checks that the file is a ledger of this crate, fleet and environment, in a
 /// form that this version reads.
 fn identify(connection: &Connection, path: &Path, options: &Options) -> Result<()> {
+    recognise(connection, path)?;
+    let (fleet, environment) = Rows { connection, path }.meant_for()?;
+    if (&fleet, &environment) != (&options.fleet, &options.environment) {
+        return Err(foreign(
+            path,
+            format!(
+                "is the ledger of fleet `{fleet}` in `{environment}`, not of `{}` in `{}`",
+                options.fleet, options.environment
+            ),
+            "give each fleet and environment a ledger of its own",
+        ));
+    }
+    Ok(())
+}
+
+fn foreign(path: &Path, what: impl std::fmt::Display, repair: &str) -> Error {
+    Error::new(ErrorKind::Foreign, format!("`{}` {what}", path.display())).help(repair)
+}
+
+/// Checks that the file is a ledger of this crate, in a form that this version
+/// reads.
+fn recognise(connection: &Connection, path: &Path) -> Result<()> {
     let shown = path.display();
-    let foreign = |what: String, repair: &str| {
-        Err(Error::new(ErrorKind::Foreign, format!("`{shown}` {what}")).help(repair))
-    };
     if pragma::<i32>(connection, path, "application_id")? != APPLICATION_ID {
-        return foreign(
-            String::from("is a SQLite database of another application"),
+        return Err(foreign(
+            path,
+            "is a SQLite database of another application",
             "give the path of a ledger, or of a file that does not exist yet",
-        );
+        ));
     }
     let format: u32 = pragma(connection, path, "user_version")?;
     if format > FORMAT {
@@ -224,17 +261,6 @@ fn identify(connection: &Connection, path: &Path, options: &Options) -> Result<(
             format!("the ledger `{shown}` names no format"),
         )
         .help("restore it from a backup that is not older than its pin"));
-    }
-    let rows = Rows { connection, path };
-    let (fleet, environment) = rows.meant_for()?;
-    if (&fleet, &environment) != (&options.fleet, &options.environment) {
-        return foreign(
-            format!(
-                "is the ledger of fleet `{fleet}` in `{environment}`, not of `{}` in `{}`",
-                options.fleet, options.environment
-            ),
-            "give each fleet and environment a ledger of its own",
-        );
     }
     Ok(())
 }

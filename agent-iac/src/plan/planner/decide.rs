@@ -44,8 +44,9 @@ impl<'a> Planner<'a> {
             let frozen =
                 [Some(instance), from].into_iter().flatten().find_map(|i| self.frozen.get(i));
             if let Some((reason, repair)) = frozen.cloned() {
-                self.look_at(address, desired);
-                self.block_agent(address, reason, repair);
+                if self.would_change(address, desired) {
+                    self.block_agent(address, reason, repair);
+                }
                 continue;
             }
             if let Some(needed) = desired.dependencies.iter().find(|n| self.stuck.contains(n)) {
@@ -56,6 +57,35 @@ impl<'a> Planner<'a> {
             }
             self.decide(address, desired);
         }
+    }
+
+    /// Whether something would be done about a resource of an agent on which
+    /// there is a hold. A hold on what is as declared holds nothing back, and
+    /// drift and what was not read are told all the same.
+    fn would_change(&mut self, address: &'a Address, desired: &'a Desired) -> bool {
+        let instance = address.instance();
+        let recorded = self.record_of(address).is_some_and(|record| record.object.is_some());
+        if !recorded || self.moved_from.contains_key(address) || self.has_other_terms(instance) {
+            self.look_at(address, desired);
+            return true;
+        }
+        let (steps, blocked) = (self.steps.len(), self.plan.blocked.len());
+        let was_blocked = self.blocked.contains(instance);
+        self.decide(address, desired);
+        if self.steps.len() == steps && self.plan.blocked.len() == blocked {
+            return false;
+        }
+        // What was decided is not done: nothing of it may be left.
+        for step in self.steps.drain(steps..) {
+            self.plan.versions.remove(&step.address);
+        }
+        self.plan.blocked.truncate(blocked);
+        if !was_blocked {
+            self.blocked.remove(instance);
+        }
+        self.fresh.remove(address);
+        self.returning.remove(address);
+        true
     }
 
     /// Notes how a resource is about which nothing will be done: drift is told

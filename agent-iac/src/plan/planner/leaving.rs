@@ -12,7 +12,7 @@ use crate::{
     address::{Address, Instance, quoted},
     bugs::bug,
     ledger::{AgentRecord, Cause, Hold, Managed, Record},
-    plan::{Action, AgentChange, Drift, Part, Reason},
+    plan::{Action, AgentChange, Apart, Drift, Part, Reason},
     provider::{Object, Observation},
     schema::Kind,
 };
@@ -31,13 +31,7 @@ impl<'a> Planner<'a> {
                 continue;
             }
             let recorded = self.state.agents.get(instance);
-            let same = recorded.is_some_and(|r| {
-                r.owner == agent.owner
-                    && r.purpose == agent.purpose
-                    && r.expires == agent.expires
-                    && r.grace == agent.grace
-            });
-            if !same {
+            if self.has_other_terms(instance) {
                 let change = AgentChange::Declared {
                     owner: agent.owner.clone(),
                     purpose: agent.purpose.clone(),
@@ -61,6 +55,18 @@ impl<'a> Planner<'a> {
                 self.plan.agents.push(agent_step(instance, AgentChange::Leaves { cause }));
             }
         }
+    }
+
+    /// Whether an agent is not recorded as it is declared.
+    pub(super) fn has_other_terms(&self, instance: &Instance) -> bool {
+        let Some(agent) = self.blueprint.agent(instance) else { return false };
+        let same = self.state.agents.get(instance).is_some_and(|r| {
+            r.owner == agent.owner
+                && r.purpose == agent.purpose
+                && r.expires == agent.expires
+                && r.grace == agent.grace
+        });
+        !same
     }
 
     /// Takes back the removal of what something needs that stays as it is: a
@@ -149,8 +155,7 @@ impl<'a> Planner<'a> {
     /// A hold freezes the engine's hand, whatever the code says.
     pub(super) fn find_holds(&mut self) {
         for (instance, agent) in &self.state.agents {
-            let held = |hold: &&Hold| hold.until > self.options.now && !bug!("hold ignored");
-            if let Some(hold) = agent.hold.as_ref().filter(held) {
+            if let Some(hold) = self.hold_on(agent) {
                 self.frozen.insert(
                     instance,
                     (
@@ -163,6 +168,46 @@ impl<'a> Planner<'a> {
                 );
             }
         }
+    }
+
+    /// Says of which agents the plan makes nothing, so that it does not look as
+    /// if all that is declared were there.
+    pub(super) fn apart(&mut self) {
+        let acts: BTreeSet<&Instance> = self
+            .steps
+            .iter()
+            .map(|step| step.address.instance())
+            .chain(self.plan.agents.iter().map(|agent| &agent.instance))
+            .collect();
+        let mut apart = BTreeMap::new();
+        for (instance, cause) in &self.departures {
+            let record = self.state.agents.get(*instance);
+            let leaving = record.and_then(|record| record.leaving);
+            let declared = self.blueprint.agent(instance);
+            let over = declared.is_none() && leaving.is_none_or(|leaving| leaving.ended);
+            if over || acts.contains(*instance) {
+                continue;
+            }
+            let since = leaving.map_or(self.options.now, |leaving| leaving.since);
+            let why = match (cause, declared) {
+                (Cause::Killed, _) => Apart::Killed { since },
+                (Cause::Expired, Some(agent)) => Apart::Expired { expires: agent.expires },
+                _ => Apart::Leaving { since },
+            };
+            apart.insert((*instance).clone(), why);
+        }
+        for (instance, agent) in &self.state.agents {
+            if let Some(hold) = self.hold_on(agent).filter(|_| self.is_target(instance)) {
+                let (until, by, reason) = (hold.until, hold.actor.to_string(), hold.reason.clone());
+                apart.insert(instance.clone(), Apart::Held { until, by, reason });
+            }
+        }
+        self.plan.apart = apart;
+    }
+
+    /// The hold on an agent that is not over.
+    fn hold_on<'r>(&self, agent: &'r AgentRecord) -> Option<&'r Hold> {
+        agent.hold.as_ref().filter(|hold| hold.until > self.options.now && !bug!("hold ignored"))
     }
 
     /// The records of an agent that something real stands behind and that
@@ -202,12 +247,13 @@ impl<'a> Planner<'a> {
             .unwrap_or_else(|| (recorded / 4).max(3));
         let count = u32::try_from(beginning.len()).unwrap_or(u32::MAX);
         if count > cap && !bug!("cap ignored") {
+            let many = if count == 1 { "1 agent".to_owned() } else { format!("{count} agents") };
             for instance in beginning {
                 self.frozen.insert(
                     instance,
                     (
-                        format!("{count} agents would begin to leave, and the cap is {cap}"),
-                        format!("if that is meant, allow {count} for this plan"),
+                        format!("{many} would begin to leave, and the cap is {cap}"),
+                        format!("if that is meant, plan with `--allow-leaving {count}`"),
                     ),
                 );
             }

@@ -43,12 +43,16 @@ pub struct Options {
     pub targets: BTreeSet<Instance>,
     /// Raises the fleet's cap on how many agents may begin to leave.
     pub max_leaving: Option<u32>,
+    /// For a rotation: how many of those that are due each provider takes; one
+    /// that is not named takes any number.
+    pub room: BTreeMap<String, u32>,
 }
 
 impl Options {
     /// A plan for all agents.
     pub fn new(now: Timestamp) -> Self {
-        Self { now, targets: BTreeSet::new(), max_leaving: None }
+        let (targets, room) = (BTreeSet::new(), BTreeMap::new());
+        Self { now, targets, max_leaving: None, room }
     }
 }
 
@@ -165,6 +169,7 @@ impl<'a> Planner<'a> {
             unchanged: 0,
             observed_at: observations.at,
             beside: observations.beside.clone(),
+            apart: BTreeMap::new(),
         };
         Self {
             blueprint,
@@ -365,6 +370,7 @@ impl<'a> Planner<'a> {
     }
 
     fn finish(mut self) -> Plan {
+        self.apart();
         let desired = self.blueprint.resources().iter();
         let recorded = self.state.records.iter().filter_map(|(address, record)| {
             let object = record.object.as_ref().or(record.deposed.first())?;

@@ -1,5 +1,7 @@
 //! New generations of credentials, and the end of older ones.
 
+use std::collections::BTreeMap;
+
 use super::{Fresh, IN_ITS_SYSTEM, Options, Planner, steps};
 use crate::{
     access::Access,
@@ -10,7 +12,7 @@ use crate::{
     plan::{Action, CredentialTarget, Observations, Part, Plan, Reason, Risk, Target},
     provider::{AtOnce, Observation},
     rotation::{
-        Asked, Phase, Terms, Why,
+        Asked, Groups, Phase, Terms, Why, in_transition,
         machine::{self, phase},
     },
 };
@@ -31,12 +33,21 @@ pub fn rotate(
     let mut planner = Planner::new(blueprint, state, observations, options);
     planner.find_departures();
     planner.find_holds();
-    planner.turns(asked);
+    planner.turns(asked, &Groups::of(blueprint));
     planner.finish()
 }
 
+/// What of the rotations of one plan keeps the others of it apart.
+struct Apart<'g> {
+    groups: &'g Groups,
+    /// The member of each group that this plan rotates.
+    turning: BTreeMap<&'g str, Address>,
+    room: BTreeMap<String, u32>,
+}
+
 impl<'a> Planner<'a> {
-    fn turns(&mut self, asked: Asked) {
+    fn turns(&mut self, asked: Asked, groups: &Groups) {
+        let mut turns = Vec::new();
         for (address, desired) in self.blueprint.resources() {
             let instance = address.instance();
             let named = &self.options.targets;
@@ -57,8 +68,68 @@ impl<'a> Planner<'a> {
                 }
                 continue;
             }
-            self.turn(address, desired, record, &phase, asked);
+            let since = match &phase {
+                Phase::Due { since, .. } => *since,
+                _ => self.options.now,
+            };
+            turns.push((since, address, desired, record, phase));
         }
+        // Of those that wait for the same, the one that was due first is first.
+        turns.sort_by(|a, b| (a.0, a.1).cmp(&(b.0, b.1)));
+        let room = self.options.room.clone();
+        let mut apart = Apart { groups, turning: BTreeMap::new(), room };
+        for (_, address, desired, record, phase) in &turns {
+            self.turn(address, desired, record, phase, asked, &mut apart);
+        }
+    }
+
+    /// Whether a credential may be rotated beside the others; it says why not.
+    /// One that is known to others does not wait for anybody.
+    fn has_room<'g>(
+        &mut self,
+        address: &'a Address,
+        desired: &'a Desired,
+        reason: &Reason,
+        apart: &mut Apart<'g>,
+    ) -> bool {
+        if matches!(reason, Reason::Compromised { .. }) {
+            return true;
+        }
+        let group = desired.credential.as_ref().and_then(|c| c.policy.group.as_deref());
+        let group = group.and_then(|group| apart.groups.names().find(|name| *name == group));
+        if let Some(group) = group {
+            let between = |other: &&Address| {
+                *other != address && self.state.records.get(*other).is_some_and(in_transition)
+            };
+            let other = apart.turning.get(group);
+            let other = other.or_else(|| apart.groups.members(group).find(between)).cloned();
+            if let Some(other) = other.filter(|_| !bug!("group ignored")) {
+                self.block(
+                    address,
+                    format!("`{other}` of its redundancy group `{group}` is in transition"),
+                    "it has its turn once the older generation there has ended",
+                );
+                return false;
+            }
+        }
+        if let (Reason::Due { .. }, Some(left)) = (reason, apart.room.get_mut(&desired.provider)) {
+            if *left == 0 && !bug!("rate ignored") {
+                let provider = &desired.provider;
+                let why = format!("`{provider}` has taken as many rotations as its rate allows");
+                self.block(address, why, "it has its turn once the rate allows more");
+                return false;
+            }
+            *left = left.saturating_sub(1);
+        }
+        if let Some(group) = group {
+            apart.turning.insert(group, address.clone());
+            // Nobody may begin with another member behind the back of this plan.
+            for member in apart.groups.members(group) {
+                let version = self.state.version(member);
+                self.plan.versions.entry(member.clone()).or_insert(version);
+            }
+        }
+        true
     }
 
     fn turn(
@@ -68,6 +139,7 @@ impl<'a> Planner<'a> {
         record: &'a Record,
         phase: &Phase,
         asked: Asked,
+        apart: &mut Apart<'_>,
     ) {
         let reason = match phase {
             Phase::Settling => {
@@ -134,7 +206,7 @@ impl<'a> Planner<'a> {
             self.block(address, format!("it cannot be changed: {why}"), IN_ITS_SYSTEM);
             return;
         }
-        if !self.may_act(address, object) {
+        if !self.may_act(address, object) || !self.has_room(address, desired, &reason, apart) {
             return;
         }
         if self.at_once(object) == Some(AtOnce::One) || bug!("rotated with a gap") {

@@ -9,7 +9,7 @@ use crate::{
     access::{AccessChange, Verdict},
     address::is_printable,
     error::Result,
-    plan::{Action, Plan, Risk, SavedPlan, Totals},
+    plan::{Action, FORMAT, Plan, Risk, SavedPlan, Totals},
     schema::Kind,
     value::{Digest, canonical},
 };
@@ -103,11 +103,13 @@ pub(super) fn revoked(plan: &Plan) -> u32 {
 pub fn json(saved: &SavedPlan) -> Result<String> {
     #[derive(Serialize)]
     struct Document<'a> {
+        /// Of this document; the plan in it has its own.
+        format: u32,
         #[serde(flatten)]
         saved: &'a SavedPlan,
         summary: Summary,
     }
-    Ok(inert(&canonical(&Document { saved, summary: Summary::of(saved) })?))
+    Ok(inert(&canonical(&Document { format: FORMAT, saved, summary: Summary::of(saved) })?))
 }
 
 /// Escapes what a terminal might act on. It can only stand inside JSON's

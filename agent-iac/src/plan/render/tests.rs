@@ -43,6 +43,7 @@ fn empty() -> Plan {
         unchanged: 214,
         observed_at: "2026-11-24T09:00:00Z".parse().unwrap(),
         beside: Vec::new(),
+        apart: BTreeMap::new(),
     }
 }
 

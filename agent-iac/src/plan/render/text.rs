@@ -38,6 +38,7 @@ pub fn text(saved: &SavedPlan, options: &Options) -> Document {
     before.section(view.agents(plan));
     let mut after = Document::default();
     after.section(view.blocked(plan));
+    after.section(view.apart(plan));
     after.section(view.undeclared(&plan.undeclared, "Undeclared: found, and only reported"));
     view.not_known(plan, &mut after);
     after.section(end);
@@ -455,6 +456,20 @@ impl View<'_> {
         self.section(title, Style::Heading, &blocks, "more source", "more sources")
     }
 
+    fn apart(&self, plan: &Plan) -> Vec<Line> {
+        let blocks: Vec<Block> = plan
+            .apart
+            .iter()
+            .map(|(instance, why)| {
+                let text = short(&words::apart(instance, why), self.value().saturating_mul(4));
+                let line = Line::of(Style::Change, format!("    {instance}: "));
+                Block { risk: Risk::Low, lines: vec![line.with(Style::Plain, text)] }
+            })
+            .collect();
+        let title = "Left alone: agents of which nothing is made or changed, whatever is declared";
+        self.section(title, Style::Heading, &blocks, "more agent", "more agents")
+    }
+
     fn warnings(&self, plan: &Plan) -> Vec<Line> {
         let blocks: Vec<Block> = plan
             .warnings()
@@ -507,13 +522,19 @@ impl View<'_> {
 }
 
 fn nothing(plan: &Plan) -> Line {
-    let style = if plan.is_clean() { Style::Good } else { Style::Change };
+    let all = plan.is_clean() && plan.apart.is_empty();
+    let style = if all { Style::Good } else { Style::Change };
     let as_declared = count(plan.unchanged as usize, "resource is", "resources are");
-    let mut text = format!("No changes. {as_declared} as declared");
+    let mut text = match plan.blocked.len() {
+        0 => format!("No changes. {as_declared} as declared"),
+        blocked => {
+            let blocked = count(blocked, "change is", "changes are");
+            format!("No step can be taken: {blocked} blocked. {as_declared} as declared")
+        }
+    };
     for (number, what) in [
         (plan.unread.len(), "not checked"),
         (plan.drift.len(), "drifted"),
-        (plan.blocked.len(), "blocked"),
         (plan.undeclared.len(), "undeclared"),
         (plan.in_doubt.len(), "in doubt"),
     ] {
@@ -523,6 +544,9 @@ fn nothing(plan: &Plan) -> Line {
     }
     if plan.unread_beside() > 0 {
         text.push_str(", what the systems give besides is unread");
+    }
+    if !plan.apart.is_empty() {
+        put(&mut text, format_args!(", {} left alone", count(plan.apart.len(), "agent", "agents")));
     }
     Line::of(style, format!("{text}, observed at {}.", words::moment(plan.observed_at)))
 }
@@ -553,15 +577,26 @@ pub(super) fn totals(plan: &Plan) -> String {
         totals.replace,
         totals.delete.saturating_sub(revoke),
     );
-    for (number, what) in
-        [(totals.suspend, "to suspend"), (totals.resume, "to resume"), (totals.record, "to record")]
-    {
+    for (number, what) in [
+        (totals.rotate.saturating_sub(ended(plan)), "to rotate"),
+        (ended(plan), "older to end"),
+        (totals.suspend, "to suspend"),
+        (totals.resume, "to resume"),
+        (totals.record, "to record"),
+    ] {
         if number > 0 {
             put(&mut text, format_args!(", {number} {what}"));
         }
     }
     text.push('.');
     text
+}
+
+/// How many older generations of credentials the plan ends that have had their
+/// time; each counts with the rotations for programs.
+fn ended(plan: &Plan) -> u32 {
+    let ends = plan.steps.iter().filter(|step| words::ends_older(step)).count();
+    u32::try_from(ends).unwrap_or(u32::MAX)
 }
 
 /// What the plan does to access: who may act again gains, too.

@@ -9,7 +9,7 @@ use super::Style;
 use crate::{
     access::{AccessChange, Effect, Tuple},
     address::{Address, Instance},
-    plan::{Action, AgentChange, Part, PropertyChange, Reason, Risk, Step},
+    plan::{Action, AgentChange, Apart, Part, PropertyChange, Reason, Risk, Step},
     provider::{Object, Observation},
     resource::{Node, Reading},
     schema::Kind,
@@ -27,6 +27,7 @@ pub(super) fn sign(step: &Step, ascii: bool) -> (&'static str, &'static str, Sty
         Action::Record => ("*", "record", Style::Faint),
         Action::Create => ("+", "create", Style::Add),
         Action::Update => ("~", "update", Style::Change),
+        _ if ends_older(step) => (either("×", "x"), "end", Style::Remove),
         Action::ReplaceCreateFirst => ("+/-", "replace", Style::Remove),
         Action::ReplaceDeleteFirst => ("-/+", "replace", Style::Remove),
         Action::Rotate => (either("↻", "@"), "rotate", Style::Change),
@@ -36,6 +37,29 @@ pub(super) fn sign(step: &Step, ascii: bool) -> (&'static str, &'static str, Sty
             (either("×", "x"), "revoke", Style::Remove)
         }
         Action::Delete => ("-", "destroy", Style::Remove),
+    }
+}
+
+/// Whether a step ends an older generation that has had its time beside the
+/// present one.
+pub(super) fn ends_older(step: &Step) -> bool {
+    let outlived = matches!(step.reason, Reason::Outlived { .. });
+    step.kind == Kind::Credential && step.part == Part::Remove && outlived
+}
+
+/// Why an agent is left alone, and how that ends.
+pub(super) fn apart(instance: &Instance, why: &Apart) -> String {
+    match why {
+        Apart::Killed { since } => {
+            format!("killed at {}; `resume {instance}` lets it act again", moment(*since))
+        }
+        Apart::Expired { expires } => format!("expired; its last day was {expires}"),
+        Apart::Leaving { since } => {
+            format!("leaving since {}; it is not declared any more", moment(*since))
+        }
+        Apart::Held { until, by, reason } => {
+            format!("held by {} until {}: {reason}", name(by), moment(*until))
+        }
     }
 }
 

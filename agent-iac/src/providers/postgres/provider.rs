@@ -48,6 +48,8 @@ const WRITERS: usize = 2;
 #[derive(Clone)]
 pub struct PostgresProvider {
     endpoint: Endpoint,
+    /// Where logins are tried, when that is not the same.
+    door: Option<Endpoint>,
     observe: Option<Principal>,
     apply: Option<Principal>,
     layout: Layout,
@@ -63,6 +65,7 @@ impl PostgresProvider {
         let layout = Layout { own: endpoint.database().to_owned(), ..Layout::default() };
         Self {
             endpoint,
+            door: None,
             observe: None,
             apply: None,
             layout,
@@ -105,6 +108,25 @@ impl PostgresProvider {
     #[must_use]
     pub fn scope(mut self, pattern: impl Into<String>) -> Self {
         self.layout.scope.insert(pattern.into());
+        self
+    }
+
+    /// Names the server itself, where a pooler stands before it: there logins
+    /// are tried. A pooler refuses in words of its own, which prove nothing;
+    /// that a login has ended, only the server can say.
+    ///
+    /// ```no_run
+    /// use agent_iac::providers::postgres::PostgresProvider;
+    ///
+    /// # fn main() -> agent_iac::error::Result<()> {
+    /// let provider = PostgresProvider::new("postgresql://pooler.internal:6432/app".parse()?)
+    ///     .probe_at("postgresql://db.internal/app".parse()?);
+    /// # Ok(())
+    /// # }
+    /// ```
+    #[must_use]
+    pub fn probe_at(mut self, endpoint: Endpoint) -> Self {
+        self.door = Some(endpoint);
         self
     }
 
@@ -222,7 +244,10 @@ impl Provider for PostgresProvider {
     }
 
     fn probers(&self) -> Result<Probers> {
-        let door = server::Prober::new(&Thread::start()?, self.endpoint.clone())?;
+        let door = server::Prober::new(
+            &Thread::start()?,
+            self.door.as_ref().unwrap_or(&self.endpoint).clone(),
+        )?;
         Ok(Probers::new().with::<Login, _>(&Arc::new(Prober { door })))
     }
 }

@@ -7,7 +7,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use super::{
     DefaultPrivileges, Grant, Membership, Object, ObjectKind, Ownership, Parameter, Policy,
-    Privilege, Public, Role,
+    Privilege, Public, PublicDefaults, Role,
     catalog::verifiers,
     name::{ident, literal},
     view::Layout,
@@ -233,7 +233,7 @@ impl<'l> Needs<'l> {
                     self.say(Principal::Apply, None, &statement, "to make agents its members");
                 }
             }
-            (DefaultPrivileges::TYPE, _) => {
+            (DefaultPrivileges::TYPE | PublicDefaults::TYPE, _) => {
                 let creator =
                     text(properties, "for_role").filter(|creator| !managed.contains(creator));
                 self.member_of(creator, "to say what becomes of what it will create");

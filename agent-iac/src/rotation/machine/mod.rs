@@ -183,6 +183,13 @@ pub fn phase(record: &Record, terms: &Terms, now: Timestamp) -> Phase {
     retried(Phase::Due { since: due, why: Why::Period }, rotation, terms, now)
 }
 
+/// Whether a credential is between two generations: one is being made, or there
+/// is none, or an older one still stands beside the present one.
+pub fn in_transition(record: &Record) -> bool {
+    let gap = record.rotation.as_ref().is_some_and(|rotation| rotation.gap.is_some());
+    record.open.is_some() || gap || !record.deposed.is_empty()
+}
+
 /// Which of the older generations may be ended at an instant, and whom each
 /// would cut off.
 pub fn ended(record: &Record, terms: &Terms, now: Timestamp) -> BTreeMap<u32, BTreeSet<String>> {

@@ -187,6 +187,14 @@ impl<'s> Case<'s> {
         objects.into_iter().map(|object| object.id).collect()
     }
 
+    /// The ids of what bears a mark: others may work in the same system
+    /// meanwhile, and what is theirs comes and goes.
+    pub(super) async fn with_mark(&self, mark: Option<&Mark>) -> Vec<String> {
+        let objects = self.done(self.observe.list(&Listing::All).await);
+        let of_mark = objects.into_iter().filter(|object| object.mark.as_ref() == mark);
+        of_mark.map(|object| object.id).collect()
+    }
+
     pub(super) async fn settled(&self, claims: &[Claim]) -> Vec<Settled> {
         let answers = self.done(self.write.settle(claims).await);
         let counts = format!("{} answers to {} claims", answers.len(), claims.len());

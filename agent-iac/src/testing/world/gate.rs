@@ -103,6 +103,8 @@ struct Rule {
 
 struct State {
     names: Vec<String>,
+    /// Whether the names are not kept.
+    forgets: bool,
     crash_at: Option<At>,
     crashed: bool,
     rules: Vec<Rule>,
@@ -142,6 +144,7 @@ impl Gate {
     pub(super) fn new(seed: u64, clock: SimClock) -> Self {
         let state = State {
             names: Vec::new(),
+            forgets: false,
             crash_at: None,
             crashed: false,
             rules: Vec::new(),
@@ -244,6 +247,15 @@ impl Gate {
         fault.map_or(Ok(()), Err)
     }
 
+    /// Keeps no names from now on.
+    pub(super) fn forget(&self) {
+        self.state().forgets = true;
+    }
+
+    pub(super) fn forgets(&self) -> bool {
+        self.state().forgets
+    }
+
     pub(super) fn is_crashed(&self) -> bool {
         self.state().crashed
     }
@@ -313,7 +325,9 @@ impl State {
             return (true, None);
         }
         let index = self.names.len();
-        self.names.push(name.to_owned());
+        if !self.forgets {
+            self.names.push(name.to_owned());
+        }
         let here = match &self.crash_at {
             None => false,
             Some(At::Index(at)) => *at == index,

@@ -53,6 +53,7 @@ pub(in crate::testing) use gate::{Side, Weather};
 pub use ledger::GatedLedger;
 pub(in crate::testing) use sweep::difference;
 pub use sweep::{Depth, Disturbance, Failure, Report, Scenario, sweep, sweep_faults};
+pub(in crate::testing) use system::ForeignType;
 pub use system::{
     Account, AccountBuilder, AccountOutputs, AccountSpec, Effect, Existing, Grant, GrantBuilder,
     GrantOutputs, GrantSpec, Hand, Job, JobBuilder, JobOutputs, JobSpec, Key, KeyBuilder,
@@ -147,9 +148,19 @@ impl World {
     /// Puts a simulated system into the world; one of this name that stands
     /// there is replaced, with everything in it.
     pub fn provider_with(&self, name: &str, options: SimOptions) -> SimProvider {
+        self.provider_serving(name, options, Vec::new())
+    }
+
+    /// As [`World::provider_with`], which serves types of other providers too.
+    pub(in crate::testing) fn provider_serving(
+        &self,
+        name: &str,
+        options: SimOptions,
+        foreign: Vec<ForeignType>,
+    ) -> SimProvider {
         let Inner { seed, clock, gate, witness, .. } = &*self.0;
         let around = (clock.clone(), gate.clone());
-        let provider = SimProvider::new(name, options, *seed, around, Arc::clone(witness));
+        let provider = SimProvider::new(name, options, *seed, around, Arc::clone(witness), foreign);
         self.stands().providers.insert(name.to_owned(), provider.clone());
         provider
     }
@@ -375,6 +386,11 @@ impl World {
 
     fn ledger_inside(&self) -> Option<Arc<dyn Ledger>> {
         self.stands().ledger.clone()
+    }
+
+    /// Forgets the names of boundaries from now on: a long history has millions.
+    pub(in crate::testing) fn forget_boundaries(&self) {
+        self.0.gate.forget();
     }
 
     /// Runs what passes no gate, also in the middle of a run.

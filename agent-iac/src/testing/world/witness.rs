@@ -66,6 +66,8 @@ struct Seen {
     adopted: BTreeSet<(String, String, String)>,
     effects: BTreeMap<Claim, String>,
     secrets: Vec<Secret>,
+    /// The digests of these, so that each is kept once.
+    known: BTreeSet<Digest>,
     violations: Vec<Violation>,
     /// How often something durable changed.
     changes: u64,
@@ -145,7 +147,7 @@ impl Witness {
     /// A secret that must stand in no record.
     pub(super) fn secret(&self, secret: &Secret) {
         let mut seen = self.seen();
-        if !seen.secrets.iter().any(|known| known.equals(secret)) {
+        if seen.known.insert(secret.expose(Digest::of_bytes)) {
             seen.secrets.push(secret.duplicate());
         }
     }

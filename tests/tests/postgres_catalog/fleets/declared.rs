@@ -145,6 +145,11 @@ pub(super) enum What {
         on: On,
         revoke: Allow,
     },
+    PublicDefaults {
+        for_role: String,
+        on: &'static str,
+        revoke: Allow,
+    },
     Login {
         of: String,
     },
@@ -215,6 +220,7 @@ impl What {
             Self::Defaults { .. } => "default privileges",
             Self::Policy { .. } => "policy",
             Self::Public { .. } => "hardening",
+            Self::PublicDefaults { .. } => "hardening of the future",
             Self::Login { .. } => "login",
         }
     }
@@ -231,13 +237,20 @@ impl What {
             Self::Defaults { for_role, on, in_schema, .. } => {
                 format!("{on} of {for_role} in {in_schema:?}")
             }
+            Self::PublicDefaults { for_role, on, .. } => format!("future {on} of {for_role}"),
             Self::Policy { name, .. } => name.clone(),
         }
     }
 
     /// Whether its key names no role: there is one for all agents.
     pub(super) const fn is_of_no_role(&self) -> bool {
-        matches!(self, Self::Ownership { .. } | Self::Public { .. } | Self::Policy { .. })
+        matches!(
+            self,
+            Self::Ownership { .. }
+                | Self::Public { .. }
+                | Self::PublicDefaults { .. }
+                | Self::Policy { .. }
+        )
     }
 
     fn toml(&self) -> String {
@@ -286,6 +299,11 @@ command = \"{command}\"\nrestrictive = {restrictive}\nusing = \"{using}\"",
             Self::Public { on, revoke } => format!(
                 "permission = \"postgres.public\"\non = {}\nrevoke = {}",
                 on.toml(),
+                words(revoke)
+            ),
+            Self::PublicDefaults { for_role, on, revoke } => format!(
+                "permission = \"postgres.public_defaults\"\nfor_role = \"{for_role}\"
+on = \"{on}\"\nrevoke = {}",
                 words(revoke)
             ),
             Self::Login { of } => format!(
@@ -401,6 +419,16 @@ command = \"{command}\"\nrestrictive = {restrictive}\nusing = \"{using}\"",
                         || !spot.column.is_empty()
                         || !taken.contains(word.as_str())
                 });
+            }
+            Self::PublicDefaults { for_role, on, revoke } => {
+                let (letter, of) = (letter(on), format!("default|{for_role}|"));
+                for word in revoke {
+                    let end = format!("|{letter}|PUBLIC|{}|f", word.to_uppercase());
+                    facts.rest.retain(|line| !line.starts_with(&of) || !line.ends_with(&end));
+                    if matches!((*on, *word), ("functions", "execute") | ("types", "usage")) {
+                        facts.rest.insert(format!("no {of}{end}"));
+                    }
+                }
             }
             _ => {}
         }

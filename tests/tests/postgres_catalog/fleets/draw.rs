@@ -35,10 +35,18 @@ fn privileges(kind: &str, version: u32) -> &'static [&'static str] {
     }
 }
 
+/// The kind of what is made of those that default privileges are about.
+fn made(on: &str) -> &str {
+    match on {
+        "types" => "data-type",
+        on => on.trim_end_matches('s'),
+    }
+}
+
 const ON_COLUMNS: &[&str] = &["select", "insert", "update", "references"];
 
 /// What makes the rest of a graph: objects of the kinds that it has none of.
-pub(super) fn extras(graph: &Graph, prefix: &str, n: u64) -> String {
+pub(crate) fn extras(graph: &Graph, prefix: &str, n: u64) -> String {
     let mut script = format!(
         "CREATE ROLE {prefix}_o; CREATE FOREIGN DATA WRAPPER {prefix}_w;
          CREATE SERVER {prefix}_srv FOREIGN DATA WRAPPER {prefix}_w;
@@ -318,6 +326,9 @@ impl Draw<'_> {
             let clashes = |one: &Declared| match (&one.what, what) {
                 (What::Ownership { on, .. }, What::Ownership { on: other, .. })
                 | (What::Public { on, .. }, What::Public { on: other, .. }) => on == other,
+                (What::PublicDefaults { .. }, What::PublicDefaults { .. }) => {
+                    one.what.key() == what.key()
+                }
                 (What::Policy { on, name, .. }, What::Policy { on: other, name: same, .. }) => {
                     (on, name) == (other, same)
                 }
@@ -375,7 +386,7 @@ impl Draw<'_> {
     fn something(&mut self, agents: &[Agent], agent: &Agent) -> Option<(What, Vec<What>)> {
         let to = agent.role.clone();
         let is_new = agent.declared.first().is_none_or(|one| one.found.is_none());
-        let what = match self.chance.below(12) {
+        let what = match self.chance.below(14) {
             0..4 => {
                 let mut on = self.object();
                 if on.kind() == "table" && self.chance.one_in(3) {
@@ -411,16 +422,12 @@ impl Draw<'_> {
                 let on =
                     ["tables", "sequences", "functions", "types", "schemas"][self.chance.below(5)];
                 let within = on != "schemas" && self.chance.one_in(2);
-                let kind = match on {
-                    "types" => "data-type",
-                    kind => kind.trim_end_matches('s'),
-                };
                 What::Defaults {
                     to,
                     for_role: self.graph.role(self.chance),
                     on,
                     in_schema: within.then(|| self.graph.schema(self.chance)),
-                    allow: self.some(privileges(kind, self.setting.version)),
+                    allow: self.some(privileges(made(on), self.setting.version)),
                     grantable: self.chance.one_in(4),
                 }
             }
@@ -451,7 +458,7 @@ impl Draw<'_> {
                 });
                 return Some((What::Ownership { to, on, heir }, needs.into_iter().collect()));
             }
-            10 => {
+            10 | 12 => {
                 let schema = self.graph.schema(self.chance);
                 let on = On::new(&format!("table {schema}.t1"));
                 if self.before.owners[&on.what] == SUPERUSER {
@@ -465,6 +472,12 @@ impl Draw<'_> {
                     restrictive: self.chance.one_in(3),
                     using: ["a > 0", "b = a"][self.chance.below(2)].to_owned(),
                 }
+            }
+            11 => {
+                let on =
+                    ["tables", "sequences", "functions", "types", "schemas"][self.chance.below(5)];
+                let revoke = self.some(privileges(made(on), self.setting.version));
+                What::PublicDefaults { for_role: self.graph.role(self.chance), on, revoke }
             }
             _ => {
                 let on = self.object();
@@ -509,11 +522,7 @@ impl Draw<'_> {
                 }
             }
             What::Defaults { on, allow, grantable, .. } => {
-                let kind = match *on {
-                    "types" => "data-type",
-                    kind => kind.trim_end_matches('s'),
-                };
-                *allow = self.some(privileges(kind, self.setting.version));
+                *allow = self.some(privileges(made(on), self.setting.version));
                 *grantable = self.chance.one_in(3);
             }
             What::Policy { using, command, .. } => {
@@ -522,6 +531,9 @@ impl Draw<'_> {
             }
             What::Public { on, revoke } => {
                 *revoke = self.some(privileges(on.kind(), self.setting.version));
+            }
+            What::PublicDefaults { on, revoke, .. } => {
+                *revoke = self.some(privileges(made(on), self.setting.version));
             }
             What::Ownership { .. } | What::Login { .. } => {}
         }

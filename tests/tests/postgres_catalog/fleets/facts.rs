@@ -10,22 +10,22 @@ use super::World;
 /// Where one privilege stands: the object, its column or nothing, who has it,
 /// from whom, and which it is.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub(super) struct Spot {
-    pub(super) on: String,
-    pub(super) column: String,
-    pub(super) to: String,
-    pub(super) by: String,
-    pub(super) privilege: String,
+pub(crate) struct Spot {
+    pub(crate) on: String,
+    pub(crate) column: String,
+    pub(crate) to: String,
+    pub(crate) by: String,
+    pub(crate) privilege: String,
 }
 
 /// What is so on the server.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub(super) struct Facts {
+pub(crate) struct Facts {
     /// Each privilege, and whether it may be passed on.
-    pub(super) acl: BTreeMap<Spot, bool>,
-    pub(super) owners: BTreeMap<String, String>,
+    pub(crate) acl: BTreeMap<Spot, bool>,
+    pub(crate) owners: BTreeMap<String, String>,
     /// Roles, settings, memberships, default privileges and policies.
-    pub(super) rest: BTreeSet<String>,
+    pub(crate) rest: BTreeSet<String>,
 }
 
 /// Everything of the graphs whose names begin with `@_g`, and of the database.
@@ -101,7 +101,7 @@ UNION ALL SELECT concat_ws('|', 'policy', polrelid::regclass, polname, polcmd,
     pg_get_expr(polqual, polrelid), pg_get_expr(polwithcheck, polrelid)) FROM pg_policy WHERE polrelid::regclass::text ~ '^@_g'";
 
 impl Facts {
-    pub(super) async fn of(world: &World) -> Self {
+    pub(crate) async fn of(world: &World) -> Self {
         // Before 16 a membership has neither options nor a grantor that counts.
         let options = if world.version >= 16 { "inherit_option, set_option, b.name" } else { "''" };
         let sql = world.named(FACTS).replace("BY_WHOM", options);
@@ -132,7 +132,7 @@ impl Facts {
 
     /// What a new owner does: he takes the place of the old one in the whole
     /// list, as whom something was given to and as who gave it.
-    pub(super) fn give(&mut self, on: &str, owner: &str) {
+    pub(crate) fn give(&mut self, on: &str, owner: &str) {
         let Some(before) = self.owners.insert(on.to_owned(), owner.to_owned()) else { return };
         let turned = |who: &String| if *who == before { owner.to_owned() } else { who.clone() };
         let (of, others): (BTreeMap<Spot, bool>, BTreeMap<Spot, bool>) =
@@ -145,7 +145,7 @@ impl Facts {
     }
 
     /// Each fact in one line.
-    pub(super) fn lines(&self) -> BTreeSet<String> {
+    pub(crate) fn lines(&self) -> BTreeSet<String> {
         let acl = self.acl.iter().map(|(spot, option)| {
             let Spot { on, column, to, by, privilege } = spot;
             format!("{on} ({column}): {privilege} to {to} by {by}, option {option}")
@@ -155,7 +155,7 @@ impl Facts {
     }
 
     /// What one has more or less than the other.
-    pub(super) fn against(&self, expected: &Self) -> Vec<String> {
+    pub(crate) fn against(&self, expected: &Self) -> Vec<String> {
         let (is, was) = (self.lines(), expected.lines());
         let more = is.difference(&was).map(|line| format!("+ {line}"));
         more.chain(was.difference(&is).map(|line| format!("- {line}"))).collect()

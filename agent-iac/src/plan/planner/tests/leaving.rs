@@ -161,7 +161,7 @@ fn a_held_agent_is_frozen_until_the_hold_is_over() {
         0 update b.account: it differs from the declaration; low
             note: "n" → "other"
         blocked a.account: it is held by ada (test, asserted) until 2027-01-12T00:00:00Z: under investigation; wait, or end the hold of `a`
-        unchanged 2
+        unchanged 4
     "#]],
     );
     days(&mut rig, "2027-01-12T00:00:00Z");
@@ -202,10 +202,10 @@ fn an_emptied_fleet_does_not_remove_everything() {
     check(
         &rig,
         expect![[r#"
-        blocked a0.account: 4 agents would begin to leave, and the cap is 3; if that is meant, allow 4 for this plan
-        blocked a1.account: 4 agents would begin to leave, and the cap is 3; if that is meant, allow 4 for this plan
-        blocked a2.account: 4 agents would begin to leave, and the cap is 3; if that is meant, allow 4 for this plan
-        blocked a3.account: 4 agents would begin to leave, and the cap is 3; if that is meant, allow 4 for this plan
+        blocked a0.account: 4 agents would begin to leave, and the cap is 3; if that is meant, plan with `--allow-leaving 4`
+        blocked a1.account: 4 agents would begin to leave, and the cap is 3; if that is meant, plan with `--allow-leaving 4`
+        blocked a2.account: 4 agents would begin to leave, and the cap is 3; if that is meant, plan with `--allow-leaving 4`
+        blocked a3.account: 4 agents would begin to leave, and the cap is 3; if that is meant, plan with `--allow-leaving 4`
         unchanged 0
     "#]],
     );

@@ -30,8 +30,9 @@ pub(in super::super) struct DefaultPrivilegesKey {
     schema: Option<String>,
 }
 
+/// Who creates the objects: by the number, or as a declaration names him.
 #[derive(Clone, Debug, PartialEq, Eq)]
-enum Creator {
+pub(in super::super) enum Creator {
     Oid(Oid),
     Name(String),
 }

@@ -25,6 +25,10 @@ pub(in super::super) struct RoleDetail {
     /// It stops logging in by itself, and its sessions may not have ended yet.
     #[serde(default, skip_serializing_if = "is_false")]
     pub(in super::super) retiring: bool,
+    /// What its sessions start with, as the server had it when it was written
+    /// last; its logins have the same.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(in super::super) settings: Option<BTreeMap<String, String>>,
 }
 
 #[allow(clippy::trivially_copy_pass_by_ref, reason = "serde calls it with a reference")]
@@ -83,6 +87,18 @@ pub(in super::super) struct PublicDetail {
     pub(in super::super) taken: BTreeMap<String, BTreeSet<String>>,
 }
 
+/// Of what was taken from PUBLIC of what a role will create.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub(in super::super) struct PublicDefaultsDetail {
+    /// What nobody will be allowed just because everybody is.
+    #[serde(default)]
+    pub(in super::super) revoke: BTreeSet<String>,
+    /// What PUBLIC really would have got: each privilege with the schemas, and
+    /// none for all of them at once.
+    #[serde(default)]
+    pub(in super::super) taken: BTreeMap<String, BTreeSet<Option<String>>>,
+}
+
 /// Of an ownership.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub(in super::super) struct OwnershipDetail {
@@ -108,6 +124,7 @@ mod tests {
             suspended: Some(BTreeSet::from([7, 9])),
             ending: None,
             retiring: false,
+            settings: None,
         };
         let json = serde_json::to_string(&detail).unwrap();
         assert_eq!(json, r#"{"heir":"dba","suspended":[7,9]}"#);

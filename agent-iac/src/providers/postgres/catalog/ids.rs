@@ -86,6 +86,14 @@ pub(in super::super) struct PublicId {
     pub(in super::super) on: Object,
 }
 
+/// `PUBLIC on future functions of 10 in database app`
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(in super::super) struct PublicDefaultsId {
+    pub(in super::super) on: Future,
+    pub(in super::super) creator: Oid,
+    pub(in super::super) database: Option<String>,
+}
+
 /// `16425`, a login that was made for its role; `16425 in 16423`, somebody
 /// else's role that is a member of ours and can act as it. To take the latter
 /// back is to end the membership, and never to drop the role.
@@ -151,6 +159,16 @@ impl fmt::Display for PublicId {
     }
 }
 
+impl fmt::Display for PublicDefaultsId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "PUBLIC on future {} of {}", self.on.word(), self.creator)?;
+        match &self.database {
+            Some(database) => write!(f, " in database {}", shown(database)),
+            None => Ok(()),
+        }
+    }
+}
+
 impl fmt::Display for LoginId {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self.of {
@@ -174,7 +192,16 @@ macro_rules! read_back {
     )*};
 }
 
-read_back!(GrantId, MembershipId, DefaultPrivilegesId, PolicyId, OwnershipId, PublicId, LoginId);
+read_back!(
+    GrantId,
+    MembershipId,
+    DefaultPrivilegesId,
+    PolicyId,
+    OwnershipId,
+    PublicId,
+    PublicDefaultsId,
+    LoginId
+);
 
 impl GrantId {
     fn parse(text: &str) -> Option<Self> {
@@ -245,6 +272,21 @@ impl PublicId {
     }
 }
 
+impl PublicDefaultsId {
+    fn parse(text: &str) -> Option<Self> {
+        let (on, rest) = text.strip_prefix("PUBLIC on future ")?.split_once(" of ")?;
+        let end = rest.find(' ').unwrap_or(rest.len());
+        let (creator, rest) = rest.split_at(end);
+        let mut words = Words(rest);
+        let database = if words.skip(" in database ") { Some(words.name()?) } else { None };
+        Some(Self {
+            on: Future::ALL.into_iter().find(|future| future.word() == on)?,
+            creator: creator.parse().ok()?,
+            database,
+        })
+    }
+}
+
 impl LoginId {
     fn parse(text: &str) -> Option<Self> {
         Some(match text.split_once(" in ") {
@@ -291,6 +333,10 @@ mod tests {
         check(&LoginId { login: 5, of: Some(6) }, "5 in 6");
         check(&PolicyId { policy: 7, database: None }, "policy 7");
         check(&PolicyId { policy: 7, database: Some("A b".into()) }, r#"policy 7 in "A b""#);
+        let mut id = PublicDefaultsId { on: Future::LargeObjects, creator: 2, database: None };
+        check(&id, "PUBLIC on future large-objects of 2");
+        (id.on, id.database) = (Future::Functions, Some("of x".into()));
+        check(&id, r#"PUBLIC on future functions of 2 in database "of x""#);
         let mut id = DefaultPrivilegesId {
             grantee: 1,
             on: Future::LargeObjects,
@@ -314,6 +360,7 @@ mod tests {
             assert_eq!(text.parse::<OwnershipId>(), Err(NotAnId), "{text:?}");
             assert_eq!(text.parse::<PolicyId>(), Err(NotAnId), "{text:?}");
             assert_eq!(text.parse::<PublicId>(), Err(NotAnId), "{text:?}");
+            assert_eq!(text.parse::<PublicDefaultsId>(), Err(NotAnId), "{text:?}");
         }
         for text in ["1 on future tables of 2 in schema s x", "1 on future table of 2"] {
             assert_eq!(text.parse::<DefaultPrivilegesId>(), Err(NotAnId), "{text:?}");

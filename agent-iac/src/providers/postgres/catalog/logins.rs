@@ -97,12 +97,20 @@ struct Side<'a> {
     settings: &'a Settings,
 }
 
-impl<'a> Side<'a> {
-    /// What its sessions start with, but for the role that they become.
-    fn settings(self) -> impl Iterator<Item = (&'a String, &'a String)> {
-        let becomes = |name: &String| name.split('@').next() == Some("role");
-        self.settings.iter().filter(move |(name, _)| !becomes(name))
+/// What sessions start with, but for the role that they become.
+fn beside_role(settings: &Settings) -> impl Iterator<Item = (&String, &String)> {
+    settings.iter().filter(|(name, _)| name.split('@').next() != Some("role"))
+}
+
+/// What a login's sessions start with that is not as its role has it.
+fn otherwise(login: &Settings, role: &Settings) -> Option<String> {
+    if let Some((name, value)) =
+        beside_role(login).find(|(name, value)| role.get(*name) != Some(value))
+    {
+        return Some(format!("its sessions start with {} = {}", quoted(name), quoted(value)));
     }
+    let (name, value) = beside_role(role).find(|(name, _)| !login.contains_key(*name))?;
+    Some(format!("its sessions start without {} = {}", quoted(name), quoted(value)))
 }
 
 /// Why a login does not simply become its role and nothing else; `None` when
@@ -111,6 +119,7 @@ fn is_itself(
     login: Side<'_>,
     role: Side<'_>,
     member: &Member,
+    declared: Option<&Settings>,
     is_off: bool,
     is_changed: bool,
 ) -> Option<String> {
@@ -145,15 +154,10 @@ fn is_itself(
     if role.row.replication && !login.row.replication {
         return Some("it may not replicate as its role may".into());
     }
-    if let Some((name, value)) =
-        login.settings().find(|(name, value)| role.settings.get(*name) != Some(value))
-    {
-        return Some(format!("its sessions start with {} = {}", quoted(name), quoted(value)));
-    }
-    let without = role.settings().find(|(name, _)| !login.settings.contains_key(*name));
-    without.map(|(name, value)| {
-        format!("its sessions start without {} = {}", quoted(name), quoted(value))
-    })
+    // Where somebody changed the role's, that is the role's drift: the login is
+    // as it was made.
+    otherwise(login.settings, role.settings)
+        .filter(|_| declared.is_none_or(|declared| otherwise(login.settings, declared).is_some()))
 }
 
 #[async_trait]
@@ -244,14 +248,14 @@ impl Read for Login {
     }
 }
 
-/// The logins that were switched off when their roles were suspended. Those of
-/// a suspension that was cut off are not among them: nothing would say that
-/// they are locked out.
-async fn off(within: &Within, roles: &BTreeSet<Oid>) -> Result<BTreeSet<Oid>> {
+/// What is registered of some roles.
+async fn details(within: &Within, roles: &BTreeSet<Oid>) -> Result<BTreeMap<Oid, RoleDetail>> {
     let ids: Vec<String> = roles.iter().map(ToString::to_string).collect();
     let registered = marks::registered(within, Role::TYPE, Some(&ids)).await?;
-    let detail = |owned: Owned| detail::read::<RoleDetail>(owned.detail.as_deref());
-    Ok(registered.into_values().filter_map(|owned| detail(owned).suspended).flatten().collect())
+    let detail = |(id, owned): (String, Owned)| {
+        Some((id.parse().ok()?, detail::read::<RoleDetail>(owned.detail.as_deref())))
+    };
+    Ok(registered.into_iter().filter_map(detail).collect())
 }
 
 /// The memberships that a fleet declared in a role of its own, or of nobody's:
@@ -288,7 +292,11 @@ struct Logins {
     settings: BTreeMap<Oid, Settings>,
     marks: BTreeMap<String, provider::Mark>,
     people: People,
-    /// Those that were switched off with their role.
+    /// What is registered of the roles of those that are not simply as their
+    /// roles are.
+    details: BTreeMap<Oid, RoleDetail>,
+    /// Those that were switched off with their role. Those of a suspension that
+    /// was cut off are not among them: nothing would say that they are locked out.
     off: BTreeSet<Oid>,
     /// Those that have another password than they were made with.
     changed: BTreeSet<Oid>,
@@ -314,10 +322,19 @@ impl Logins {
         let changed = verifiers::changed(within, &made.collect()).await?;
         let cannot: BTreeSet<Oid> =
             rows.iter().filter(|row| !row.login).map(|row| row.oid).collect();
-        let masters = members.iter().filter(|member| cannot.contains(&member.member));
-        let off = off(within, &masters.map(|member| member.role).collect()).await?;
+        let none = Settings::new();
+        let of = |oid: &Oid| settings.get(oid).unwrap_or(&none);
+        let asked = members.iter().filter(|member| {
+            cannot.contains(&member.member)
+                || marks.contains_key(&member.member.to_string())
+                    && otherwise(of(&member.member), of(&member.role)).is_some()
+        });
+        let details = details(within, &asked.map(|member| member.role).collect()).await?;
+        let off =
+            details.values().filter_map(|detail| detail.suspended.clone()).flatten().collect();
         Ok(Self {
             members,
+            details,
             off,
             changed,
             rows: rows.into_iter().map(|row| (row.oid, row)).collect(),
@@ -350,7 +367,9 @@ impl Logins {
                     Some(role) => {
                         let role = Side { row: role, settings: settings(&member.role) };
                         let (off, changed) = (self.off.contains(&oid), self.changed.contains(&oid));
-                        is_itself(login, role, member, off, changed)
+                        let detail = self.details.get(&member.role);
+                        let declared = detail.and_then(|detail| detail.settings.as_ref());
+                        is_itself(login, role, member, declared, off, changed)
                     }
                     None => Some("its role is gone".into()),
                 };
@@ -441,7 +460,7 @@ mod tests {
         let role = row("reader");
         let check = |login: &roles::Row, own: &Settings, of: &Settings, member: &Member, off| {
             let login = Side { row: login, settings: own };
-            is_itself(login, Side { row: &role, settings: of }, member, off, false)
+            is_itself(login, Side { row: &role, settings: of }, member, None, off, false)
         };
         assert_eq!(check(&plain, &becomes, &Settings::new(), &member, false), None);
         assert_eq!(check(&plain, &with, &large, &member, false), None);
@@ -449,6 +468,19 @@ mod tests {
         assert_eq!(check(&off, &becomes, &Settings::new(), &member, true), None);
         let of_role = settings(&[("role", "dba")]);
         assert_eq!(check(&plain, &becomes, &of_role, &member, false), None);
+
+        // The role's were changed, and the login has what was declared.
+        let side = |settings| Side { row: &plain, settings };
+        let of = Side { row: &role, settings: &large };
+        for (own, declared, is_itself_then) in [
+            (&becomes, Some(&of_role), true),
+            (&becomes, Some(&large), false),
+            (&with, Some(&becomes), true),
+            (&becomes, None, false),
+        ] {
+            let why = is_itself(side(own), of, &member, declared, false, false);
+            assert_eq!(why.is_none(), is_itself_then, "{own:?} {declared:?}: {why:?}");
+        }
 
         let none = Settings::new();
         let elsewhere = settings(&[("role", "reader"), ("role@app", "dba")]);

@@ -28,6 +28,7 @@ mod observer;
 pub(super) mod ownerships;
 pub(super) mod people;
 mod policies;
+pub(super) mod public_defaults;
 mod publics;
 pub(super) mod roles;
 pub(super) mod traps;

@@ -6,7 +6,8 @@ use async_trait::async_trait;
 
 use super::{
     super::{
-        DefaultPrivileges, Grant, Login, Membership, Ownership, Policy, Public, Role, view::View,
+        DefaultPrivileges, Grant, Login, Membership, Ownership, Policy, Public, PublicDefaults,
+        Role, view::View,
     },
     Read,
 };
@@ -57,5 +58,6 @@ pub(in super::super) fn observers(view: View) -> Observers {
         .with::<Policy, _>(&observer)
         .with::<Ownership, _>(&observer)
         .with::<Public, _>(&observer)
+        .with::<PublicDefaults, _>(&observer)
         .with::<Login, _>(&observer)
 }

@@ -25,8 +25,8 @@ use crate::{
         outcome,
         server::{Fault, Slice, Type, copy, registry},
         write::{
-            Claims, Faults, Leaver, Writer, answered, correlation, end_open_sessions, end_sessions,
-            goes_on, insist, leaving, switch,
+            Claims, Faults, Leaver, Writer, answered, correlation, end_open_sessions,
+            end_sessions_of, goes_on, insist, leaving, switch,
         },
     },
     resource::Resource as _,
@@ -57,10 +57,7 @@ pub(super) async fn revoke(writer: &Writer, batch: &[RevokeRequest]) -> Vec<Resu
         .collect();
     let claim: fn(&Job) -> &Claim = |job| &job.claim;
     let mut prepared = writer.carry_out(None, jobs.clone(), claim, switch_off).await;
-    let off: BTreeSet<Oid> = prepared.iter().flatten().filter_map(|one| one.login).collect();
-    if let Err(error) = end_sessions(writer.view(), &off).await {
-        fail(&mut prepared, &error, |one| one.login.is_some());
-    }
+    end_sessions_of(writer.view(), &mut prepared, |one| one.login.into_iter().collect()).await;
     let databases: BTreeSet<String> =
         prepared.iter().flatten().flat_map(|one| one.databases.iter().cloned()).collect();
     for database in databases {
@@ -101,12 +98,6 @@ pub(super) async fn revoke(writer: &Writer, batch: &[RevokeRequest]) -> Vec<Resu
             prepared.and_then(|_| ended.next().expect("there is an answer for each that went on"))
         })
         .collect()
-}
-
-fn fail(prepared: &mut [Result<Prepared>], error: &Error, which: impl Fn(&Prepared) -> bool) {
-    for one in prepared.iter_mut().filter(|one| one.as_ref().is_ok_and(&which)) {
-        *one = Err(copy(error));
-    }
 }
 
 fn parsed(job: &Job) -> Option<LoginId> {

@@ -9,7 +9,9 @@ use super::{
 };
 use crate::{
     provider::{Permission, Reference, Surrounded},
-    providers::postgres::{Grant, Membership, Ownership, Public, catalog::ids::Oid},
+    providers::postgres::{
+        Command, Grant, Membership, Ownership, Policy, Public, catalog::ids::Oid,
+    },
     resource::{Property as _, Resource as _},
     value::Value,
 };
@@ -24,6 +26,33 @@ pub(super) struct Wish {
     pub(super) grants: Vec<(Object, Vec<Privilege>)>,
     /// What it is to own.
     pub(super) owns: Vec<Object>,
+    /// Who is to take over what of it.
+    pub(super) heirs: Vec<(Object, String)>,
+    /// The permissive row policies that it is to have.
+    pub(super) policies: Vec<Ruled>,
+}
+
+/// A permissive row policy, and those beside it that its declaration names.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Ruled {
+    pub(super) on: Object,
+    pub(super) name: String,
+    pub(super) command: Command,
+    pub(super) beside: BTreeMap<String, String>,
+}
+
+impl Ruled {
+    fn of(on: Object, properties: &BTreeMap<String, Value>) -> Option<Self> {
+        let beside = properties.get("beside").and_then(Value::as_map);
+        let line =
+            |(name, line): (&String, &Value)| Some((name.clone(), line.as_text()?.to_owned()));
+        Some(Self {
+            on,
+            name: properties.get("name")?.as_text()?.to_owned(),
+            command: Command::from_value(properties.get("command")?)?,
+            beside: beside.into_iter().flatten().filter_map(line).collect(),
+        })
+    }
 }
 
 impl Wish {
@@ -34,8 +63,8 @@ impl Wish {
         }
         for (ty, properties) in &surrounded.permissions {
             let on = || object_of(properties);
+            let flag = |name: &str| properties.get(name) == Some(&Value::Bool(true));
             if ty == Membership::TYPE {
-                let flag = |name: &str| properties.get(name) == Some(&Value::Bool(true));
                 let edge = Edge {
                     inherits: !flag("noinherit"),
                     sets: !flag("noset"),
@@ -50,6 +79,10 @@ impl Wish {
                 wish.grants.extend(on().map(|on| (on, allow)));
             } else if ty == Ownership::TYPE {
                 wish.owns.extend(on());
+                let heir = properties.get("heir").and_then(Value::as_text);
+                wish.heirs.extend(on().zip(heir.map(str::to_owned)));
+            } else if ty == Policy::TYPE && !flag("restrictive") {
+                wish.policies.extend(on().and_then(|on| Ruled::of(on, properties)));
             }
         }
         wish

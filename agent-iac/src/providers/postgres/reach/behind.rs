@@ -63,10 +63,17 @@ pub(super) struct RowPolicy {
     pub(super) command: Command,
     /// The roles that it is for; 0 is everybody.
     pub(super) roles: BTreeSet<Oid>,
+    pub(super) id: Oid,
     expressions: Vec<String>,
 }
 
 impl RowPolicy {
+    /// What it does, as the `beside` of another one says it.
+    pub(super) fn line(&self) -> String {
+        let words = std::iter::once(self.command.word());
+        words.chain(self.expressions.iter().map(String::as_str)).collect::<Vec<_>>().join(" ")
+    }
+
     /// What it gives to whoever has a privilege on its table.
     pub(super) fn tuple(&self, principal: &str) -> Tuple {
         let action = format!("{} the rows of", self.command.word());
@@ -143,7 +150,7 @@ const RELATIONS: &str = "WITH RECURSIVE fired AS (
 /// anybody or for one of these as the owner.
 const POLICIES: &str = "SELECT c.oid, c.relowner, c.relrowsecurity, p.polname::text,
         p.polcmd::text, p.polroles, pg_get_expr(p.polqual, p.polrelid),
-        pg_get_expr(p.polwithcheck, p.polrelid), p.polpermissive, c.relforcerowsecurity
+        pg_get_expr(p.polwithcheck, p.polrelid), p.polpermissive, c.relforcerowsecurity, p.oid
     FROM pg_policy p JOIN pg_class c ON c.oid = p.polrelid
     WHERE p.polpermissive AND p.polroles && $1 OR NOT c.relrowsecurity
         OR NOT c.relforcerowsecurity AND c.relowner = ANY ($1)";
@@ -228,6 +235,7 @@ pub(super) async fn read(
                 name: row.get(3),
                 command,
                 roles,
+                id: row.get(10),
                 expressions: expressions(row.get(6), row.get(7)),
             });
         }

@@ -16,6 +16,7 @@ mod graph;
 mod holdings;
 mod notes;
 mod predefined;
+mod promises;
 mod sources;
 mod warnings;
 
@@ -33,6 +34,7 @@ use self::{
     graph::{Edge, Graph},
     holdings::Holdings,
     notes::Notes,
+    promises::Unfit,
 };
 use super::{
     Database, Object, ObjectKind, Privilege, Schema,
@@ -78,6 +80,10 @@ struct Room {
     /// Who may look into the schemas that are asked about, and who may connect
     /// to the databases: grantees, and the owners.
     doors: BTreeMap<Object, BTreeSet<Oid>>,
+    /// The heirs who may not create where they would take something over.
+    unfit: Vec<Unfit>,
+    /// The policies that no fleet declared, where some are to be declared.
+    of_nobody: BTreeSet<Oid>,
 }
 
 /// Says what identities can do beside their own permissions.
@@ -124,10 +130,11 @@ pub(super) async fn surroundings(
         let about = (Arc::clone(&roles), Arc::clone(&identities));
         let doors = Arc::new(doors_of(&asked, &taken, database, &view.layout.own));
         let wished = Arc::new(wished_in(&asked, database));
+        let heirs = Arc::new(promises::heirs_in(&asked, database));
         let read = view.read(database, move |within: Within| {
             let ((roles, identities), doors) = (about.clone(), Arc::clone(&doors));
-            let wished = Arc::clone(&wished);
-            async move { room(&within, &roles, &identities, &doors, &wished).await }
+            let (wished, heirs) = (Arc::clone(&wished), Arc::clone(&heirs));
+            async move { room(&within, (&roles, &identities), &doors, &wished, &heirs).await }
         });
         async move { (database, read.await) }
     });
@@ -252,27 +259,46 @@ fn doors_of(asked: &[Asked], taken: &Taken, database: Option<&str>, own: &str) -
     doors
 }
 
-/// The objects of a database on which privileges are wished for.
-fn wished_in(asked: &[Asked], database: Option<&str>) -> BTreeSet<Object> {
-    let wished = asked.iter().flat_map(|asked| &asked.wish.grants).map(|(on, _)| on);
-    let here = wished.filter(|on| on.database.as_deref() == database);
-    here.map(|on| Object { columns: None, ..on.clone() }).collect()
+/// What is wished for in a database.
+struct Wished {
+    /// What privileges or row policies are to be on.
+    objects: BTreeSet<Object>,
+    /// Whether there are policies among that.
+    policies: bool,
+}
+
+fn wished_in(asked: &[Asked], database: Option<&str>) -> Wished {
+    let is_here = |on: &&Object| on.database.as_deref() == database;
+    let ruled = asked.iter().flat_map(|asked| &asked.wish.policies).map(|ruled| &ruled.on);
+    let ruled: BTreeSet<&Object> = ruled.filter(is_here).collect();
+    let granted = asked.iter().flat_map(|asked| &asked.wish.grants).map(|(on, _)| on);
+    let whole = |on: &Object| Object { columns: None, ..on.clone() };
+    let objects = granted.filter(is_here).chain(ruled.iter().copied()).map(whole).collect();
+    Wished { objects, policies: !ruled.is_empty() }
 }
 
 async fn room(
     within: &Within,
-    roles: &BTreeSet<Oid>,
-    identities: &BTreeSet<Oid>,
+    (roles, identities): (&BTreeSet<Oid>, &BTreeSet<Oid>),
     doors: &BTreeSet<Object>,
-    wished: &BTreeSet<Object>,
+    wished: &Wished,
+    heirs: &promises::Heirs,
 ) -> Result<Room> {
     let all: BTreeSet<Oid> = roles.union(identities).copied().collect();
+    let behind = behind::read(within, &all, &wished.objects).await?;
+    let of_nobody = if wished.policies {
+        promises::of_nobody(within, &behind.policies).await?
+    } else {
+        BTreeSet::new()
+    };
     Ok(Room {
         name: within.layout.name(within.database.as_deref()).to_owned(),
         everybody: everybody::read(within).await?,
         holdings: holdings::read(within, roles).await?,
-        behind: behind::read(within, &all, wished).await?,
+        behind,
+        of_nobody,
         doors: open(within, doors, &all).await?,
+        unfit: promises::unfit(within, heirs).await?,
     })
 }
 

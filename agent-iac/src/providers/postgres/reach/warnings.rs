@@ -6,7 +6,7 @@ use super::{
     Cluster, Room,
     asked::{Asked, Taken, database_of, schema_of},
     notes::Notes,
-    predefined,
+    predefined, promises,
 };
 use crate::{
     address::quoted,
@@ -31,7 +31,8 @@ pub(super) fn of(cluster: &Cluster, rooms: &[Room], asked: &[Asked], taken: &Tak
     if let Some(why) = &cluster.about.pooler {
         warnings.push(format!(
             "something seems to stand before the server ({why}); a pooler may let somebody in \
-             whose login is revoked, until its own clients are ended too"
+             whose login is revoked, until its own clients are ended too; that a login has ended \
+             is proved by the server alone, where `probe_at` names it"
         ));
     }
     if version < 16 {
@@ -85,6 +86,7 @@ pub(super) fn of(cluster: &Cluster, rooms: &[Room], asked: &[Asked], taken: &Tak
     }
     closed(cluster, rooms, asked, taken, &mut warnings);
     unsecured(cluster, rooms, asked, &mut warnings);
+    promises::broken(cluster, rooms, asked, &mut warnings);
     warnings
 }
 

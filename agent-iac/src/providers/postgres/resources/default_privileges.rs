@@ -9,6 +9,7 @@ use crate::{
         name::{check_name, shown, word},
     },
     resource::{Check, Grants, Link, Node, Problem, Property as _},
+    value::Value,
 };
 
 /// The kinds of objects that default privileges are about.
@@ -118,24 +119,13 @@ pub struct DefaultPrivileges {
 
 impl Grants for DefaultPrivileges {
     fn grants(principal: &str, properties: &BTreeMap<String, Node>) -> Access {
-        let Some(for_role) = text(properties, "for_role") else {
-            return not_yet(principal, "for_role");
+        let objects = match future(properties) {
+            Ok(objects) => objects,
+            Err(field) => return not_yet(principal, field),
         };
-        let Some(on) = kind_of(properties) else { return not_yet(principal, "on") };
         let Some(allow) = privileges(properties, "allow") else {
             return not_yet(principal, "allow");
         };
-        let mut objects = format!("future {} of role {}", on.word(), shown(&for_role));
-        for (field, word) in [("in_schema", "schema"), ("database", "database")] {
-            match properties.get(field).map(Node::known) {
-                None | Some(Some(crate::value::Value::Null)) => {}
-                Some(Some(name)) => {
-                    let name = shown(name.as_text().unwrap_or_default());
-                    objects.push_str(&format!(" in {word} {name}"));
-                }
-                Some(None) => return not_yet(principal, field),
-            }
-        }
         let mut given: BTreeSet<Tuple> = allow
             .iter()
             .map(|privilege| Tuple::allow(principal, privilege.word(), &objects))
@@ -147,7 +137,26 @@ impl Grants for DefaultPrivileges {
     }
 }
 
-fn kind_of(properties: &BTreeMap<String, Node>) -> Option<Future> {
+/// How what somebody will create is called in access; or the property that is
+/// not known yet.
+pub(super) fn future(properties: &BTreeMap<String, Node>) -> Result<String, &'static str> {
+    let for_role = text(properties, "for_role").ok_or("for_role")?;
+    let on = kind_of(properties).ok_or("on")?;
+    let mut objects = format!("future {} of role {}", on.word(), shown(&for_role));
+    for (field, word) in [("in_schema", "schema"), ("database", "database")] {
+        match properties.get(field).map(Node::known) {
+            None | Some(Some(Value::Null)) => {}
+            Some(Some(name)) => {
+                let name = shown(name.as_text().unwrap_or_default());
+                objects.push_str(&format!(" in {word} {name}"));
+            }
+            Some(None) => return Err(field),
+        }
+    }
+    Ok(objects)
+}
+
+pub(super) fn kind_of(properties: &BTreeMap<String, Node>) -> Option<Future> {
     Future::from_value(&properties.get("on")?.known()?)
 }
 
@@ -155,15 +164,7 @@ impl Check for DefaultPrivileges {
     fn check(properties: &BTreeMap<String, Node>) -> Vec<Problem> {
         let mut problems: Vec<Problem> =
             check_role_name(properties, "for_role").into_iter().collect();
-        for field in ["in_schema", "database"] {
-            problems.extend(text(properties, field).and_then(|name| check_name(&name)).map(
-                |wrong| Problem {
-                    field: field.into(),
-                    message: wrong.message,
-                    help: Some(wrong.help.into()),
-                },
-            ));
-        }
+        problems.extend(check_names(properties, &["in_schema", "database"]));
         problems.extend(check_grantable(properties));
         let Some(on) = kind_of(properties) else { return problems };
         if !on.is_in_schemas() && text(properties, "in_schema").is_some() {
@@ -173,25 +174,40 @@ impl Check for DefaultPrivileges {
                 help: Some("leave `in_schema` out".into()),
             });
         }
-        let there_are = on.kind().privileges();
-        let given = privileges(properties, "allow").unwrap_or_default();
-        for privilege in given.iter().filter(|privilege| !there_are.contains(privilege)) {
-            let there_are: Vec<&str> = there_are.iter().map(|p| p.word()).collect();
-            problems.push(Problem {
-                field: "allow".into(),
-                message: format!("there is no privilege `{}` on {}", privilege.word(), on.word()),
-                help: Some(format!("there are {}", there_are.join(", "))),
-            });
-        }
-        if properties.contains_key("allow")
-            && privileges(properties, "allow").is_some_and(|given| given.is_empty())
-        {
-            problems.push(Problem {
-                field: "allow".into(),
-                message: "no privilege is named".into(),
-                help: Some("name at least one, or remove the declaration".into()),
-            });
-        }
+        problems.extend(check_kind(properties, on, "allow"));
         problems
     }
+}
+
+/// Judges properties that name something in the cluster.
+pub(super) fn check_names(properties: &BTreeMap<String, Node>, fields: &[&str]) -> Vec<Problem> {
+    let wrong = |field: &&str| {
+        let wrong = check_name(&text(properties, field)?)?;
+        let (field, help) = ((*field).to_owned(), Some(wrong.help.into()));
+        Some(Problem { field, message: wrong.message, help })
+    };
+    fields.iter().filter_map(wrong).collect()
+}
+
+/// Judges privileges on what will be created.
+pub(super) fn check_kind(
+    properties: &BTreeMap<String, Node>,
+    on: Future,
+    field: &str,
+) -> Vec<Problem> {
+    let Some(given) = privileges(properties, field) else { return Vec::new() };
+    let problem = |message, help| Problem { field: field.to_owned(), message, help: Some(help) };
+    if given.is_empty() {
+        let help = "name at least one, or remove the declaration";
+        return vec![problem("no privilege is named".into(), help.into())];
+    }
+    let there_are = on.kind().privileges();
+    let words: Vec<&str> = there_are.iter().map(|privilege| privilege.word()).collect();
+    let others = given.iter().filter(|privilege| !there_are.contains(privilege));
+    others
+        .map(|privilege| {
+            let message = format!("there is no privilege `{}` on {}", privilege.word(), on.word());
+            problem(message, format!("there are {}", words.join(", ")))
+        })
+        .collect()
 }

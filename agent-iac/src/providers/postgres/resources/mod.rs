@@ -10,6 +10,7 @@ mod membership;
 mod ownership;
 mod policy;
 mod public;
+mod public_defaults;
 mod role;
 pub(super) mod settings;
 
@@ -23,6 +24,9 @@ pub use membership::{Membership, MembershipBuilder, MembershipOutputs, Membershi
 pub use ownership::{Ownership, OwnershipBuilder, OwnershipOutputs, OwnershipSpec};
 pub use policy::{Command, Policy, PolicyBuilder, PolicyOutputs, PolicySpec};
 pub use public::{Public, PublicBuilder, PublicOutputs, PublicSpec};
+pub use public_defaults::{
+    PublicDefaults, PublicDefaultsBuilder, PublicDefaultsOutputs, PublicDefaultsSpec,
+};
 #[cfg(feature = "postgres")]
 pub(super) use role::ATTRIBUTES;
 pub use role::{Role, RoleBuilder, RoleOutputs, RoleSpec};

@@ -23,7 +23,7 @@ pub struct Public {
 }
 
 /// Who everybody is.
-const EVERYBODY: &str = "PUBLIC";
+pub(super) const EVERYBODY: &str = "PUBLIC";
 
 impl Grants for Public {
     fn grants(_: &str, properties: &BTreeMap<String, Node>) -> Access {

@@ -15,6 +15,10 @@ use crate::{address::quoted, error::Result, provider::Tried, secret::Secret};
 /// No right to connect to the database, and no such database.
 const AFTERWARDS: [&str; 2] = ["42501", "3D000"];
 
+/// What helps where a pooler answers for the server.
+const DIRECT: &str = "; name the server itself by `probe_at` (`--postgres-probe-at`), and logins \
+                      are tried there";
+
 /// How many logins are tried at once. A server has few places, which agents at
 /// work need; and as each of them costs one of our processors as much as one of the
 /// server's, more would only wait for each other.
@@ -87,7 +91,12 @@ impl Prober {
                 Err(Failure::Said(said)) if AFTERWARDS.contains(&said.code().code()) => {
                     Tried::Accepted
                 }
-                Err(failure) => Tried::Unknown(route.failed(failure, &user, &database).chain()),
+                Err(failure) => {
+                    let error = route.failed(failure, &user, &database);
+                    // What a pooler says by itself proves nothing.
+                    let help = error.message().contains("a pooler in between").then_some(DIRECT);
+                    Tried::Unknown(error.chain() + help.unwrap_or_default())
+                }
             })
         });
         tried.await.unwrap_or_else(|error| Tried::Unknown(error.chain()))

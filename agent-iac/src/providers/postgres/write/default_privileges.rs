@@ -9,7 +9,7 @@ use super::{
     grant::{as_found, desired, key_changed, number, supported, taken},
     powers::{self, Acting, Powers},
     role_names,
-    script::{Statements, Verb},
+    script::{PUBLIC, Statements, Verb},
 };
 use crate::{
     address::quoted,
@@ -17,7 +17,9 @@ use crate::{
     provider::{self, Reference},
     providers::postgres::{
         DefaultPrivileges, DefaultPrivilegesSpec, Future, Privilege,
-        catalog::{Within, default_privileges::entries, ids::DefaultPrivilegesId},
+        catalog::{
+            Within, default_privileges::entries, ids::DefaultPrivilegesId, people::EVERYBODY,
+        },
         name::{check_role, ident},
         server::sqlstate,
     },
@@ -42,10 +44,10 @@ pub(super) struct Now {
 /// What becomes of one entry.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Change {
-    id: DefaultPrivilegesId,
-    acting: Acting,
-    before: Given,
-    after: Given,
+    pub(super) id: DefaultPrivilegesId,
+    pub(super) acting: Acting,
+    pub(super) before: Given,
+    pub(super) after: Given,
 }
 
 impl Kind for DefaultPrivileges {
@@ -96,14 +98,10 @@ impl Kind for DefaultPrivileges {
                 if let Some(wrong) = check_role(&spec.for_role) {
                     return Err(Error::new(ErrorKind::InvalidInput, wrong.message).help(wrong.help));
                 }
-                let creator = now.powers.oid(&spec.for_role).ok_or_else(|| {
-                    let name = quoted(&spec.for_role);
-                    Error::new(
-                        ErrorKind::NotFound,
-                        format!("{what} are for what the role {name} creates, which is not there"),
-                    )
-                    .help("create the role first, or correct its name")
-                })?;
+                let creator = now
+                    .powers
+                    .oid(&spec.for_role)
+                    .ok_or_else(|| creator_missing(&what, &spec.for_role))?;
                 DefaultPrivilegesId {
                     grantee: number(spec.to.target())?,
                     on: spec.on,
@@ -154,7 +152,7 @@ impl Kind for DefaultPrivileges {
     }
 
     async fn carry_out(within: &Within, now: &Now, changes: &[(&Job<Self>, Change)]) -> Result<()> {
-        let statements = grouped(changes.iter().map(|(_, change)| change), now);
+        let statements = grouped(changes.iter().map(|(_, change)| change), &now.powers, &now.names);
         apply_script(within, &now.powers, &statements).await
     }
 
@@ -187,7 +185,7 @@ impl Kind for DefaultPrivileges {
     }
 }
 
-fn supports(version: u32, what: &str, on: Future) -> Result<()> {
+pub(super) fn supports(version: u32, what: &str, on: Future) -> Result<()> {
     if on == Future::LargeObjects && version < LARGE_OBJECTS {
         return Err(Error::new(
             ErrorKind::Unsupported,
@@ -198,19 +196,36 @@ fn supports(version: u32, what: &str, on: Future) -> Result<()> {
     Ok(())
 }
 
-fn not_for(powers: &Powers, what: &str, creator: u32) -> Error {
+pub(super) fn creator_missing(what: &str, for_role: &str) -> Error {
+    let name = quoted(for_role);
+    Error::new(
+        ErrorKind::NotFound,
+        format!("{what} is about what the role {name} creates, which is not there"),
+    )
+    .help("create the role first, or correct its name")
+}
+
+pub(super) fn not_for(powers: &Powers, what: &str, creator: u32) -> Error {
     let (me, name) = (powers.my_name(), powers.name(creator));
     let message = format!("{what} are {name}'s own to say, and {} is no member of it", quoted(me));
     powers.no_member(creator, message)
 }
 
 /// Says many changes in few statements: the grantees of the same thing
-/// together.
-fn grouped<'c>(changes: impl Iterator<Item = &'c Change>, now: &Now) -> Statements {
+/// together. A grantee whose name is not known is gone.
+pub(super) fn grouped<'c>(
+    changes: impl Iterator<Item = &'c Change>,
+    powers: &Powers,
+    names: &BTreeMap<u32, String>,
+) -> Statements {
     type Key = (Verb, Acting, u32, Option<String>, Future, BTreeSet<Privilege>);
     let mut groups: BTreeMap<Key, BTreeSet<String>> = BTreeMap::new();
     for change in changes {
-        let Some(grantee) = now.names.get(&change.id.grantee) else { continue };
+        let grantee = match change.id.grantee {
+            EVERYBODY => Some(PUBLIC.to_owned()),
+            oid => names.get(&oid).map(|name| ident(name)),
+        };
+        let Some(grantee) = grantee else { continue };
         let (gone, narrowed) = taken(&change.before, &change.after);
         let given = |wanted: bool| -> BTreeSet<Privilege> {
             let missing = change.after.iter().filter(|(one, option)| {
@@ -228,12 +243,12 @@ fn grouped<'c>(changes: impl Iterator<Item = &'c Change>, now: &Now) -> Statemen
         for (verb, privileges) in all.into_iter().filter(|(_, some)| !some.is_empty()) {
             let DefaultPrivilegesId { on, creator, schema, .. } = &change.id;
             let key = (verb, change.acting, *creator, schema.clone(), *on, privileges);
-            groups.entry(key).or_default().insert(ident(grantee));
+            groups.entry(key).or_default().insert(grantee.clone());
         }
     }
     let text =
         |((verb, acting, creator, schema, on, privileges), grantees): (Key, BTreeSet<String>)| {
-            let creator = now.powers.role(creator).map_or("", |power| &power.name);
+            let creator = powers.role(creator).map_or("", |power| &power.name);
             let schema = schema.map(|name| format!(" IN SCHEMA {}", ident(&name)));
             let head = format!(
                 "ALTER DEFAULT PRIVILEGES FOR ROLE {}{}",
@@ -288,7 +303,7 @@ mod tests {
             names: BTreeMap::from([(7, "x".into()), (8, "y".into())]),
             given: BTreeMap::new(),
         };
-        grouped(changes.iter(), &now).into_iter().map(|(_, text)| text).collect()
+        grouped(changes.iter(), &now.powers, &now.names).into_iter().map(|(_, text)| text).collect()
     }
 
     #[test]

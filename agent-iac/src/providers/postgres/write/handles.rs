@@ -6,7 +6,8 @@ use async_trait::async_trait;
 
 use super::{
     super::{
-        DefaultPrivileges, Grant, Login, Membership, Ownership, Policy, Public, Role,
+        DefaultPrivileges, Grant, Login, Membership, Ownership, Policy, Public, PublicDefaults,
+        Role,
         catalog::{self, Read},
         outcome,
         view::View,
@@ -59,5 +60,6 @@ pub(in super::super) fn writers(view: View) -> Writers {
         .with::<Policy, _>(&writer)
         .with::<Ownership, _>(&writer)
         .with::<Public, _>(&writer)
+        .with::<PublicDefaults, _>(&writer)
         .with_credential::<Login, _>(&writer)
 }

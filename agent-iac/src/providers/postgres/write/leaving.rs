@@ -18,7 +18,7 @@ use crate::{
     error::{Error, ErrorKind, Result},
     provider::Mark,
     providers::postgres::{
-        DefaultPrivileges, Grant, Login, Membership, Ownership, Policy,
+        DefaultPrivileges, Grant, Login, Membership, Ownership, Policy, PublicDefaults,
         catalog::{
             Within,
             classes::OWNS,
@@ -439,7 +439,9 @@ async fn forget_rights(within: &Within, oids: &[u32]) -> Result<()> {
                 OR type = $3 AND id = ANY ($2)
                 OR type = $4 AND split_part(id, ' ', 3) = ANY ($2)
                 OR type IN ($4, $5) AND substring(id FROM ' by ([0-9]+)$') = ANY ($2)
-                OR type = $6 AND substring(id FROM '^[0-9]+ on future [a-z ]+ of ([0-9]+)')
+                OR type = $6 AND substring(id FROM '^[0-9]+ on future [a-z-]+ of ([0-9]+)')
+                    = ANY ($2)
+                OR type = $8 AND substring(id FROM '^PUBLIC on future [a-z-]+ of ([0-9]+)')
                     = ANY ($2)
                 OR type = $7 AND NOT EXISTS (
                     SELECT FROM pg_policy p WHERE p.oid::text = split_part(o.id, ' ', 2))",
@@ -451,6 +453,7 @@ async fn forget_rights(within: &Within, oids: &[u32]) -> Result<()> {
                 (&Grant::TYPE, Type::TEXT),
                 (&DefaultPrivileges::TYPE, Type::TEXT),
                 (&Policy::TYPE, Type::TEXT),
+                (&PublicDefaults::TYPE, Type::TEXT),
             ],
         )
         .await

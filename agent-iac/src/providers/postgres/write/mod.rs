@@ -21,6 +21,7 @@ mod pipeline;
 mod policy;
 mod powers;
 mod public;
+mod public_defaults;
 mod role;
 mod rules;
 mod script;
@@ -61,7 +62,7 @@ pub(super) use self::{
     membership::goes_on,
     pipeline::{Faults, answered, correlation},
     role::{set, switch},
-    sessions::{end_open_sessions, end_sessions, insist},
+    sessions::{end_open_sessions, end_sessions_of, insist},
 };
 pub(super) use handles::writers;
 

@@ -190,7 +190,15 @@ impl Kind for Role {
         let id = id.ok_or_else(|| {
             super::rules::not_as_written(&Self::what(job, None), "it is not there")
         })?;
-        Entry::with(id, &change.detail)
+        let mut detail = change.detail.clone();
+        if let (Some(_), Some(read)) = (job.spec(), read) {
+            let settings = read.value("settings").and_then(Value::as_map);
+            let text = |(name, value): (&String, &Value)| {
+                Some((name.clone(), value.as_text()?.to_owned()))
+            };
+            detail.settings = settings.map(|all| all.iter().filter_map(text).collect());
+        }
+        Entry::with(id, &detail)
     }
 
     async fn write(writer: &Writer, batch: &[Write<Self>]) -> Vec<Result<Written>> {

@@ -9,7 +9,7 @@ use std::{collections::BTreeSet, time::Duration};
 use super::super::{
     catalog::people::{inherit_option, set_option},
     name::{ident, literal},
-    server::{Options, Parameter, Transaction, Type, sqlstate},
+    server::{Options, Parameter, Transaction, Type, copy, sqlstate},
     view::View,
 };
 use crate::{
@@ -33,7 +33,7 @@ const ROUNDS: usize = 5;
 /// # Errors
 ///
 /// When it is not allowed, or when one does not end.
-pub(in super::super) async fn end_sessions(view: &View, roles: &BTreeSet<u32>) -> Result<usize> {
+async fn end_sessions(view: &View, roles: &BTreeSet<u32>) -> Result<usize> {
     if roles.is_empty() {
         return Ok(0);
     }
@@ -44,6 +44,22 @@ pub(in super::super) async fn end_sessions(view: &View, roles: &BTreeSet<u32>) -
         .transaction(None, options, move |tx| async move { end(&tx, &Sessions::Of(oids)).await });
     let me = view.layout.administrators.as_deref().unwrap_or(view.server.user());
     ended.await.map_err(|error| forbidden(me, error))
+}
+
+/// Ends the sessions of what was switched off by several writes. Where that
+/// does not succeed, each write of which there were some has failed.
+pub(in super::super) async fn end_sessions_of<P>(
+    view: &View,
+    prepared: &mut [Result<P>],
+    off: impl Fn(&P) -> BTreeSet<u32>,
+) {
+    let all = prepared.iter().flatten().flat_map(&off).collect();
+    if let Err(error) = end_sessions(view, &all).await {
+        for one in prepared.iter_mut().filter(|one| one.as_ref().is_ok_and(|p| !off(p).is_empty()))
+        {
+            *one = Err(copy(&error));
+        }
+    }
 }
 
 /// Ends the sessions that roles have now, and those of whoever acts as one of

@@ -93,13 +93,7 @@ async fn prepare(writer: &Writer, writes: Vec<&Write<Role>>) -> Vec<Result<()>> 
     for (at, answer) in places.into_iter().zip(switch_off(writer, jobs).await) {
         answers[at] = answer;
     }
-    let off = answers.iter().flatten().flat_map(|one| one.off.iter().copied()).collect();
-    if let Err(error) = sessions::end_sessions(writer.view(), &off).await {
-        for answer in answers.iter_mut().filter(|one| one.as_ref().is_ok_and(|p| !p.off.is_empty()))
-        {
-            *answer = Err(copy(&error));
-        }
-    }
+    sessions::end_sessions_of(writer.view(), &mut answers, |one| one.off.clone()).await;
     let databases: BTreeSet<String> =
         answers.iter().flatten().flat_map(|one| one.databases.iter().cloned()).collect();
     for database in databases {

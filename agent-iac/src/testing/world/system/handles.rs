@@ -1,6 +1,9 @@
 //! The three principals of a simulated system.
 
-use std::{collections::BTreeMap, sync::Arc};
+use std::{
+    collections::BTreeMap,
+    sync::{Arc, atomic::Ordering},
+};
 
 use async_trait::async_trait;
 
@@ -18,7 +21,7 @@ use crate::{
         Settled, Tried, Write, Written,
     },
     resource::Resource,
-    schema::Kind,
+    schema::{Kind, ResourceType},
     testing::world::gate::{Fault, Side},
 };
 
@@ -37,46 +40,81 @@ fn short(type_name: &str) -> &str {
 }
 
 impl System {
-    fn call<R: Resource>(&self, what: &str) -> String {
-        format!("{}/{} {what}", self.name, short(R::TYPE))
+    pub(super) fn call(&self, ty: &ResourceType, what: &str) -> String {
+        format!("{}/{} {what}", self.name, short(ty.name))
     }
 
-    fn capabilities_of<R: Resource>(
+    pub(super) fn capabilities_of(
         &self,
+        ty: &ResourceType,
         credential: Option<CredentialCapabilities>,
     ) -> Capabilities {
         Capabilities {
-            recovery: self.options.recovery_of(R::TYPE),
+            recovery: self.options.recovery_of(ty.name),
             checks_seen: self.options.checks_seen,
             settles_within: self.options.settles_within,
             batch: self.options.batch,
-            suspends: R::KIND == Kind::Identity,
+            suspends: ty.kind == Kind::Identity,
             hands_over: false,
             credential,
         }
     }
 
-    async fn read_at<R: Resource>(
+    /// How each attempt to log in ends, where the call came through.
+    pub(super) fn tried(
         &self,
+        type_name: &str,
+        attempts: &[Attempt<'_>],
+        passed: &Result<()>,
+    ) -> Vec<Tried> {
+        let elapsed = self.clock.elapsed();
+        let try_one = |attempt: &Attempt<'_>| match passed {
+            Err(error) => Tried::Unknown(error.to_string()),
+            Ok(()) => {
+                match self.store().accepts(type_name, attempt.identity, attempt.secret, elapsed) {
+                    Some(true) => Tried::Accepted,
+                    Some(false) => Tried::Refused("the account is suspended".into()),
+                    None => Tried::Refused("the secret is not known".into()),
+                }
+            }
+        };
+        attempts.iter().map(try_one).collect()
+    }
+
+    pub(super) async fn read_at(
+        &self,
+        ty: &'static ResourceType,
         references: &[Reference],
         back: usize,
     ) -> Result<Vec<Observation>> {
-        self.gate.pass(ErrorKind::Provider, &self.call::<R>("read")).await?;
+        self.gate.pass(ErrorKind::Provider, &self.call(ty, "read")).await?;
+        self.reads.fetch_add(references.len() as u64, Ordering::Relaxed);
         let store = self.store();
         Ok(references
             .iter()
-            .map(|reference| store.read(R::RESOURCE, reference, back, &self.options))
+            .map(|reference| store.read(ty, reference, back, &self.options))
             .collect())
     }
 
-    async fn list_at<R: Resource>(&self, listing: &Listing, back: usize) -> Result<Vec<Object>> {
-        self.gate.pass(ErrorKind::Provider, &self.call::<R>("list")).await?;
-        Ok(self.store().list(R::RESOURCE, listing, back, &self.options))
+    pub(super) async fn list_at(
+        &self,
+        ty: &'static ResourceType,
+        listing: &Listing,
+        back: usize,
+    ) -> Result<Vec<Object>> {
+        self.gate.pass(ErrorKind::Provider, &self.call(ty, "list")).await?;
+        let listed = self.store().list(ty, listing, back, &self.options);
+        self.reads.fetch_add(listed.len() as u64, Ordering::Relaxed);
+        Ok(listed)
     }
 
     /// Sends orders: as one transaction where the system keeps a registry,
     /// else each for itself. One answer for each, in their order.
-    async fn order(&self, type_name: &str, orders: Vec<Order>) -> Vec<Result<Performed>> {
+    pub(super) async fn order(
+        &self,
+        type_name: &str,
+        orders: Vec<Order>,
+    ) -> Vec<Result<Performed>> {
         self.announce(&orders);
         let most = self.options.batch;
         if orders.len() > most {
@@ -141,25 +179,29 @@ impl System {
         }
     }
 
-    async fn settle_claims<R: Resource>(&self, claims: &[Claim]) -> Result<Vec<Settled>> {
-        let call = self.call::<R>("settle");
+    pub(super) async fn settle_claims(
+        &self,
+        ty: &ResourceType,
+        claims: &[Claim],
+    ) -> Result<Vec<Settled>> {
+        let call = self.call(ty, "settle");
         let lost = |fault: Fault, side| fault.error(ErrorKind::Provider, &call, side);
         self.gate.before(&call).await.map_err(|fault| lost(fault, Side::Before))?;
         while let Some(wait) = self.unsettled(claims) {
             self.clock.wait(wait).await;
         }
-        let settled = claims.iter().map(|claim| self.settle_one::<R>(claim)).collect();
+        let settled = claims.iter().map(|claim| self.settle_one(ty, claim)).collect();
         self.gate.after(&call).await.map_err(|fault| lost(fault, Side::After))?;
         Ok(settled)
     }
 
-    fn settle_one<R: Resource>(&self, claim: &Claim) -> Settled {
+    fn settle_one(&self, ty: &ResourceType, claim: &Claim) -> Settled {
         let mut store = self.store();
         let done = |stored: Option<&Stored>, correlation: Option<String>| {
             let object = stored.map(|stored| super::store::shown(stored, &self.options));
             Settled::Done(Written { object, correlation })
         };
-        match self.options.recovery_of(R::TYPE) {
+        match self.options.recovery_of(ty.name) {
             Recovery::Registry => match store.registry.get(claim) {
                 Some(Registered::Done(name, correlation)) => {
                     done(store.objects.get(name), correlation.clone())
@@ -198,17 +240,17 @@ macro_rules! observing {
         #[async_trait]
         impl Observe<$ty> for $handle {
             fn capabilities(&self) -> Capabilities {
-                self.0.capabilities_of::<$ty>($credential(&self.0))
+                self.0.capabilities_of(<$ty>::RESOURCE, $credential(&self.0))
             }
 
             async fn read(&self, references: &[Reference]) -> Result<Vec<Observation>> {
-                let back = $staleness(&self.0, || self.0.call::<$ty>("read"));
-                self.0.read_at::<$ty>(references, back).await
+                let back = $staleness(&self.0, || self.0.call(<$ty>::RESOURCE, "read"));
+                self.0.read_at(<$ty>::RESOURCE, references, back).await
             }
 
             async fn list(&self, listing: &Listing) -> Result<Vec<Object>> {
-                let back = $staleness(&self.0, || self.0.call::<$ty>("list"));
-                self.0.list_at::<$ty>(listing, back).await
+                let back = $staleness(&self.0, || self.0.call(<$ty>::RESOURCE, "list"));
+                self.0.list_at(<$ty>::RESOURCE, listing, back).await
             }
         }
     )*};
@@ -276,7 +318,7 @@ where
     }
 
     async fn settle(&self, claims: &[Claim]) -> Result<Vec<Settled>> {
-        self.0.settle_claims::<R>(claims).await
+        self.0.settle_claims(R::RESOURCE, claims).await
     }
 }
 
@@ -334,25 +376,15 @@ where
     }
 
     async fn settle(&self, claims: &[Claim]) -> Result<Vec<Settled>> {
-        self.0.settle_claims::<C>(claims).await
+        self.0.settle_claims(C::RESOURCE, claims).await
     }
 }
 
 #[async_trait]
 impl<C: SimulatedCredential> Probe<C> for Prober {
     async fn probe(&self, attempts: &[Attempt<'_>]) -> Vec<Tried> {
-        let passed = self.0.gate.pass(ErrorKind::Provider, &self.0.call::<C>("probe")).await;
-        let elapsed = self.0.clock.elapsed();
-        let try_one = |attempt: &Attempt<'_>| match &passed {
-            Err(error) => Tried::Unknown(error.to_string()),
-            Ok(()) => {
-                match self.0.store().accepts(C::TYPE, attempt.identity, attempt.secret, elapsed) {
-                    Some(true) => Tried::Accepted,
-                    Some(false) => Tried::Refused("the account is suspended".into()),
-                    None => Tried::Refused("the secret is not known".into()),
-                }
-            }
-        };
-        attempts.iter().map(try_one).collect()
+        let passed =
+            self.0.gate.pass(ErrorKind::Provider, &self.0.call(C::RESOURCE, "probe")).await;
+        self.0.tried(C::TYPE, attempts, &passed)
     }
 }

@@ -4,6 +4,7 @@
 //! its three principals. It never looks into the ledger: that a write was
 //! announced is checked by the world.
 
+mod foreign;
 mod hand;
 mod handles;
 mod options;
@@ -22,7 +23,10 @@ pub use types::{
 use std::{
     collections::BTreeMap,
     fmt,
-    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    sync::{
+        Arc, Mutex, MutexGuard, PoisonError,
+        atomic::{AtomicU64, Ordering},
+    },
     time::Duration,
 };
 
@@ -37,11 +41,14 @@ use crate::{
     clock::Clock as _,
     error::{ErrorKind, Result},
     ledger::Claim,
-    provider::{Limits, Object, Observation, Observers, Probers, Provider, Writers},
-    schema::{Field, Type},
+    provider::{
+        AtOnce, Limits, Object, Observation, Observers, Origin, Probers, Provider, Writers,
+    },
+    schema::{Field, ResourceType, Type},
     secret::Secret,
     value::{Digest, Value},
 };
+use foreign::Foreign;
 use handles::{Observer, Prober, Writer};
 use store::{Circumstances, Late, Name, Order, Performed, Store, Stored};
 
@@ -55,7 +62,15 @@ pub(super) struct System {
     entropy: SimEntropy,
     random: Mutex<Random>,
     store: Mutex<Store>,
+    /// What it serves of other providers' types.
+    foreign: Vec<ForeignType>,
+    /// How many objects it showed to whoever read or listed.
+    reads: AtomicU64,
 }
+
+/// A type of another provider, and of a credential who makes its secret and
+/// how many may be valid at once.
+pub(in crate::testing) type ForeignType = (&'static ResourceType, Option<(Origin, AtOnce)>);
 
 impl System {
     /// The store as it is now, with everything landed that was due.
@@ -226,16 +241,42 @@ impl SimProvider {
         seed: u64,
         (clock, gate): (SimClock, Gate),
         witness: Arc<Witness>,
+        foreign: Vec<ForeignType>,
     ) -> Self {
         let entropy = SimEntropy::for_purpose(seed, &format!("secrets of {name}"));
         let random = Mutex::new(Random::new(seed, &format!("chance of {name}")));
         let (name, store) = (name.to_owned(), Mutex::default());
-        Self(Arc::new(System { name, options, clock, gate, witness, entropy, random, store }))
+        Self(Arc::new(System {
+            name,
+            options,
+            clock,
+            gate,
+            witness,
+            entropy,
+            random,
+            store,
+            foreign,
+            reads: AtomicU64::new(0),
+        }))
     }
 
     /// Its name in the deployment.
     pub fn name(&self) -> &str {
         &self.0.name
+    }
+
+    /// How many objects it has shown to whoever read or listed.
+    pub fn reads(&self) -> u64 {
+        self.0.reads.load(Ordering::Relaxed)
+    }
+
+    fn foreign(&self, observes: bool) -> impl Iterator<Item = Foreign> {
+        self.0.foreign.iter().map(move |(ty, credential)| Foreign {
+            system: Arc::clone(&self.0),
+            ty,
+            credential: *credential,
+            observes,
+        })
     }
 
     /// A hand that changes it behind the engine's back.
@@ -357,32 +398,36 @@ impl Provider for SimProvider {
 
     fn observers(&self) -> Result<Observers> {
         let observer = Arc::new(Observer(Arc::clone(&self.0)));
-        Ok(Observers::new()
+        let own = Observers::new()
             .with::<Account, _>(&observer)
             .with::<Grant, _>(&observer)
             .with::<Key, _>(&observer)
             .with::<Token, _>(&observer)
             .with::<LoneKey, _>(&observer)
-            .with::<Job, _>(&observer))
+            .with::<Job, _>(&observer);
+        Ok(self.foreign(true).fold(own, |all, one| all.with_erased(one.ty, Arc::new(one))))
     }
 
     fn writers(&self) -> Result<Writers> {
         let writer = Arc::new(Writer(Arc::clone(&self.0)));
-        Ok(Writers::new()
+        let own = Writers::new()
             .with::<Account, _>(&writer)
             .with::<Grant, _>(&writer)
             .with_credential::<Key, _>(&writer)
             .with_credential::<Token, _>(&writer)
             .with_credential::<LoneKey, _>(&writer)
-            .with::<Job, _>(&writer))
+            .with::<Job, _>(&writer);
+        Ok(self.foreign(false).fold(own, |all, one| all.with_erased(one.ty, Arc::new(one))))
     }
 
     fn probers(&self) -> Result<Probers> {
         let prober = Arc::new(Prober(Arc::clone(&self.0)));
-        Ok(Probers::new()
+        let own = Probers::new()
             .with::<Key, _>(&prober)
             .with::<Token, _>(&prober)
-            .with::<LoneKey, _>(&prober))
+            .with::<LoneKey, _>(&prober);
+        let credentials = self.foreign(false).filter(|one| one.credential.is_some());
+        Ok(credentials.fold(own, |all, one| all.with_erased(one.ty.name, Arc::new(one))))
     }
 }
 

@@ -1,7 +1,7 @@
 //! What the simulated system keeps, and what a write does to it.
 
 use std::{
-    collections::{BTreeMap, VecDeque},
+    collections::{BTreeMap, BTreeSet, VecDeque},
     time::Duration,
 };
 
@@ -16,7 +16,7 @@ use crate::{
         AtOnce, Listing, Mark, Object, Observation, Operation, Origin, Recovery, Reference,
     },
     resource::Reading,
-    schema::{Kind, Mutability, ResourceType},
+    schema::{Field, Kind, Mutability, Output, ResourceType, Type},
     secret::Secret,
     value::{Digest, Value},
 };
@@ -41,9 +41,20 @@ pub(super) struct Stored {
 
 impl Stored {
     fn links_to(&self, id: &str) -> bool {
-        ["to", "of", "run_as"]
-            .iter()
-            .any(|link| self.fields.get(*link).and_then(Value::as_text) == Some(id))
+        self.links().any(|link| link == id)
+    }
+
+    /// The ids that it names.
+    fn links(&self) -> impl Iterator<Item = &str> {
+        let linked = |field: &Field| field.ty.link().is_some();
+        let fields = self.ty.fields.iter().filter(move |field| linked(field));
+        fields.filter_map(|field| self.fields.get(field.name)?.as_text())
+    }
+
+    /// The identity whose it is.
+    fn identity(&self) -> Option<Name> {
+        let target = self.ty.field(self.ty.owner_field()?)?.ty.link()?;
+        Some((target, self.owner()?.to_owned()))
     }
 
     pub(super) fn owner(&self) -> Option<&str> {
@@ -55,7 +66,7 @@ impl Stored {
 #[derive(Clone, Debug)]
 struct Revoked {
     ty: &'static str,
-    of: String,
+    of: Name,
     secret: Digest,
     until: Duration,
 }
@@ -172,6 +183,10 @@ struct Past {
 #[derive(Debug, Default)]
 pub(super) struct Store {
     pub(super) objects: BTreeMap<Name, Stored>,
+    /// The credentials, by whose they are.
+    owned: BTreeMap<Name, BTreeSet<Name>>,
+    /// The types of identities that were ever made.
+    identities: BTreeSet<&'static str>,
     /// Earlier states, newest first, that a stale read may answer from.
     history: VecDeque<Past>,
     made: u64,
@@ -397,22 +412,34 @@ impl Store {
         let short = ty.name.split_once('.').map_or(ty.name, |(_, short)| short);
         let id = format!("{short}-{}", self.made);
         fields.insert("id".to_owned(), Value::from(id.as_str()));
+        for output in ty.outputs {
+            let value = given_output(output, self.made);
+            fields.entry(output.name.to_owned()).or_insert(value);
+        }
         if ty.output("secret_hint").is_some() {
             fields.insert("secret_hint".to_owned(), Value::Text(format!("hint-{}", self.made)));
         }
         let stored =
             Stored { ty, id: id.clone(), fields, suspended: false, mark, claim, secret: digest };
+        if ty.kind == Kind::Identity {
+            self.identities.insert(ty.name);
+        }
+        if let Some(owner) = stored.identity().filter(|_| digest.is_some()) {
+            self.owned.entry(owner).or_default().insert((ty.name, id.clone()));
+        }
         self.objects.insert((ty.name, id.clone()), stored);
         Ok((id, made))
     }
 
     fn check_links(&self, ty: &ResourceType, fields: &BTreeMap<String, Value>) -> Result<()> {
-        for link in ["to", "of", "run_as"] {
-            let Some(id) = fields.get(link).and_then(Value::as_text) else { continue };
-            if !self.objects.contains_key(&("sim.account", id.to_owned())) {
+        for field in ty.fields {
+            let Some(target) = field.ty.link() else { continue };
+            let Some(id) = fields.get(field.name).and_then(Value::as_text) else { continue };
+            if !self.objects.contains_key(&(target, id.to_owned())) {
+                let what = target.split_once('.').map_or(target, |(_, short)| short);
                 return Err(refused(format!(
-                    "`{link}` of the {} names the account `{id}`, which does not exist",
-                    ty.name
+                    "`{}` of the {} names the {what} `{id}`, which does not exist",
+                    field.name, ty.name
                 )));
             }
         }
@@ -425,9 +452,12 @@ impl Store {
         fields: &BTreeMap<String, Value>,
         at_once: AtOnce,
     ) -> Result<()> {
-        let of = fields.get("of").and_then(Value::as_text);
-        let valid =
-            self.objects.values().filter(|stored| stored.ty == ty && stored.owner() == of).count();
+        let owner = ty.owner_field().and_then(|name| {
+            let target = ty.field(name)?.ty.link()?;
+            Some((target, fields.get(name)?.as_text()?.to_owned()))
+        });
+        let owned = owner.and_then(|owner| self.owned.get(&owner)).into_iter().flatten();
+        let valid = owned.filter(|(name, _)| *name == ty.name).count();
         let most = match at_once {
             AtOnce::One => 1,
             AtOnce::Two => 2,
@@ -500,7 +530,8 @@ impl Store {
         let dependents: Vec<Name> = self
             .objects
             .iter()
-            .filter(|(_, stored)| ty.kind == Kind::Identity && stored.links_to(id))
+            .filter(|_| ty.kind == Kind::Identity)
+            .filter(|(_, stored)| stored.links_to(id))
             .map(|(name, _)| name.clone())
             .collect();
         if let Some((dependent, which)) = dependents.first()
@@ -511,6 +542,10 @@ impl Store {
         }
         for gone in dependents.into_iter().chain([name.clone()]) {
             let Some(stored) = self.objects.remove(&gone) else { continue };
+            let identity = stored.identity();
+            if let Some(owned) = identity.as_ref().and_then(|owner| self.owned.get_mut(owner)) {
+                owned.remove(&gone);
+            }
             if gone != name {
                 self.effects.push(Effect {
                     claim: claim.cloned(),
@@ -521,9 +556,10 @@ impl Store {
                     at: at.now,
                 });
             }
-            if let (Some(secret), Some(of)) = (stored.secret, stored.owner()) {
+            if let (Some(secret), Some(of)) = (stored.secret, identity) {
                 let until = at.elapsed.saturating_add(at.options.propagation);
-                self.revoked.push(Revoked { ty: gone.0, of: of.to_owned(), secret, until });
+                self.revoked.retain(|revoked| at.elapsed < revoked.until);
+                self.revoked.push(Revoked { ty: gone.0, of, secret, until });
             }
         }
         Ok(true)
@@ -533,8 +569,7 @@ impl Store {
     pub(super) fn knows(&self, digest: Digest, elapsed: Duration) -> bool {
         self.objects.values().any(|stored| stored.secret == Some(digest))
             || self.revoked.iter().any(|revoked| {
-                let account = ("sim.account", revoked.of.clone());
-                let there = self.objects.contains_key(&account);
+                let there = self.objects.contains_key(&revoked.of);
                 revoked.secret == digest && elapsed < revoked.until && there
             })
     }
@@ -549,20 +584,24 @@ impl Store {
         elapsed: Duration,
     ) -> Option<bool> {
         let digest = secret.expose(Digest::of_bytes);
-        let live = self.objects.values().any(|stored| {
-            stored.ty.name == ty && stored.owner() == Some(of) && stored.secret == Some(digest)
-        });
+        // An id may be that of identities of several types.
+        let mine = self.identities.iter().map(|target| (*target, of.to_owned()));
+        let mine: Vec<Name> = mine.collect();
+        let owned = mine.iter().filter_map(|name| self.owned.get(name)).flatten();
+        let live = owned
+            .filter(|(name, _)| *name == ty)
+            .any(|name| self.objects.get(name).is_some_and(|stored| stored.secret == Some(digest)));
         let lingers = self.revoked.iter().any(|revoked| {
             revoked.ty == ty
-                && revoked.of == of
+                && mine.contains(&revoked.of)
                 && revoked.secret == digest
                 && elapsed < revoked.until
         });
         if !live && !lingers {
             return None;
         }
-        let account = self.objects.get(&("sim.account", of.to_owned()));
-        Some(account.is_some_and(|account| !account.suspended))
+        let mut accounts = mine.iter().filter_map(|name| self.objects.get(name));
+        Some(accounts.any(|account| !account.suspended))
     }
 
     /// Answers for one reference, as the objects stood `back` changes ago.
@@ -598,17 +637,20 @@ impl Store {
         back: usize,
         options: &SimOptions,
     ) -> Vec<Object> {
-        self.view(back)
-            .values()
-            .filter(|stored| stored.ty == ty)
-            .filter(|stored| match listing {
-                Listing::All => true,
-                Listing::Of(identities) => identities
-                    .iter()
-                    .any(|id| stored.links_to(id) || ty.kind == Kind::Identity && stored.id == *id),
+        let of: Option<BTreeSet<&str>> = match listing {
+            Listing::All => None,
+            Listing::Of(identities) => Some(identities.iter().map(String::as_str).collect()),
+        };
+        let listed = |stored: &&Stored| {
+            of.as_ref().is_none_or(|of| {
+                stored.links().any(|link| of.contains(link))
+                    || ty.kind == Kind::Identity && of.contains(&*stored.id)
             })
-            .map(|stored| shown(stored, options))
-            .collect()
+        };
+        let objects = self.view(back).range((ty.name, String::new())..);
+        let objects =
+            objects.take_while(|((name, _), _)| *name == ty.name).map(|(_, stored)| stored);
+        objects.filter(listed).map(|stored| shown(stored, options)).collect()
     }
 }
 
@@ -618,6 +660,17 @@ struct Draft {
     fields: BTreeMap<String, Value>,
     mark: Option<Mark>,
     claim: Option<Claim>,
+}
+
+/// What a system gives of a type of which nothing but its shape is known.
+fn given_output(output: &Output, made: u64) -> Value {
+    match output.ty {
+        Type::Bool => Value::Bool(false),
+        Type::Int => Value::Int(i64::try_from(made).unwrap_or(i64::MAX)),
+        Type::Text => Value::Text(format!("{}-{made}", output.name)),
+        Type::List(_) | Type::Set(_) => Value::List(Vec::new()),
+        _ => Value::Null,
+    }
 }
 
 /// The object as the system shows it.

@@ -3,110 +3,27 @@
 //! Owns how an object is named in a declaration, in SQL and to people. It asks
 //! no server: whether there is such an object, only the server knows.
 
+mod kind;
+mod words;
+
 use std::{collections::BTreeSet, fmt, str::FromStr};
 
+pub use self::kind::ObjectKind;
+#[cfg(feature = "postgres")]
+pub(super) use self::words::Words;
+#[cfg(not(feature = "postgres"))]
+use self::words::Words;
 #[cfg(any(test, feature = "postgres"))]
 use super::name::ident;
 use super::{
     Privilege,
-    name::{check_name, shown, word},
+    name::{check_name, shown},
 };
 use crate::{
     Property,
     resource::{Node, Property as _},
     value::Value,
 };
-
-/// What kind of thing an [`Object`] is.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Property)]
-pub enum ObjectKind {
-    /// A table, view, materialised view, partitioned or foreign table.
-    Table,
-    /// A sequence.
-    Sequence,
-    /// A database of the cluster.
-    Database,
-    /// A schema.
-    Schema,
-    /// A function or an aggregate.
-    Function,
-    /// A procedure.
-    Procedure,
-    /// A data type or a domain.
-    DataType,
-    /// A procedural language.
-    Language,
-    /// A foreign-data wrapper.
-    ForeignWrapper,
-    /// A foreign server.
-    ForeignServer,
-    /// A tablespace.
-    Tablespace,
-    /// A large object; its name is its number.
-    LargeObject,
-    /// A parameter of the server's configuration.
-    Parameter,
-}
-
-impl ObjectKind {
-    /// Every kind.
-    pub const ALL: [Self; 13] = [
-        Self::Table,
-        Self::Sequence,
-        Self::Database,
-        Self::Schema,
-        Self::Function,
-        Self::Procedure,
-        Self::DataType,
-        Self::Language,
-        Self::ForeignWrapper,
-        Self::ForeignServer,
-        Self::Tablespace,
-        Self::LargeObject,
-        Self::Parameter,
-    ];
-
-    /// The words of it in a `GRANT`.
-    pub const fn sql(self) -> &'static str {
-        match self {
-            Self::Table => "TABLE",
-            Self::Sequence => "SEQUENCE",
-            Self::Database => "DATABASE",
-            Self::Schema => "SCHEMA",
-            Self::Function => "FUNCTION",
-            Self::Procedure => "PROCEDURE",
-            Self::DataType => "TYPE",
-            Self::Language => "LANGUAGE",
-            Self::ForeignWrapper => "FOREIGN DATA WRAPPER",
-            Self::ForeignServer => "FOREIGN SERVER",
-            Self::Tablespace => "TABLESPACE",
-            Self::LargeObject => "LARGE OBJECT",
-            Self::Parameter => "PARAMETER",
-        }
-    }
-
-    /// The word of it in a declaration and in texts.
-    pub const fn word(self) -> &'static str {
-        word::<Self>(self as usize)
-    }
-
-    /// Whether it lives in a schema.
-    pub const fn in_schema(self) -> bool {
-        matches!(
-            self,
-            Self::Table | Self::Sequence | Self::Function | Self::Procedure | Self::DataType
-        )
-    }
-
-    /// Whether it belongs to the whole cluster and to no database.
-    pub const fn is_shared(self) -> bool {
-        matches!(self, Self::Database | Self::Tablespace | Self::Parameter)
-    }
-
-    fn has_arguments(self) -> bool {
-        matches!(self, Self::Function | Self::Procedure)
-    }
-}
 
 /// One object of a cluster, by its name.
 ///
@@ -440,112 +357,6 @@ impl fmt::Display for NotAnObject {
 }
 
 impl std::error::Error for NotAnObject {}
-
-/// What is left to read of a text that names objects.
-pub(super) struct Words<'a>(pub(super) &'a str);
-
-impl Words<'_> {
-    fn object(mut self) -> Option<Object> {
-        let (word, rest) = self.0.split_once(' ')?;
-        self.0 = rest;
-        let kind = ObjectKind::ALL.into_iter().find(|kind| kind.word() == word)?;
-        let mut object = match kind {
-            ObjectKind::LargeObject | ObjectKind::Parameter => {
-                let end = self.0.find(' ').unwrap_or(self.0.len());
-                let name = self.0[..end].to_owned();
-                self.0 = &self.0[end..];
-                Object::bare(kind, name)
-            }
-            _ => Object::bare(kind, self.name()?),
-        };
-        if self.skip(".") {
-            object.schema = Some(std::mem::replace(&mut object.name, self.name()?));
-        }
-        if self.skip("(") {
-            object.arguments = Some(self.arguments()?);
-        }
-        if self.skip(" (") {
-            let mut columns = BTreeSet::new();
-            while !self.skip(")") {
-                columns.insert(self.name()?);
-                self.skip(", ");
-            }
-            object.columns = Some(columns);
-        }
-        if self.skip(" in ") {
-            object.database = Some(self.name()?);
-        }
-        self.0.is_empty().then_some(object)
-    }
-
-    /// Passes over `what`, where it stands next.
-    pub(super) fn skip(&mut self, what: &str) -> bool {
-        let rest = self.0.strip_prefix(what);
-        self.0 = rest.unwrap_or(self.0);
-        rest.is_some()
-    }
-
-    /// A name, quoted or not.
-    pub(super) fn name(&mut self) -> Option<String> {
-        if !self.0.starts_with('"') {
-            let end = self.0.find([' ', '.', '(', ',', ')']).unwrap_or(self.0.len());
-            let (name, rest) = self.0.split_at(end);
-            self.0 = rest;
-            return (!name.is_empty()).then(|| name.to_owned());
-        }
-        let end = self.quoted_end()?;
-        let name = self.0[1..end].replace("\"\"", "\"");
-        self.0 = &self.0[end + 1..];
-        Some(name)
-    }
-
-    /// Where the quote that the text begins with is closed.
-    fn quoted_end(&self) -> Option<usize> {
-        let mut from = 1;
-        loop {
-            let at = from + self.0.get(from..)?.find('"')?;
-            if !self.0[at + 1..].starts_with('"') {
-                return Some(at);
-            }
-            from = at + 2;
-        }
-    }
-
-    /// Types up to the bracket that closes them: a comma or a bracket inside a
-    /// quoted name or inside brackets belongs to the type.
-    fn arguments(&mut self) -> Option<Vec<String>> {
-        let mut arguments = Vec::new();
-        let mut argument = String::new();
-        let mut depth = 0_u32;
-        loop {
-            let c = self.0.chars().next()?;
-            if c == '"' {
-                let end = self.quoted_end()?;
-                argument.push_str(&self.0[..=end]);
-                self.0 = &self.0[end + 1..];
-                continue;
-            }
-            if depth == 0 && (c == ')' || self.0.starts_with(", ")) {
-                self.0 = &self.0[if c == ')' { 1 } else { 2 }..];
-                if c == ')' && argument.is_empty() && arguments.is_empty() {
-                    return Some(arguments);
-                }
-                arguments.push(std::mem::take(&mut argument));
-                if c == ')' {
-                    return Some(arguments);
-                }
-                continue;
-            }
-            match c {
-                '(' => depth += 1,
-                ')' => depth -= 1,
-                _ => {}
-            }
-            argument.push(c);
-            self.0 = &self.0[c.len_utf8()..];
-        }
-    }
-}
 
 /// The plain form, for the ids of what stands on an object.
 impl From<&Object> for Value {
