@@ -16,7 +16,8 @@ use std::{
 
 use rustix::{
     fs::{
-        AtFlags, Gid, Mode, OFlags, Uid, fchmod, fchown, fsync, openat, renameat, statat, unlinkat,
+        AtFlags, Gid, Mode, OFlags, Uid, fchmod, fchown, fstat, fsync, openat, renameat, statat,
+        unlinkat,
     },
     io::Errno,
     process::geteuid,
@@ -146,8 +147,8 @@ impl<'a> Lock<'a> {
             Err(Errno::NOENT) => return Ok(None),
             Err(error) => return Err(error.into()),
         };
-        let there = (u64::try_from(there.st_dev), u64::try_from(there.st_ino));
-        Ok((there == (Ok(meta.dev()), Ok(meta.ino()))).then_some(file))
+        let held = fstat(&file)?;
+        Ok(((held.st_dev, held.st_ino) == (there.st_dev, there.st_ino)).then_some(file))
     }
 }
 

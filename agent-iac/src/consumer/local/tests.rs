@@ -275,7 +275,7 @@ fn a_pid_file_that_means_another_process_signals_nobody() {
     fs::write(&pid_file, child.id().to_string()).unwrap();
     // An old file, whose number another process has now.
     let an_hour_ago =
-        fs::metadata(&pid_file).unwrap().modified().unwrap() - Duration::from_secs(3600);
+        fs::metadata(&pid_file).unwrap().modified().unwrap() - Duration::from_hours(1);
     let file = fs::File::options().write(true).open(&pid_file).unwrap();
     file.set_modified(an_hour_ago).unwrap();
     let why = because(host.tell(allowed(), &format!("signal:USR1 {pid_file}")));

@@ -89,6 +89,13 @@ struct Held {
     refused: Once,
 }
 
+/// Whose turn it is in a group.
+enum Turn {
+    /// Ours, for as long as this is held; without a group it always is.
+    Ours(Option<File>),
+    Anothers,
+}
+
 /// What follows of new secrets.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 enum Handed {
@@ -171,13 +178,13 @@ impl<'a> Life<'a> {
                 }
                 Phase::Queueing => match self.alone() {
                     // The next round sees that it has ended by itself.
-                    Some(_) if running.has_ended() => Phase::Queueing,
-                    Some(alone) => {
+                    Turn::Ours(_) if running.has_ended() => Phase::Queueing,
+                    Turn::Ours(alone) => {
                         running.signal(Signal::TERM);
                         let by = Deadline::after(self.exec.environment.stop_within);
                         Phase::Ending { by, restarts: true, alone }
                     }
-                    None => Phase::Queueing,
+                    Turn::Anothers => Phase::Queueing,
                 },
                 Phase::Ending { restarts, alone, .. }
                     if running.has_ended() && !running.leaves_others() =>
@@ -253,9 +260,10 @@ impl<'a> Life<'a> {
             }
         }
         match (handed, phase) {
-            (Handed::Nothing, phase) => phase,
-            // It is started with all of them anyway.
-            (_, phase @ (Phase::Queueing | Phase::Ending { .. })) => phase,
+            // One that is to be started anew is started with all of them.
+            (Handed::Nothing, phase) | (_, phase @ (Phase::Queueing | Phase::Ending { .. })) => {
+                phase
+            }
             (Handed::ForRestart, _) => Phase::Queueing,
             (Handed::InPlace, phase) => {
                 if let OnRotation::Signal(signal) = on_rotation {
@@ -308,21 +316,20 @@ impl<'a> Life<'a> {
         }
     }
 
-    /// Nobody else of its group is restarted, for as long as what is answered is
-    /// held; `None` while that is not so. That a group cannot be held is told,
+    /// Whether it may be restarted now. That a group cannot be held is told,
     /// and tried again: the process goes on as it is.
-    fn alone(&mut self) -> Option<Option<File>> {
-        let Some(group) = &self.exec.environment.group else { return Some(None) };
+    fn alone(&mut self) -> Turn {
+        let Some(group) = &self.exec.environment.group else { return Turn::Ours(None) };
         match self.private.alone(group) {
             Ok(alone) => {
                 self.group_refused.is_over();
-                alone.map(Some)
+                alone.map_or(Turn::Anothers, |alone| Turn::Ours(Some(alone)))
             }
             Err(error) => {
                 if self.group_refused.begins() {
                     (self.exec.tell)(&format!("cannot restart yet: {error}"));
                 }
-                None
+                Turn::Anothers
             }
         }
     }

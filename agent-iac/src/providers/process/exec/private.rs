@@ -183,7 +183,8 @@ fn own(home: &Path) -> io::Result<()> {
         _ => {}
     }
     let meta = fs::symlink_metadata(home)?;
-    if meta.is_dir() && meta.uid() == geteuid().as_raw() && meta.mode() & 0o077 == 0 {
+    let others = meta.mode() & 0o077;
+    if meta.is_dir() && meta.uid() == geteuid().as_raw() && others == 0 {
         return Ok(());
     }
     let message = format!("`{}` is not this user's own", home.display());

@@ -78,20 +78,20 @@ impl Host {
     }
 
     fn exec(&self, environment: Environment) -> Exec {
-        self.exec_of(environment, &self.vault, Arc::new(self.inbox.clone()))
+        self.exec_of(environment, &self.vault, &(Arc::new(self.inbox.clone()) as _))
     }
 
     fn exec_of(
         &self,
         environment: Environment,
         store: &dyn SecretStore,
-        inbox: Arc<dyn Confirm>,
+        inbox: &Arc<dyn Confirm>,
     ) -> Exec {
         let credentials = [("triage.key", PLACE), ("triage.other", OTHER)].map(|(key, place)| {
             let place: Place = place.parse().unwrap();
             let consumer = "runtime:triage.process".parse().unwrap();
             let credential = Credential::new(key.parse().unwrap(), place.clone(), store).unwrap();
-            (place, credential.confirming(consumer, Arc::clone(&inbox)))
+            (place, credential.confirming(consumer, Arc::clone(inbox)))
         });
         Exec::new(environment, &credentials.into(), self.folder.path())
             .unwrap()
@@ -536,7 +536,7 @@ fn a_store_that_stands_still_keeps_no_signal_from_ending_it() {
     let host = Host::new();
     let store = StandingStill(host.vault.clone());
     let environment = Host::environment(&host.script("exit 0"));
-    let exec = host.exec_of(environment, &store, Arc::new(host.inbox.clone()));
+    let exec = host.exec_of(environment, &store, &(Arc::new(host.inbox.clone()) as _));
     let code = host.running(exec, |passing| {
         a_while();
         passing.pass(Signal::TERM.as_raw());
@@ -609,8 +609,8 @@ impl Confirm for Unsteady {
 fn a_confirmation_that_failed_is_told_once_and_written_later() {
     let host = Host::new();
     let told = Told::default();
-    let inbox = Arc::new(Unsteady(AtomicU32::new(0), host.inbox.clone()));
-    let exec = host.exec_of(Host::environment(&host.script("exit 0")), &host.vault, inbox);
+    let inbox: Arc<dyn Confirm> = Arc::new(Unsteady(AtomicU32::new(0), host.inbox.clone()));
+    let exec = host.exec_of(Host::environment(&host.script("exit 0")), &host.vault, &inbox);
     host.running(told.by(exec), |passing| {
         until("the confirmation", || host.confirmed() == Some(1));
         assert_eq!(told.text().matches("is not confirmed yet").count(), 1, "{}", told.text());
