@@ -11,7 +11,7 @@ use super::{
 use crate::{
     access::Verdict,
     diff::Compared,
-    plan::{Action, Drift, Plan, Risk, SavedPlan, Step, Undeclared},
+    plan::{Action, Drift, Plan, Reason, Risk, SavedPlan, Step, Undeclared},
 };
 
 /// The most characters of one value, and the most lines of one step, below
@@ -545,17 +545,23 @@ fn groups<'a>(steps: impl Iterator<Item = &'a Step>, by_type: bool) -> Groups<'a
 pub(super) fn totals(plan: &Plan) -> String {
     let totals = plan.totals();
     let revoke = revoked(plan);
+    let ended = |step: &&Step| matches!(step.reason, Reason::Outlived { .. });
+    let ended = u32::try_from(plan.steps.iter().filter(ended).count()).unwrap_or(u32::MAX);
     let mut text = format!(
-        "Plan: {} to adopt, {} to add, {} to change, {} to replace, {revoke} to revoke, {} to destroy",
+        "Plan: {} to adopt, {} to add, {} to change, {} to replace, {} to revoke, {} to destroy",
         totals.adopt,
         totals.create,
         totals.update,
         totals.replace,
+        revoke.saturating_add(ended),
         totals.delete.saturating_sub(revoke),
     );
-    for (number, what) in
-        [(totals.suspend, "to suspend"), (totals.resume, "to resume"), (totals.record, "to record")]
-    {
+    for (number, what) in [
+        (totals.rotate.saturating_sub(ended), "to rotate"),
+        (totals.suspend, "to suspend"),
+        (totals.resume, "to resume"),
+        (totals.record, "to record"),
+    ] {
         if number > 0 {
             put(&mut text, format_args!(", {number} {what}"));
         }

@@ -27,6 +27,10 @@ pub(super) fn sign(step: &Step, ascii: bool) -> (&'static str, &'static str, Sty
         Action::Record => ("*", "record", Style::Faint),
         Action::Create => ("+", "create", Style::Add),
         Action::Update => ("~", "update", Style::Change),
+        // An older generation that has had its time: the new one is there.
+        Action::ReplaceCreateFirst if matches!(step.reason, Reason::Outlived { .. }) => {
+            (either("×", "x"), "revoke", Style::Remove)
+        }
         Action::ReplaceCreateFirst => ("+/-", "replace", Style::Remove),
         Action::ReplaceDeleteFirst => ("-/+", "replace", Style::Remove),
         Action::Rotate => (either("↻", "@"), "rotate", Style::Change),
@@ -43,6 +47,7 @@ pub(super) fn sign(step: &Step, ascii: bool) -> (&'static str, &'static str, Sty
 pub(super) fn half(step: &Step) -> Option<&'static str> {
     let revokes = step.kind == Kind::Credential;
     match (step.action, step.part) {
+        _ if matches!(step.reason, Reason::Outlived { .. }) => None,
         (Action::Rotate, Part::Whole) => Some("makes the new one; the old one stays beside it"),
         (Action::Rotate, Part::Make) => Some("makes the new one, after the old is gone"),
         (Action::ReplaceCreateFirst, Part::Make) => Some("makes the new one, before the old goes"),
