@@ -145,6 +145,14 @@ impl<'a> Group<'a> {
         Self { state, leases, now, whole: Vec::new() }
     }
 
+    /// Takes it from the backend that a fence is whole. The backend has not
+    /// loaded its leases: it took or saw them before, and nobody else has
+    /// written since. No append of such a group may take leases, and none is
+    /// given back in it.
+    pub(super) fn knows_whole(&mut self, fence: &Fence) {
+        self.whole.push(fence.clone());
+    }
+
     /// Decides about the next append. What is refused changes nothing.
     ///
     /// # Errors
@@ -164,13 +172,11 @@ impl<'a> Group<'a> {
 
         let header = self.state.head.header(self.now, body, &append.entries);
         let batch = Batch { header, entries: append.entries };
-        let mut part = self.state.part(&touched);
-        part.absorb(&batch).map_err(|error| {
+        let changed = self.state.absorb_touching(&batch, &touched).map_err(|error| {
             Error::new(ErrorKind::InvalidInput, "an append does not follow what was recorded")
                 .help("read the state again; if it still does not follow, report this")
                 .caused_by(error)
         })?;
-        let changed = self.state.put_back(part, &touched);
         let fence = append.take.map(|take| self.take(take, batch.header.sequence));
         let appended = Appended { head: self.state.head, time: self.now, fence };
         Ok(Accepted { appended, batch, json, changed })

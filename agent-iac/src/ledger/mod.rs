@@ -13,6 +13,7 @@ mod grouping;
 mod memory;
 mod names;
 mod part;
+mod reading;
 #[cfg(feature = "sqlite")]
 pub mod sqlite;
 #[cfg(test)]

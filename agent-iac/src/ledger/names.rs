@@ -7,21 +7,22 @@ use serde::{Deserialize, Serialize};
 use crate::{address::Instance, clock::Entropy};
 
 /// One execution of a plan: 16 random bytes as hexadecimal.
+// Every entry of a run names it, so that copies share one text.
 #[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(transparent)]
-pub struct RunId(String);
+pub struct RunId(Arc<str>);
 
 impl RunId {
     /// Draws a new one.
     pub fn random(entropy: &dyn Entropy) -> Self {
         let mut bytes = [0; 16];
         entropy.fill(&mut bytes);
-        Self(format!("{:032x}", u128::from_be_bytes(bytes)))
+        Self(format!("{:032x}", u128::from_be_bytes(bytes)).into())
     }
 
     /// The claim of one of its steps.
     pub fn claim(&self, step: usize) -> Claim {
-        Claim(format!("{}.{step}", self.0))
+        Claim(format!("{}.{step}", self.0).into())
     }
 
     /// The text.
@@ -33,7 +34,7 @@ impl RunId {
 /// The idempotency token of one step: its run and its number, `run.step`.
 #[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(transparent)]
-pub struct Claim(String);
+pub struct Claim(Arc<str>);
 
 impl Claim {
     /// The text, which a provider may keep beside the object.
@@ -43,7 +44,7 @@ impl Claim {
 
     /// Takes a claim's text, as a provider kept it.
     pub fn from_text(text: impl Into<String>) -> Self {
-        Self(text.into())
+        Self(text.into().into())
     }
 }
 

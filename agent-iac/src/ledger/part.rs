@@ -5,8 +5,11 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use super::{CredentialEvent, Entry, Event, Query, RecordEvent, RunId, State};
-use crate::address::{Address, Instance};
+use super::{Batch, CredentialEvent, Entry, Event, Query, RecordEvent, RunId, State};
+use crate::{
+    address::{Address, Instance},
+    error::Result,
+};
 
 /// The parts of a state that a batch changed.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -27,7 +30,11 @@ impl State {
         for entry in entries {
             if let Some(address) = &entry.address {
                 touched.addresses.insert(address.clone());
-                touched.agents.insert(address.instance().clone());
+                // Only what a credential proved is also noted of its agent; a
+                // large run has an entry of every agent.
+                if matches!(entry.event, Event::Credential(_)) {
+                    touched.agents.insert(address.instance().clone());
+                }
             }
             if let Event::Record(RecordEvent::Moved { from }) = &entry.event {
                 touched.addresses.insert(from.clone());
@@ -110,20 +117,32 @@ impl State {
         }
     }
 
-    /// Puts a part back after it has absorbed a batch, and says what changed.
-    pub(super) fn put_back(&mut self, part: Self, touched: &Touched) -> Touched {
-        let changed = Touched {
-            addresses: put_back(&mut self.records, part.records, &touched.addresses),
-            agents: put_back(&mut self.agents, part.agents, &touched.agents),
-            runs: put_back(&mut self.runs, part.runs, &touched.runs),
-        };
+    /// Absorbs a batch that touches `touched`, and says what changed. One that
+    /// cannot follow leaves everything as it was.
+    pub(super) fn absorb_touching(&mut self, batch: &Batch, touched: &Touched) -> Result<Touched> {
+        let before = self.part(touched);
+        if let Err(error) = self.absorb(batch) {
+            self.put_back(before, touched);
+            return Err(error);
+        }
+        Ok(Touched {
+            addresses: differing(&before.records, &self.records, &touched.addresses),
+            agents: differing(&before.agents, &self.agents, &touched.agents),
+            runs: differing(&before.runs, &self.runs, &touched.runs),
+        })
+    }
+
+    /// Puts a part back as it was when it was taken.
+    fn put_back(&mut self, part: Self, touched: &Touched) {
+        put_back(&mut self.records, part.records, &touched.addresses);
+        put_back(&mut self.agents, part.agents, &touched.agents);
+        put_back(&mut self.runs, part.runs, &touched.runs);
         self.head = part.head;
         self.ledger = part.ledger;
         self.fleet = part.fleet;
         self.environment = part.environment;
         self.begins = part.begins;
         self.lost = part.lost;
-        changed
     }
 }
 
@@ -141,22 +160,23 @@ fn look_up<K: Ord + Clone, V: Clone>(map: &BTreeMap<K, V>, keys: &BTreeSet<K>) -
     keys.iter().filter_map(|key| Some((key.clone(), map.get(key)?.clone()))).collect()
 }
 
-fn put_back<K: Ord + Clone, V: PartialEq>(
+fn differing<K: Ord + Clone, V: PartialEq>(
+    before: &BTreeMap<K, V>,
+    after: &BTreeMap<K, V>,
+    keys: &BTreeSet<K>,
+) -> BTreeSet<K> {
+    keys.iter().filter(|key| before.get(*key) != after.get(*key)).cloned().collect()
+}
+
+fn put_back<K: Ord + Clone, V>(
     whole: &mut BTreeMap<K, V>,
     mut part: BTreeMap<K, V>,
     keys: &BTreeSet<K>,
-) -> BTreeSet<K> {
-    let mut changed = BTreeSet::new();
+) {
     for key in keys {
-        let after = part.remove(key);
-        if whole.get(key) == after.as_ref() {
-            continue;
-        }
-        changed.insert(key.clone());
-        match after {
+        match part.remove(key) {
             Some(value) => whole.insert(key.clone(), value),
             None => whole.remove(key),
         };
     }
-    changed
 }

@@ -9,6 +9,7 @@ mod alive;
 mod anew;
 mod faults;
 mod form;
+mod kept;
 mod open;
 mod restore;
 mod rows;
@@ -28,6 +29,7 @@ use rusqlite::Connection;
 
 use self::{
     faults::Explained as _,
+    kept::Kept,
     open::Mode,
     rows::Rows,
     writer::{Ask, Done, Job, Writer},
@@ -178,6 +180,12 @@ impl SqliteLedger {
     }
 
     fn start_writer(&mut self, connection: Connection, options: &Options) -> Result<()> {
+        // Room for the pages of a large batch, wherever its addresses stand, and
+        // for the few batches that write a record again, so that it goes into
+        // the file once.
+        connection
+            .execute_batch("PRAGMA cache_size = -16384; PRAGMA wal_autocheckpoint = 4000")
+            .explained(&self.path)?;
         let (jobs, asked) = mpsc::channel();
         let writer = Writer {
             connection,
@@ -185,6 +193,7 @@ impl SqliteLedger {
             clock: Arc::clone(&options.clock),
             entropy: Arc::clone(&options.entropy),
             alive: None,
+            kept: Kept::default(),
         };
         self.writer = Some(spawn("ledger-writer", move || writer.run(&asked))?);
         self.jobs = Some(jobs);

@@ -105,12 +105,8 @@ impl Rows<'_> {
 
     fn head(&self) -> Result<Head> {
         let newest = self
-            .connection
-            .query_row(
-                "SELECT sequence, hash FROM batches ORDER BY sequence DESC LIMIT 1",
-                [],
-                |row| Ok((row.get::<_, i64>(0)?, row.get::<_, String>(1)?)),
-            )
+            .prepare("SELECT sequence, hash FROM batches ORDER BY sequence DESC LIMIT 1")?
+            .query_row([], |row| Ok((row.get::<_, i64>(0)?, row.get::<_, String>(1)?)))
             .optional()
             .explained(self.path)?;
         let Some((sequence, hash)) = newest else { return Ok(Head::EMPTY) };
@@ -121,7 +117,13 @@ impl Rows<'_> {
 
     /// The version of the file's form, as of this transaction.
     pub(super) fn format(&self) -> Result<u32> {
-        self.connection.query_row("PRAGMA user_version", [], |row| row.get(0)).explained(self.path)
+        self.prepare("PRAGMA user_version")?.query_row([], |row| row.get(0)).explained(self.path)
+    }
+
+    /// What another connection's commit changes, and one of this connection
+    /// does not.
+    pub(super) fn version(&self) -> Result<i64> {
+        self.prepare("PRAGMA data_version")?.query_row([], |row| row.get(0)).explained(self.path)
     }
 
     /// The fleet and environment that the ledger is of.
@@ -141,8 +143,8 @@ impl Rows<'_> {
             _ => "SELECT ledger, fleet, environment, begins, lost FROM meta",
         };
         let (ledger, fleet, environment, begins, lost) = self
-            .connection
-            .query_row(sql, [], |row| {
+            .prepare(sql)?
+            .query_row([], |row| {
                 Ok((
                     row.get(0)?,
                     row.get(1)?,
@@ -261,12 +263,21 @@ impl Rows<'_> {
         })
     }
 
-    /// The part of the state that a group of appends needs.
-    pub(super) fn part(&self, needs: &Touched) -> Result<State> {
+    /// The part of the state that a group of appends needs. What is known of it
+    /// already is taken from there.
+    pub(super) fn part(
+        &self,
+        needs: &Touched,
+        known: &mut BTreeMap<Address, Record>,
+    ) -> Result<State> {
         let mut state = self.named()?;
         let mut records =
             self.prepare("SELECT record FROM records WHERE instance = ?1 AND resource = ?2")?;
         for address in &needs.addresses {
+            if let Some(record) = known.remove(address) {
+                state.records.insert(address.clone(), record);
+                continue;
+            }
             let found = records
                 .query_row(params![address.instance().to_string(), address.resource()], |row| {
                     row.get::<_, String>(0)

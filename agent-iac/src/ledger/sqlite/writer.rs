@@ -14,6 +14,7 @@ use super::{
     alive::{self, Alive},
     anew,
     faults::{Explained as _, explain_commit},
+    kept::Kept,
     rows::Rows,
 };
 use crate::{
@@ -27,6 +28,10 @@ use crate::{
 /// The most jobs of one group. Beyond it, those in front would wait for the
 /// decisions about those behind for longer than a sync takes.
 const MOST: usize = 1024;
+
+/// How often other threads are let go first while a group is smaller than the
+/// one before: for much less time than a sync takes.
+const PATIENCE: u32 = 4;
 
 /// What the writer is asked, and where the answer goes.
 pub(super) struct Job {
@@ -55,18 +60,30 @@ pub(super) struct Writer {
     /// The lock by which others see that this process lives; taken with the
     /// first lease, since opening a ledger writes nothing.
     pub(super) alive: Option<Alive>,
+    /// What it knows of the file without reading it again.
+    pub(super) kept: Kept,
 }
 
 impl Writer {
     /// Works until nobody can ask any more.
     pub(super) fn run(mut self, jobs: &Receiver<Job>) {
+        let mut before = 0;
         while let Ok(first) = jobs.recv() {
             let mut group = vec![first];
-            while group.len() < MOST
-                && let Ok(next) = jobs.try_recv()
-            {
-                group.push(next);
+            // Who was answered a moment before is about to ask again: without
+            // letting them, every second group would be of the first of them.
+            let mut patience = PATIENCE;
+            while group.len() < MOST {
+                match jobs.try_recv() {
+                    Ok(next) => group.push(next),
+                    Err(_) if group.len() < before && patience > 0 => {
+                        patience -= 1;
+                        std::thread::yield_now();
+                    }
+                    Err(_) => break,
+                }
             }
+            before = group.len();
             self.carry_out(group);
         }
     }
@@ -86,6 +103,7 @@ impl Writer {
     }
 
     fn checkpoint(&mut self, archived: Head, actor: &Actor) -> Result<Head> {
+        self.kept = Kept::default();
         let rows = Rows { connection: &self.connection, path: &self.path };
         let head = anew::begin(&rows, archived, actor, self.clock.now(), &mut |_| Ok(()))?;
         // The space of the old history is given back. Where another program is
@@ -118,11 +136,14 @@ impl Writer {
 
     fn transact(&mut self, asks: Vec<Ask>) -> Result<Vec<Result<Done>>> {
         self.connection.execute_batch("BEGIN IMMEDIATE").explained(&self.path)?;
-        let result = self.write(asks).and_then(|(wrote, outcomes)| {
+        // What is found out by a transaction holds once that is kept.
+        let mut kept = std::mem::take(&mut self.kept);
+        let result = self.write(asks, &mut kept).and_then(|(wrote, outcomes)| {
             if wrote {
                 self.connection
                     .execute_batch("COMMIT")
                     .map_err(|error| explain_commit(&self.path, error))?;
+                self.kept = kept;
             }
             Ok(outcomes)
         });
@@ -135,19 +156,23 @@ impl Writer {
 
     /// Decides about every ask, and writes what follows; also says whether
     /// that is anything.
-    fn write(&mut self, asks: Vec<Ask>) -> Result<(bool, Vec<Result<Done>>)> {
-        let (needs, instances) = needs(&asks);
+    fn write(&mut self, asks: Vec<Ask>, kept: &mut Kept) -> Result<(bool, Vec<Result<Done>>)> {
         if asks.iter().any(|ask| matches!(ask, Ask::Append(prepared) if prepared.takes()))
             && self.alive.is_none()
         {
             self.alive = Alive::begin(&self.path, self.entropy.as_ref());
         }
         let rows = Rows { connection: &self.connection, path: &self.path };
-        let mut state = rows.part(&needs)?;
+        kept.at(rows.version()?);
+        let Needs { touched, instances, whole } = needs(&asks, kept);
+        let mut state = rows.part(&touched, &mut kept.records)?;
         let lost = state.lost.len();
         let mut leases = rows.leases(Some(&instances))?;
         let before = leases.clone();
         let mut group = Group::new(&mut state, &mut leases, self.clock.now());
+        for fence in &whole {
+            group.knows_whole(fence);
+        }
         let mut accepted: Vec<Accepted> = Vec::new();
         let mut outcomes = Vec::with_capacity(asks.len());
         for ask in asks {
@@ -180,6 +205,13 @@ impl Writer {
             rows.put_meta(&state)?;
         }
         let leases_changed = self.put_leases(&rows, &instances, &before, &leases)?;
+        for instance in &instances {
+            kept.lease(instance, leases.get(instance));
+        }
+        for address in changed.addresses {
+            let record = state.records.remove(&address);
+            kept.record(address, record);
+        }
         Ok((leases_changed || !accepted.is_empty(), outcomes))
     }
 
@@ -211,32 +243,48 @@ impl Writer {
     }
 }
 
-fn needs(asks: &[Ask]) -> (Touched, BTreeSet<Instance>) {
-    let mut needs = Touched::default();
-    let mut leased = BTreeSet::new();
+/// What has to be there before a group is decided.
+struct Needs {
+    touched: Touched,
+    /// The agents whose leases have to be read.
+    instances: BTreeSet<Instance>,
+    /// The fences that are known to be whole.
+    whole: Vec<Fence>,
+}
+
+fn needs(asks: &[Ask], kept: &Kept) -> Needs {
+    let mut needs =
+        Needs { touched: Touched::default(), instances: BTreeSet::new(), whole: Vec::new() };
+    // Where leases change hands within the group, all of them have to be there.
+    let leases_stay =
+        asks.iter().all(|ask| matches!(ask, Ask::Append(prepared) if !prepared.takes()));
     let mut fences: Vec<&Fence> = Vec::new();
     for ask in asks {
         match ask {
             Ask::Append(prepared) => {
-                let Touched { addresses, agents, runs } = prepared.needs();
-                needs.addresses.extend(addresses);
-                needs.agents.extend(agents);
-                needs.runs.extend(runs);
-                leased.extend(prepared.taken().iter().cloned());
+                let Touched { mut addresses, mut agents, mut runs } = prepared.needs();
+                needs.touched.addresses.append(&mut addresses);
+                needs.touched.agents.append(&mut agents);
+                needs.touched.runs.append(&mut runs);
+                needs.instances.extend(prepared.taken().iter().cloned());
                 if let Some(fence) = prepared.fence()
                     && !fences.iter().any(|seen| seen.is_same(fence))
                 {
-                    leased.extend(fence.instances.iter().cloned());
+                    if leases_stay && kept.is_whole(fence) {
+                        needs.whole.push(fence.clone());
+                    } else {
+                        needs.instances.extend(fence.instances.iter().cloned());
+                    }
                     fences.push(fence);
                 }
             }
             Ask::Checkpoint(..) => {}
             Ask::Renew(fence, _) | Ask::Release(fence) => {
-                leased.extend(fence.instances.iter().cloned());
+                needs.instances.extend(fence.instances.iter().cloned());
             }
         }
     }
-    (needs, leased)
+    needs
 }
 
 /// The same failure for another who waited for the same transaction.

@@ -58,11 +58,14 @@ proptest! {
             let outcome = absorbed.absorb(&batch);
             let partly = part.absorb(&batch);
             prop_assert_eq!(outcome.is_ok(), partly.is_ok(), "{:?} {:?}", outcome, partly);
-            if outcome.is_err() {
+            let before = whole.clone();
+            let Ok(changed) = whole.absorb_touching(&batch, &touched) else {
+                prop_assert!(outcome.is_err());
+                prop_assert_eq!(&whole, &before);
                 continue;
-            }
-            let changed = whole.put_back(part, &touched);
+            };
             prop_assert_eq!(&whole, &absorbed);
+            prop_assert_eq!(&whole.part(&touched), &part);
             for address in &changed.addresses {
                 prop_assert!(touched.addresses.contains(address));
             }

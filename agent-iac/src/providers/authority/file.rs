@@ -223,7 +223,12 @@ fn configure_writer(connection: &Connection) -> rusqlite::Result<()> {
     // SQLite 3.7.0 to 3.51.2 cannot occur. EXTRA makes the journal's removal
     // durable, which is the commit.
     let _mode: String = pragma(connection, "journal_mode = DELETE")?;
-    connection.execute_batch("PRAGMA synchronous = EXTRA; PRAGMA foreign_keys = ON;")
+    // A batch of a thousand writes changes a few thousand pages of a large file.
+    // What did not fit into the cache would be written before the commit, each
+    // time with the journal synced first.
+    connection.execute_batch(
+        "PRAGMA synchronous = EXTRA; PRAGMA foreign_keys = ON; PRAGMA cache_size = -16384;",
+    )
 }
 
 fn pragma<T: FromSql>(connection: &Connection, text: &str) -> rusqlite::Result<T> {
@@ -298,7 +303,7 @@ pub(super) fn create(path: &Path, now: Timestamp, entropy: &dyn Entropy) -> Resu
             "{TABLES} PRAGMA application_id = {APPLICATION_ID}; PRAGMA user_version = {VERSION};"
         ))
         .map_err(sql)?;
-    let params: [&dyn ToSql; 2] = [&random_id("authority", entropy), &now.to_string()];
+    let params: [&dyn ToSql; 2] = [&random_id("authority", now, entropy), &now.to_string()];
     transaction
         .execute("INSERT INTO authority (id, created_at) VALUES (?1, ?2)", params)
         .map_err(sql)?;

@@ -113,8 +113,9 @@ impl Provider for AuthorityProvider {
     }
 
     fn limits(&self) -> Limits {
-        // One writer; a second batch would only wait for the first.
-        Limits { concurrent: 1, writes_per_second: None }
+        // One writer. A second batch waits for the first, but by then it is in
+        // the ledger, which writes it while this file is busy.
+        Limits { concurrent: 2, writes_per_second: None }
     }
 
     async fn target(&self) -> Result<String> {

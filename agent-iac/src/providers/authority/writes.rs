@@ -3,6 +3,7 @@
 
 use std::{collections::BTreeSet, path::Path};
 
+use jiff::Timestamp;
 use rusqlite::{
     Connection, ErrorCode, OptionalExtension as _, Params, Transaction, TransactionBehavior,
 };
@@ -32,6 +33,8 @@ const MAX_KEYS: usize = 2;
 pub(super) struct Session<'c> {
     connection: &'c Connection,
     path: &'c Path,
+    at: Timestamp,
+    /// The same as text.
     now: String,
     entropy: &'c dyn Entropy,
 }
@@ -50,12 +53,9 @@ pub(super) fn batch<J, A>(
         let transaction = connection
             .transaction_with_behavior(TransactionBehavior::Immediate)
             .map_err(|error| failed(&path, error))?;
-        let session = Session {
-            connection: &transaction,
-            path: &path,
-            now: clock.now().to_string(),
-            entropy,
-        };
+        let at = clock.now();
+        let session =
+            Session { connection: &transaction, path: &path, at, now: at.to_string(), entropy };
         let answers: Vec<_> =
             jobs.iter().map(|job| session.step(|| each(&session, job))).collect::<Result<_>>()?;
         commit(&path, transaction)?;
@@ -209,8 +209,8 @@ pub(super) trait Managed: Table {
     /// The values of the natural key.
     fn key(spec: &Self::Spec) -> Vec<&str>;
 
-    /// Inserts a new row.
-    fn insert(session: &Session<'_>, id: &str, spec: &Self::Spec) -> Result<()>;
+    /// Inserts a new row, with its mark.
+    fn insert(session: &Session<'_>, id: &str, spec: &Self::Spec, mark: &Mark) -> Result<()>;
 
     /// Gives a row its properties, but for the key.
     fn update(session: &Session<'_>, id: &str, spec: &Self::Spec) -> Result<()>;
@@ -239,7 +239,11 @@ pub(super) fn write<R: Managed>(session: &Session<'_>, job: &Job<R>) -> Result<W
         return Ok(written);
     }
     let id = match &job.operation {
-        Operation::Create(spec) => create::<R>(session, spec, &job.mark)?,
+        Operation::Create(spec) => {
+            let id = create::<R>(session, spec, &job.mark)?;
+            let object = session.object::<R>(&id)?;
+            return session.register::<R>(&job.claim, object);
+        }
         Operation::Update { id, desired } => {
             R::validate(desired)?;
             let now = as_seen::<R>(session, id, job)?.ok_or_else(|| gone::<R>(&job.seen))?;
@@ -285,8 +289,8 @@ fn create<R: Managed>(session: &Session<'_>, spec: &R::Spec, ours: &Mark) -> Res
     if let Some(found) = found {
         return Err(ours.taken(&what(), found.mark.as_ref()));
     }
-    let id = random_id(&R::NOUN.replace(' ', "_").to_lowercase(), session.entropy);
-    R::insert(session, &id, spec)?;
+    let id = random_id(R::NOUN, session.at, session.entropy);
+    R::insert(session, &id, spec, ours)?;
     Ok(id)
 }
 
@@ -347,11 +351,15 @@ impl Managed for Account {
         vec![&spec.name]
     }
 
-    fn insert(session: &Session<'_>, id: &str, spec: &AccountSpec) -> Result<()> {
+    fn insert(session: &Session<'_>, id: &str, spec: &AccountSpec, mark: &Mark) -> Result<()> {
+        let address = mark.address.to_string();
+        let mark = (&mark.fleet, &mark.environment, address);
         session
             .execute(
-                "INSERT INTO accounts (id, name, description, created_at) VALUES (?1, ?2, ?3, ?4)",
-                (id, &spec.name, &spec.description, &session.now),
+                "INSERT INTO accounts
+                     (id, name, description, created_at, fleet, environment, address)
+                 VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7)",
+                (id, &spec.name, &spec.description, &session.now, mark.0, mark.1, mark.2),
             )
             .map(drop)
     }
@@ -406,13 +414,17 @@ impl Managed for Grant {
         vec![spec.to.target(), spec.on.as_str()]
     }
 
-    fn insert(session: &Session<'_>, id: &str, spec: &GrantSpec) -> Result<()> {
-        session.account(spec.to.target())?;
+    fn insert(session: &Session<'_>, id: &str, spec: &GrantSpec, mark: &Mark) -> Result<()> {
+        let account = spec.to.target();
+        session.account(account)?;
+        let (actions, address) = (words(&spec.allow), mark.address.to_string());
+        let mark = (&mark.fleet, &mark.environment, address);
         session
             .execute(
-                "INSERT INTO grants (id, account, pattern, actions, created_at)
-                 VALUES (?1, ?2, ?3, ?4, ?5)",
-                (id, spec.to.target(), spec.on.as_str(), words(&spec.allow), &session.now),
+                "INSERT INTO grants
+                     (id, account, pattern, actions, created_at, fleet, environment, address)
+                 VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8)",
+                (id, account, spec.on.as_str(), actions, &session.now, mark.0, mark.1, mark.2),
             )
             .map(drop)
     }
@@ -471,7 +483,7 @@ pub(super) fn issue(session: &Session<'_>, job: &KeyJob) -> Result<Issued> {
     }
     let secret = key::generate(session.entropy);
     let hash = secret.expose(key::hash).expect("a key that was made just now has the form of one");
-    let id = random_id("key", session.entropy);
+    let id = random_id("key", session.at, session.entropy);
     session.execute(
         "INSERT INTO api_keys (id, account, hash, note, generation, created_at)
          VALUES (?1, ?2, ?3, ?4, ?5, ?6)",

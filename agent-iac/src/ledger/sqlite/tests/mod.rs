@@ -1,6 +1,7 @@
 mod crashes;
 mod forms;
 mod keeping;
+mod kept;
 
 use std::{fs, path::Path, sync::Arc, time::Duration};
 
