@@ -410,7 +410,7 @@ pub(super) async fn conclude(run: &Run<'_>, begun: Begun<'_>, answer: Answer) ->
 /// Leaves a step open, and says in the ledger why.
 async fn doubt(run: &Run<'_>, begun: &Begun<'_>, error: Error, version: u64) -> Ended {
     let address = &begun.job.step.address;
-    let event = StepEvent::InDoubt { claim: begun.claim.clone(), error: error.chain().to_string() };
+    let event = StepEvent::InDoubt { claim: begun.claim.clone(), error: error.chain() };
     let expected = BTreeMap::from([(address.clone(), version)]);
     // Where that cannot be recorded, it is open all the same.
     let recorded = run.append(expected, vec![Entry::of(address, event)]).await;
