@@ -20,6 +20,7 @@ pub(crate) const ROTATE: &str = "rotate";
 pub(crate) const OVERLAP: &str = "overlap";
 pub(crate) const JITTER: &str = "jitter";
 pub(crate) const LEASE: &str = "lease";
+pub(crate) const AT_DEADLINE: &str = "at_deadline";
 pub(crate) const DELIVER: &str = "deliver";
 pub(crate) const TYPE: &str = "type";
 pub(crate) const KIND: &str = "kind";
@@ -70,6 +71,7 @@ pub(crate) const ENGINE_KEYS: &[&str] = &[
     "group",
     DELIVER,
     "consumers",
+    AT_DEADLINE,
 ];
 
 /// Those of them that only a credential takes.
@@ -85,6 +87,7 @@ pub(crate) const CREDENTIAL_KEYS: &[&str] = &[
     "group",
     DELIVER,
     "consumers",
+    AT_DEADLINE,
 ];
 
 /// The names among `known` that somebody who wrote `word` most likely meant.

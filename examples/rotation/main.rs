@@ -114,12 +114,12 @@ fn under_load(
             Err(error) => return println!("{error}"),
         };
         for step in tick.rotated.iter().flat_map(|report| &report.steps) {
-            println!("{:>8} {}: {:?}", step.action, step.address, step.outcome);
-            match step.action {
-                _ if !step.outcome.is_done() => {}
-                Action::Rotate => turns += 1,
-                _ => ends += 1,
-            }
+            let (what, count) = match step.action {
+                Action::Rotate => ("renewed", &mut turns),
+                _ => ("ended", &mut ends),
+            };
+            *count += usize::from(step.outcome.is_done());
+            println!("{what:>8} {}: {:?}", step.address, step.outcome);
         }
         if ends >= rotations {
             stop.request();

@@ -29,7 +29,7 @@ use agent_iac::{
         Plan, SavedPlan,
         render::{self, Level},
     },
-    provider::{Issued, Mark, Observation, Operation, WriteRequest, Written},
+    provider::{Issued, Mark, NewCredential, Observation, Operation, WriteRequest, Written},
     providers::authority::Authority,
     secret::Secret,
     value::Digest,
@@ -367,7 +367,11 @@ fn see_what_holds(life: &mut Life, folder: &Path, deployment: &Deployment) {
         mark: mark.clone(),
         operation: Operation::Create(BTreeMap::new()),
         seen: Observation::Absent,
-        credential: Some((1, Some(secret.duplicate()))),
+        credential: Some(NewCredential {
+            generation: 1,
+            secret: Some(secret.duplicate()),
+            until: None,
+        }),
     };
     life.see_debug(stage, "a request", &request);
     life.see_debug(stage, "a held key", &Key::held(secret.duplicate()));

@@ -2,11 +2,18 @@
 //! that what somebody changes of one is seen, and who else can act as the role.
 #![expect(clippy::unwrap_used, reason = "all of this file is a test")]
 
-use std::sync::Arc;
+use std::{
+    collections::BTreeSet,
+    sync::{
+        Arc,
+        atomic::{AtomicI64, Ordering},
+    },
+    time::Duration,
+};
 
 use agent_iac::{
-    clock::block_on,
-    deployment::{Deployment, PlanRequest},
+    clock::{Clock, SystemClock, block_on},
+    deployment::{Deployment, PlanRequest, RotateRequest},
     fleet::Fleet,
     plan::SavedPlan,
     prelude::*,
@@ -21,6 +28,8 @@ use agent_iac_tests::{
     operator,
     postgres::Cluster,
 };
+use async_trait::async_trait;
+use jiff::{SignedDuration, Timestamp};
 use tempfile::TempDir;
 
 on_each_version![
@@ -199,6 +208,124 @@ async fn a_login_is_good_until_it_is_declared_to_be(cluster: &Cluster) {
         WHERE rolname = 'logins_dated__g1'";
     let root = cluster.admin().await;
     assert_eq!(root.value(until).await, "t");
+}
+
+/// Has a login that lives for a month, whoever is there.
+#[derive(Agent)]
+#[agent(owner = "team:tests", expires = "2030-01-01")]
+struct Leased {
+    #[identity(name = "logins_leased")]
+    role: pg::Role,
+
+    #[credential(
+        of = role,
+        rotate = "20d",
+        overlap = "1h",
+        lease = "30d",
+        deliver = "vault:leased",
+    )]
+    login: pg::Login,
+}
+
+/// The system's clock, with its hands turned by some seconds: a server cannot
+/// be made to wait for a month.
+#[derive(Clone, Default)]
+struct Turned(Arc<AtomicI64>);
+
+impl Turned {
+    fn by(&self, turned: Duration, ahead: bool) {
+        let seconds = i64::try_from(turned.as_secs()).unwrap();
+        self.0.store(if ahead { seconds } else { -seconds }, Ordering::SeqCst);
+    }
+}
+
+#[async_trait]
+impl Clock for Turned {
+    fn now(&self) -> Timestamp {
+        SystemClock.now() + SignedDuration::from_secs(self.0.load(Ordering::SeqCst))
+    }
+
+    async fn sleep(&self, duration: Duration) {
+        SystemClock.sleep(duration).await;
+    }
+}
+
+/// On one version: they do not differ here, and it takes a while.
+#[test]
+fn a_login_dies_by_itself_when_its_lease_is_over_and_nobody_is_there() {
+    Cluster::with_own(17, leases);
+}
+
+async fn leases(cluster: &Cluster) {
+    let site = Site::new(cluster, "logins");
+    site.prepare(cluster, 1).await;
+    let folder = tempfile::tempdir().unwrap();
+    let mut fleet = Fleet::new("leased");
+    fleet.provider("postgres", Reach::Declared).store("vault");
+    fleet.add(LeasedInputs {});
+    let clock = Turned::default();
+    let deployment = Deployment::embedded(fleet, "test", folder.path())
+        .unwrap()
+        .with_clock(Arc::new(clock.clone()))
+        .with_provider("postgres", Arc::new(site.provider().unwrap()));
+    let place = Place { site, deployment, role: "leased".into(), _folder: folder };
+    let root = cluster.admin().await;
+    // What is left of the lease.
+    let rest = |user: &str, least: &str, most: &str| {
+        format!(
+            "SELECT rest > '{least}' AND rest <= '{most}'
+            FROM (SELECT rolvaliduntil - now() FROM pg_roles WHERE rolname = '{user}') AS q (rest)"
+        )
+    };
+
+    // A month ago but for some seconds.
+    let month = Duration::from_hours(30 * 24);
+    clock.by(month.saturating_sub(Duration::from_secs(20)), false);
+    place.apply();
+    let first = place.login();
+    assert_eq!(root.value(&rest(&first.user, "0s", "20s")).await, "t");
+    // Nobody declared that instant, so it is no drift.
+    place.rests();
+    let session = cluster.connect(&first.user, &first.password, "app").await.unwrap();
+    let asked = RotateRequest::now([]);
+    let saved = SavedPlan::new(block_on(place.deployment.plan_rotation(&asked)).unwrap()).unwrap();
+    let context = operator().acknowledging(saved.digest());
+    assert!(block_on(place.deployment.apply(&saved, &context)).unwrap().is_complete());
+    let second = place.login();
+    assert_ne!(second.user, first.user);
+
+    // Nobody is there for the rest of the month.
+    let over = format!(
+        "SELECT rolvaliduntil < now() - interval '1s' FROM pg_roles WHERE rolname = '{}'",
+        second.user
+    );
+    while root.value(&over).await != "t" {
+        tokio::time::sleep(Duration::from_millis(200)).await;
+    }
+    for dead in [&first, &second] {
+        assert_eq!(cluster.refusal(&dead.user, &dead.password, "app").await.code, "28P01");
+    }
+    assert_eq!(session.value("SELECT session_user").await, first.user, "it goes on");
+
+    // Whoever comes back makes another before it ends what cannot be used.
+    clock.by(Duration::from_secs(2), true);
+    let rotate = || {
+        let report = block_on(place.deployment.rotate(&BTreeSet::new(), &operator())).unwrap();
+        // Of three that were alive at once, the store has forgotten the first,
+        // so that its end cannot be tried.
+        let done = report.steps.iter().all(|step| step.outcome.is_done());
+        assert!(done && !report.steps.is_empty(), "{report:?}");
+    };
+    rotate();
+    let third = place.login();
+    cluster.connect(&third.user, &third.password, "app").await.unwrap();
+    assert_eq!(root.value(&rest(&third.user, "29 days", "30 days 2s")).await, "t");
+    clock.by(Duration::from_hours(2), true);
+    rotate();
+    assert!(session.batch_execute("SELECT").await.is_err(), "it ended with its login");
+    let logins = "SELECT rolname FROM pg_roles WHERE rolname LIKE 'logins\\_leased\\_\\_%'";
+    assert_eq!(root.rows(logins).await, [third.user]);
+    place.rests();
 }
 
 async fn whoever_could_let_himself_become_a_role_is_listed(cluster: &Cluster) {

@@ -173,6 +173,18 @@ fn periods_fit(cx: &Ctxt, resource: &Declaration<'_>) {
     let overlap = read(symbol::OVERLAP);
     read(symbol::JITTER);
     read(symbol::LEASE);
+    if let Some(text) = resource.literal(symbol::AT_DEADLINE) {
+        let said = text.value();
+        let after = said.strip_prefix("revoke after ").and_then(literal::period);
+        if said != "keep" && after.is_none() {
+            cx.error(
+                text,
+                format!(
+                    "`{said}` is nothing to do at a deadline; write `keep`, or `revoke after 1d`"
+                ),
+            );
+        }
+    }
     if let Some((text, 0)) = rotate {
         cx.error(text, "a credential lives for some time; give `rotate` more than nothing");
     } else if let (Some((every, rotate)), Some((text, overlap))) = (rotate, overlap)

@@ -117,6 +117,12 @@ impl<B: Builder> Keys<B> {
     pub fn consumers<T: Into<String>>(&mut self, names: impl IntoIterator<Item = T>) {
         self.terms.consumers(names);
     }
+
+    /// What happens to an older generation whose time is over while consumers
+    /// have not confirmed the present one: `"keep"`, or `"revoke after 1d"`.
+    pub fn at_deadline(&mut self, what: impl Into<String>) {
+        self.terms.at_deadline(what);
+    }
 }
 
 impl<B: Builder> Deref for Keys<B> {

@@ -86,6 +86,9 @@ pub struct Terms {
     /// Who uses the credential, each as the text of a
     /// [`Consumer`](crate::consumer::Consumer).
     pub consumers: BTreeSet<String>,
+    /// What happens to an older generation whose time is over while consumers
+    /// have not confirmed the present one.
+    pub at_deadline: Option<String>,
 }
 
 impl Terms {
@@ -172,6 +175,11 @@ impl Terms {
     /// Sets [`Terms::consumers`].
     pub fn consumers<T: Into<String>>(&mut self, names: impl IntoIterator<Item = T>) {
         self.consumers.extend(names.into_iter().map(Into::into));
+    }
+
+    /// Sets [`Terms::at_deadline`].
+    pub fn at_deadline(&mut self, what: impl Into<String>) {
+        self.at_deadline = Some(what.into());
     }
 }
 

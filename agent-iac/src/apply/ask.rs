@@ -1,13 +1,16 @@
 //! One batch as the provider is asked for it, and again where that is safe.
 
-use std::sync::Arc;
+use std::{sync::Arc, time::Duration};
 
 use super::{Progress, batch::Begun, run::Run, values::mark};
 use crate::{
     bugs::bug,
     error::{Error, ErrorKind, Result},
     ledger::Claim,
-    provider::{Capabilities, DynWrite, Issued, Recovery, Settled, UNANSWERED, WriteRequest},
+    provider::{
+        Capabilities, DynWrite, Issued, NewCredential, Recovery, Settled, UNANSWERED, WriteRequest,
+    },
+    rotation::later,
     schema::Kind,
     secret::Secret,
 };
@@ -145,8 +148,13 @@ fn request(run: &Run<'_>, begun: &Begun<'_>) -> WriteRequest {
     let job = &begun.job;
     let credential = (job.ty.kind == Kind::Credential && !job.removes()).then(|| {
         let credential = job.target.as_ref().and_then(|target| target.credential.as_ref());
-        let secret = begun.secret.as_ref().map(Secret::duplicate);
-        (credential.map_or(1, |credential| credential.generation), secret)
+        let planned = job.step.target.as_ref().and_then(|target| target.credential.as_ref());
+        let lease = planned.and_then(|planned| planned.lease).map(Duration::from_secs);
+        NewCredential {
+            generation: credential.map_or(1, |credential| credential.generation),
+            secret: begun.secret.as_ref().map(Secret::duplicate),
+            until: lease.map(|lease| later(run.engine.clock.now(), lease)),
+        }
     });
     WriteRequest {
         claim: begun.claim.clone(),

@@ -25,7 +25,7 @@ use crate::{
     address::{Address, Instance},
     bugs::bug,
     error::{Error, ErrorKind, Result},
-    ledger::{Managed, Query, State},
+    ledger::{CredentialEvent, Entry, Managed, Query, State},
     plan::{Action, Part, Plan, Step},
     provider::{Observation, Tried},
 };
@@ -58,6 +58,7 @@ pub(crate) async fn run(
     run.tell(&Progress::RunBegun { run: run.id.clone(), steps: plan.steps.len() });
     let mut execution = Execution::new(&run, plan, &state, (controls, successors));
     execution.record_only(&state);
+    execution.record_kept().await;
     // Who held or killed an agent while the leases were being taken is heard.
     let query = Query::Agents(run.fence.instances.to_vec());
     let since = engine.persist(|| engine.ledger.state(&query)).await;
@@ -174,6 +175,21 @@ impl<'r, 'a> Execution<'r, 'a> {
         }
     }
 
+    /// Records of each older generation that is not ended now why it is kept.
+    async fn record_kept(&self) {
+        let entries = self.plan.steps.iter().filter_map(|step| {
+            let because = self.without_successor(step)?;
+            let generation = step.retires.as_ref()?.generation;
+            let event = CredentialEvent::Kept { because };
+            Some(Entry::of(&step.address, event).at_generation(generation))
+        });
+        let entries: Vec<Entry> = entries.collect();
+        if !entries.is_empty() {
+            // The report says it too, and the next run finds it again.
+            let _recorded: Result<u64> = self.run.append(BTreeMap::new(), entries).await;
+        }
+    }
+
     async fn go(&mut self) {
         let mut in_flight: FuturesUnordered<BoxFuture<'r, (String, Vec<Ended>)>> =
             FuturesUnordered::new();
@@ -286,18 +302,23 @@ impl<'r, 'a> Execution<'r, 'a> {
 
     /// Refuses to end an older generation while the present one does not work.
     fn has_a_successor(&self, step: &Step) -> Result<()> {
-        let why = match self.successors.get(&step.address) {
-            _ if !step.reason.ends_an_older_one() => return Ok(()),
-            None | Some(Tried::Accepted) => return Ok(()),
-            Some(Tried::Refused(why)) => format!("is refused: {why}"),
-            Some(Tried::Unknown(why)) => format!("could not be tried: {why}"),
-        };
+        let Some(why) = self.without_successor(step) else { return Ok(()) };
         Err(Error::new(
             ErrorKind::Refused,
             format!("the present generation {why}; the older one is kept"),
         )
         .at(&step.address)
         .help("see to what stands at its place; the end is tried again"))
+    }
+
+    /// Why a step that ends an older generation would cut everybody off.
+    fn without_successor(&self, step: &Step) -> Option<String> {
+        match self.successors.get(&step.address)? {
+            _ if !step.reason.ends_an_older_one() => None,
+            Tried::Accepted => None,
+            Tried::Refused(why) => Some(format!("is refused: {why}")),
+            Tried::Unknown(why) => Some(format!("could not be tried: {why}")),
+        }
     }
 
     /// What the step acts on: what the plan saw, or what this run itself left

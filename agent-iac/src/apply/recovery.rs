@@ -516,6 +516,7 @@ async fn conclude_revocation(
         Some(CredentialTarget {
             generation: credential.generation,
             place: credential.place.clone(),
+            lease: None,
         })
     });
     let ending = Ending {

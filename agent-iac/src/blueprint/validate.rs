@@ -231,8 +231,10 @@ impl Policies {
     }
 
     fn of(&mut self, terms: &Terms) -> PolicyRead {
-        let Terms { rotate, overlap, window, zone, jitter, retry, lease, group, .. } = terms;
-        let single = [rotate, overlap, window, zone, jitter, retry, lease, group];
+        let Terms {
+            rotate, overlap, window, zone, jitter, retry, lease, group, at_deadline, ..
+        } = terms;
+        let single = [rotate, overlap, window, zone, jitter, retry, lease, group, at_deadline];
         let blackouts = terms.blackouts.iter().cloned().map(Some);
         let key = single.into_iter().cloned().chain(blackouts).collect();
         let read = || Policy::read(terms, &self.fleet).map(Arc::new);

@@ -143,6 +143,15 @@ fn period(description: &str) -> Value {
     })
 }
 
+fn deadline() -> Value {
+    json!({
+        "description": "What happens to an older generation whose time is over while consumers have not confirmed the present one: `keep`, and somebody is told, or it is ended this much later, as `revoke after 1d`.",
+        "type": "string",
+        "default": "keep",
+        "pattern": "^keep$|^revoke after [0-9]+[smhdw]$|\\$",
+    })
+}
+
 fn pairs(description: &str, first: &str, second: &str) -> Value {
     json!({
         "description": description,
@@ -242,6 +251,7 @@ fn resource(ty: &ResourceType) -> Value {
                     "Who uses it, as `billing-api`, `runtime:worker.process`, `file:/srv/app/key owner=app mode=0640`, `signal:HUP /run/app.pid`, `command:reload-app` or `webhook:https://host/path`.",
                 ),
             ),
+            ("at_deadline", deadline()),
         ] {
             properties.insert(key.to_owned(), shape);
         }

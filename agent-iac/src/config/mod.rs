@@ -76,8 +76,9 @@
 //! others are the type's properties, and the engine's keys: `provider`,
 //! `depends_on`, `protect`, `on_drift` (`report`, `revert_widening`), `ignore`,
 //! `because`, and for a credential `rotate`, `overlap`, `window`, `blackouts`,
-//! `zone`, `jitter`, `retry`, `lease`, `group`, `deliver` and `consumers`. What
-//! each of them means stands at [`Terms`](crate::agent::Terms).
+//! `zone`, `jitter`, `retry`, `lease`, `group`, `deliver`, `consumers` and
+//! `at_deadline`. What each of them means stands at
+//! [`Terms`](crate::agent::Terms).
 //!
 //! # Rotations of the whole fleet
 //!

@@ -26,7 +26,7 @@ pub(super) const ENGINE_KEYS: [&str; 6] =
     ["provider", "depends_on", "protect", "on_drift", "ignore", "because"];
 
 /// Those of a credential.
-pub(super) const CREDENTIAL_KEYS: [&str; 11] = [
+pub(super) const CREDENTIAL_KEYS: [&str; 12] = [
     "rotate",
     "overlap",
     "window",
@@ -38,6 +38,7 @@ pub(super) const CREDENTIAL_KEYS: [&str; 11] = [
     "group",
     "deliver",
     "consumers",
+    "at_deadline",
 ];
 
 /// The words of `on_drift`.
@@ -249,6 +250,7 @@ impl Reader<'_> {
             "group" => terms.group(self.shown(item, scope, &what)?),
             "deliver" => terms.deliver(self.shown(item, scope, &what)?),
             "consumers" => terms.consumers(self.consumers(item, scope)?),
+            "at_deadline" => terms.at_deadline(self.shown(item, scope, &what)?),
             _ => unreachable!("the caller gives the engine's keys only"),
         }
         Some(())

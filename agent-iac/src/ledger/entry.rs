@@ -521,6 +521,12 @@ pub enum CredentialEvent {
         /// Those consumers.
         waiting: BTreeSet<String>,
     },
+    /// Its end was put off, because the present one is not accepted from where
+    /// consumers read it.
+    Kept {
+        /// What was answered.
+        because: String,
+    },
     /// It was ended while consumers had not confirmed the present one.
     CutOff {
         /// Those consumers.

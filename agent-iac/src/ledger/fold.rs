@@ -559,7 +559,8 @@ impl State {
             CredentialEvent::Told { .. }
             | CredentialEvent::Confirmed { .. }
             | CredentialEvent::Compromised { .. }
-            | CredentialEvent::Overdue { .. } => {
+            | CredentialEvent::Overdue { .. }
+            | CredentialEvent::Kept { .. } => {
                 let address = entry.address.as_ref().and_then(|at| self.records.get_mut(at));
                 let record = address.filter(|record| record.generations > 0);
                 let (Some(record), Some(generation)) = (record, entry.generation) else {

@@ -229,6 +229,10 @@ pub struct CredentialTarget {
     pub generation: u32,
     /// Where it is delivered.
     pub place: Place,
+    /// For how long the system is to accept it, in seconds, where it keeps
+    /// leases.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub lease: Option<u64>,
 }
 
 /// What a step brings about.

@@ -6,8 +6,8 @@ use async_trait::async_trait;
 
 use super::{
     Attempt, Capabilities, Composition, CompositionRequest, Issue, IssueRequest, Issued, Listing,
-    Manage, Object, Observation, Observe, Operation, Permission, Probe, Reference, RevokeRequest,
-    Settled, Surrounded, Surroundings, Tried, Write, WriteRequest, Written,
+    Manage, NewCredential, Object, Observation, Observe, Operation, Permission, Probe, Reference,
+    RevokeRequest, Settled, Surrounded, Surroundings, Tried, Write, WriteRequest, Written,
 };
 use crate::{
     clock::Entropy,
@@ -269,7 +269,7 @@ impl<C: Resource, P: Issue<C>> DynWrite for ErasedIssue<C, P> {
         for request in batch {
             let WriteRequest { claim, mark, operation, seen: _, credential } = request;
             routes.push(match (operation, credential) {
-                (Operation::Create(values), Some((generation, secret))) => {
+                (Operation::Create(values), Some(NewCredential { generation, secret, until })) => {
                     match spec::<C>(&values) {
                         Ok(desired) => {
                             to_issue.push(IssueRequest {
@@ -278,6 +278,7 @@ impl<C: Resource, P: Issue<C>> DynWrite for ErasedIssue<C, P> {
                                 generation,
                                 desired,
                                 secret,
+                                until,
                             });
                             Routed::Issue
                         }

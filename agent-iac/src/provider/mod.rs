@@ -15,9 +15,9 @@ pub use erased::{DynObserve, DynProbe, DynWrite};
 pub use principals::{Observers, Probers, Provider, Writers};
 pub use types::{
     AtOnce, Attempt, Capabilities, Composition, CompositionRequest, CredentialCapabilities,
-    IssueRequest, Issued, Limits, Listing, Mark, Object, Observation, Operation, Origin,
-    Permission, Principal, Reach, Recovery, Reference, Requirement, RevokeRequest, Settled, Source,
-    Surrounded, Surroundings, Tried, Write, WriteRequest, Written,
+    IssueRequest, Issued, Limits, Listing, Mark, NewCredential, Object, Observation, Operation,
+    Origin, Permission, Principal, Reach, Recovery, Reference, Requirement, RevokeRequest, Settled,
+    Source, Surrounded, Surroundings, Tried, Write, WriteRequest, Written,
 };
 
 use async_trait::async_trait;

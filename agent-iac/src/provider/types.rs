@@ -2,6 +2,7 @@
 
 use std::{collections::BTreeMap, fmt, time::Duration};
 
+use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
 use crate::{
@@ -279,6 +280,9 @@ pub struct IssueRequest<C: Resource> {
     pub desired: C::Spec,
     /// The secret, when the engine makes it.
     pub secret: Option<Secret>,
+    /// When the system is to stop to accept it by itself, if it can; nobody
+    /// may be there to end it then.
+    pub until: Option<Timestamp>,
 }
 
 /// One credential of which the engine makes the secret, before the system
@@ -476,6 +480,27 @@ pub struct WriteRequest {
     pub operation: Operation<BTreeMap<String, Value>>,
     /// What was seen when the write was decided.
     pub seen: Observation,
-    /// For a credential: its generation, and the secret if the engine makes it.
-    pub credential: Option<(u32, Option<Secret>)>,
+    /// For a credential that is issued.
+    pub credential: Option<NewCredential>,
+}
+
+/// What is said of a credential beside its properties, in the form that the
+/// engine handles.
+#[derive(Debug, Default)]
+pub struct NewCredential {
+    /// Its generation.
+    pub generation: u32,
+    /// The secret, if the engine makes it.
+    pub secret: Option<Secret>,
+    /// When the system is to stop to accept it by itself, if it can.
+    pub until: Option<Timestamp>,
+}
+
+impl NewCredential {
+    /// The same once more, for a call that is repeated.
+    #[cfg(feature = "testing")]
+    pub(crate) fn repeated(&self) -> Self {
+        let secret = self.secret.as_ref().map(Secret::duplicate);
+        Self { secret, ..*self }
+    }
 }

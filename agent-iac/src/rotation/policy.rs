@@ -11,6 +11,7 @@ use super::{
     mistake::{Mistake, parts, words},
     rules::FleetPolicy,
     span::Span,
+    terms::{AtDeadline, later},
     zone::Zone,
 };
 use crate::{
@@ -74,6 +75,10 @@ pub struct Policy {
     /// The redundancy group, of which never two members are in transition.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub group: Option<String>,
+    /// What happens to an older generation whose time is over while consumers
+    /// have not confirmed the present one.
+    #[serde(skip_serializing_if = "AtDeadline::is_keep")]
+    pub at_deadline: AtDeadline,
 }
 
 /// What makes a credential due.
@@ -182,6 +187,14 @@ impl Policy {
                 Retry::default()
             }
         };
+        let at_deadline = terms.at_deadline.as_deref().map(AtDeadline::parse);
+        let at_deadline = match at_deadline.transpose() {
+            Ok(said) => said.unwrap_or_default(),
+            Err(mistake) => {
+                mistakes.push(("at_deadline", mistake));
+                AtDeadline::Keep
+            }
+        };
         let group = terms.group.clone();
         if let Some(name) = group.as_deref().filter(|name| !is_group(name)) {
             mistakes.push((
@@ -192,7 +205,8 @@ impl Policy {
                 ),
             ));
         }
-        let policy = Self { zone, rotate, overlap, lease, jitter, hours, retry, group };
+        let policy =
+            Self { zone, rotate, overlap, lease, jitter, hours, retry, group, at_deadline };
         policy.judge(&mut mistakes);
         if mistakes.is_empty() { Ok(policy) } else { Err(mistakes) }
     }
@@ -229,6 +243,22 @@ impl Policy {
                         self.overlap(),
                     ),
                     "shorten the jitter or the overlap: a rotation begins after the last has ended",
+                ),
+            ));
+        }
+        if let AtDeadline::Revoke(after) = self.at_deadline
+            && overlap < length
+            && self.overlap().nominal() + after.nominal() >= length
+        {
+            mistakes.push((
+                "at_deadline",
+                Mistake::period(
+                    format!(
+                        "the overlap of {} and {after} more are not shorter than the period of \
+                         {period}",
+                        self.overlap(),
+                    ),
+                    "revoke sooner: a rotation begins after the last has ended",
                 ),
             ));
         }
@@ -271,9 +301,15 @@ impl Policy {
         self.overlap().after(promoted, &self.zone)
     }
 
+    /// For how long the system accepts a generation. It counts seconds, and
+    /// knows nothing of zones: a day of a lease has 24 hours.
+    pub fn lease(&self) -> Option<Duration> {
+        Some(Duration::from_secs(self.lease?.nominal()))
+    }
+
     /// When the system stops to accept a generation by itself.
     pub fn lease_ends(&self, promoted: Timestamp) -> Option<Timestamp> {
-        Some(self.lease?.after(promoted, &self.zone))
+        Some(later(promoted, self.lease()?))
     }
 
     /// The instant that a generation should not outlive: its period is over,

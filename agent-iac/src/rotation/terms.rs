@@ -1,11 +1,16 @@
 //! What a fleet says about the generations of one credential.
 
-use std::{collections::BTreeSet, sync::Arc, time::Duration};
+use std::{collections::BTreeSet, fmt, sync::Arc, time::Duration};
 
 use jiff::{SignedDuration, Timestamp};
+use serde::{Serialize, Serializer};
 
-use super::{Policy, Seed};
-use crate::{address::Address, agent::Period, blueprint::DesiredCredential, provider::AtOnce};
+use super::{Policy, Seed, Span, mistake::Mistake};
+use crate::{
+    address::{Address, quoted},
+    blueprint::DesiredCredential,
+    provider::AtOnce,
+};
 
 /// What happens to an older generation once its time is over and consumers
 /// have not confirmed the present one.
@@ -15,7 +20,50 @@ pub enum AtDeadline {
     #[default]
     Keep,
     /// It is ended this long after its time, and who was cut off is recorded.
-    Revoke(Period),
+    Revoke(Span),
+}
+
+impl AtDeadline {
+    /// Reads `keep`, or how long after its time it is ended, as
+    /// `revoke after 1d`.
+    ///
+    /// # Errors
+    ///
+    /// It is neither.
+    pub fn parse(text: &str) -> Result<Self, Mistake> {
+        let (keep, revoke) = ("keep", "revoke after ");
+        if text == keep {
+            return Ok(Self::Keep);
+        }
+        match text.strip_prefix(revoke) {
+            Some(after) => {
+                Span::parse(after).map(Self::Revoke).map_err(|mistake| mistake.at(revoke.len()))
+            }
+            None => Err(Mistake::new(
+                format!("{} says not what happens at the deadline", quoted(text)),
+                "write `keep`, or how long after its time it is ended, as `revoke after 1d`",
+            )),
+        }
+    }
+
+    pub(super) fn is_keep(&self) -> bool {
+        *self == Self::Keep
+    }
+}
+
+impl fmt::Display for AtDeadline {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Keep => f.write_str("keep"),
+            Self::Revoke(after) => write!(f, "revoke after {after}"),
+        }
+    }
+}
+
+impl Serialize for AtDeadline {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_str(self)
+    }
 }
 
 /// The terms under which a credential is rotated.
@@ -40,7 +88,7 @@ impl Terms {
             policy: Arc::clone(&desired.policy),
             seed: Seed::of(address),
             consumers: desired.consumers.iter().map(ToString::to_string).collect(),
-            at_deadline: AtDeadline::Keep,
+            at_deadline: desired.policy.at_deadline,
             at_once,
         }
     }

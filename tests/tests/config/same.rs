@@ -107,6 +107,7 @@ struct InvoiceReader {
         group = "readers",
         deliver = format!("vault:agents/{tenant}/reader"),
         consumers = ["billing-api"],
+        at_deadline = "revoke after 1h",
         ignore = ["note"],
     )]
     key: auth::ApiKey,
@@ -212,6 +213,7 @@ lease = "30d"
 group = "readers"
 deliver = "vault:agents/${tenant}/reader"
 consumers = ["billing-api"]
+at_deadline = "revoke after 60m"
 ignore = ["note"]
 
 [agents.invoice-reader.worker]

@@ -6,7 +6,9 @@ use std::{
     time::Duration,
 };
 
-use super::{PROBE_BUDGET, at_generation, identity_of, is_untried, tell, try_each, try_once};
+use super::{
+    PROBE_BUDGET, at_generation, doubt, identity_of, is_untried, tell, try_each, try_once,
+};
 use crate::{
     address::{Address, Instance},
     apply::{
@@ -17,11 +19,13 @@ use crate::{
     },
     bugs::bug,
     error::{Error, ErrorKind, Result},
-    ledger::{Cause, Claim, CredentialEvent, Entry, Event, Managed, Proof, State, StepEvent},
+    ledger::{
+        Cause, Claim, CredentialEvent, Entry, Event, Managed, Proof, Record, State, StepEvent,
+    },
     plan::{Action, CredentialTarget, Part, Reason, Step},
     provider::{Attempt, Observation, Reference, Tried},
     schema::{Kind, ResourceType},
-    secret::Secret,
+    secret::{Fingerprint, Secret},
 };
 
 /// How many secrets are open at the same time, at most.
@@ -100,15 +104,41 @@ pub(in crate::apply) async fn successors(
             continue;
         }
         let tried = match value_read(engine, present).await {
-            Ok(secret) => {
-                let identity = identity_of(present, ty);
-                try_once(engine, &present.provider, ty, &identity, &secret).await
-            }
+            Ok(secret) => match is_an_older_one(engine, &step.address, record, &secret).await {
+                Some(older) => Tried::Unknown(format!(
+                    "the store gives generation {older} to whoever asks for the present one"
+                )),
+                None => {
+                    let identity = identity_of(present, ty);
+                    try_once(engine, &present.provider, ty, &identity, &secret).await
+                }
+            },
             Err(error) => Tried::Unknown(error.to_string()),
         };
         answers.insert(step.address.clone(), tried);
     }
     answers
+}
+
+/// Which older generation a value is of, by its fingerprint: a store that lies
+/// gives one to consumers, and it works as long as it stands.
+async fn is_an_older_one(
+    engine: &Engine,
+    address: &Address,
+    record: &Record,
+    secret: &Secret,
+) -> Option<u32> {
+    for old in &record.deposed {
+        let Some(credential) = &old.credential else { continue };
+        let Some((name, fingerprint)) = &credential.fingerprint else { continue };
+        let deliver = engine.deliver(credential.place.store()).ok()?;
+        let (key_name, key) = engine.persist(|| deliver.fingerprint_key()).await.ok()?;
+        let generation = credential.generation;
+        if key_name == *name && Fingerprint::of(&key, address, generation, secret) == *fingerprint {
+            return Some(generation);
+        }
+    }
+    None
 }
 
 /// The value that a consumer reads now, which must be the recorded one.
@@ -135,7 +165,7 @@ pub(super) async fn conclude_revocation(run: &Run<'_>, begun: Begun<'_>, answer:
     match answer {
         Answer::Written(_) => {}
         Answer::Failed(error) => return give_up(run, &begun, error).await,
-        Answer::InDoubt(error) => return Ended::in_doubt(begun.job.index, error),
+        Answer::InDoubt(error) => return doubt(run, &begun, error, begun.version).await,
     }
     tell(run, &begun.job.step.address, "revoked");
     let control = begun.job.controls.get(&begun.job.step.address).cloned();
@@ -169,7 +199,7 @@ pub(super) async fn conclude_revocation(run: &Run<'_>, begun: Begun<'_>, answer:
                 ..Ended::with(begun.job.index, outcome, Some(version))
             }
         }
-        Err(error) => Ended::in_doubt(begun.job.index, error),
+        Err(error) => doubt(run, &begun, error, begun.version).await,
     }
 }
 

@@ -332,14 +332,15 @@ pub(super) async fn conclude(run: &Run<'_>, begun: Begun<'_>, answer: Answer) ->
             discard(run, &begun).await;
             return give_up(run, &begun, error).await;
         }
-        Answer::InDoubt(error) => return Ended::in_doubt(begun.job.index, error),
+        Answer::InDoubt(error) => return doubt(run, &begun, error, begun.version).await,
     };
     let Some(object) = issued.written.object else {
         let error = Error::new(
             ErrorKind::ProviderContract,
             format!("the provider `{}` issued nothing", begun.job.step.provider),
         );
-        return Ended::in_doubt(begun.job.index, error.at(&begun.job.step.address));
+        let error = error.at(&begun.job.step.address);
+        return doubt(run, &begun, error, begun.version).await;
     };
     let Some(target) = begun.job.target.clone() else {
         return give_up(run, &begun, Error::new(ErrorKind::Bug, "a credential without a target"))
@@ -351,7 +352,7 @@ pub(super) async fn conclude(run: &Run<'_>, begun: Begun<'_>, answer: Answer) ->
         None => match staged_by(run.engine, &target, &begun.claim).await {
             Ok(Some((stored, secret))) => (Some(secret), Some(stored)),
             Ok(None) => (None, None),
-            Err(error) => return Ended::in_doubt(begun.job.index, error),
+            Err(error) => return doubt(run, &begun, error, begun.version).await,
         },
     };
     let promise = broken_promise(&begun.job.properties, &object, begun.job.ty);
@@ -398,12 +399,23 @@ pub(super) async fn conclude(run: &Run<'_>, begun: Begun<'_>, answer: Answer) ->
             ..Ended::with(begun.job.index, outcome, Some(version))
         },
         Err((error, version)) if error.kind() == ErrorKind::InDoubt => {
-            Ended { version: Some(version), ..Ended::in_doubt(begun.job.index, error) }
+            doubt(run, &begun, error, version).await
         }
         Err((error, version)) => {
             end_stray(run, Stray { version, ..stray }, begun.job.index, error, false).await
         }
     }
+}
+
+/// Leaves a step open, and says in the ledger why.
+async fn doubt(run: &Run<'_>, begun: &Begun<'_>, error: Error, version: u64) -> Ended {
+    let address = &begun.job.step.address;
+    let event = StepEvent::InDoubt { claim: begun.claim.clone(), error: error.chain() };
+    let expected = BTreeMap::from([(address.clone(), version)]);
+    // Where that cannot be recorded, it is open all the same.
+    let recorded = run.append(expected, vec![Entry::of(address, event)]).await;
+    let version = Some(recorded.unwrap_or(version));
+    Ended { version, ..Ended::in_doubt(begun.job.index, error) }
 }
 
 /// What this claim staged at the place of a credential, with its value.

@@ -284,6 +284,9 @@ fn credential(event: &CredentialEvent) -> (Style, String) {
         CredentialEvent::Overdue { waiting } => {
             (Style::Danger, format!("kept past its time, for {}", names(waiting)))
         }
+        CredentialEvent::Kept { because } => {
+            (Style::Danger, format!("kept: the present one {because}"))
+        }
         CredentialEvent::CutOff { consumers } => {
             (Style::Danger, format!("ended while in use by {}", names(consumers)))
         }

@@ -325,6 +325,7 @@ fn credential_event() -> BoxedStrategy<CredentialEvent> {
             .prop_map(|(actor, reason)| CredentialEvent::Compromised { actor, reason }),
         collection::btree_set(text(), 0..3)
             .prop_map(|waiting| CredentialEvent::Overdue { waiting }),
+        text().prop_map(|because| CredentialEvent::Kept { because }),
         collection::btree_set(text(), 0..3)
             .prop_map(|consumers| CredentialEvent::CutOff { consumers }),
         (text(), option::of(proof()))

@@ -150,7 +150,7 @@ impl<'a> Planner<'a> {
                 self.end_older(address, record, phase);
                 return;
             }
-            Phase::Due { since, why: Why::Period } => match asked {
+            Phase::Due { since, why: Why::Period | Why::Expired } => match asked {
                 Asked::Due => Reason::Due { since: *since },
                 Asked::Now => Reason::Asked,
             },
@@ -232,9 +232,13 @@ impl<'a> Planner<'a> {
     ) {
         let Some(credential) = &object.credential else { return };
         let mut make = steps::bare(address, object, Action::Rotate, reason.clone());
-        let (generation, place) = (self.next_generation(address), credential.place.clone());
+        let lease = desired.credential.as_ref().and_then(|credential| credential.policy.lease());
         make.target = Some(Target {
-            credential: Some(CredentialTarget { generation, place }),
+            credential: Some(CredentialTarget {
+                generation: self.next_generation(address),
+                place: credential.place.clone(),
+                lease: lease.map(|lease| lease.as_secs()),
+            }),
             ..steps::target_of(object)
         });
         make.part = part;

@@ -67,6 +67,7 @@ pub(super) fn removal(
         retires: object.credential.as_ref().map(|credential| CredentialTarget {
             generation: credential.generation,
             place: credential.place.clone(),
+            lease: None,
         }),
         ..bare(address, object, Action::Delete, reason)
     }
@@ -131,6 +132,7 @@ pub(super) fn target_of(object: &Managed) -> Target {
         credential: object.credential.as_ref().map(|credential| CredentialTarget {
             generation: credential.generation,
             place: credential.place.clone(),
+            lease: None,
         }),
     }
 }
@@ -255,6 +257,7 @@ impl Planner<'_> {
                     generation: kept
                         .map_or_else(|| self.next_generation(address), |kept| kept.generation),
                     place: credential.place.clone(),
+                    lease: credential.policy.lease().map(|lease| lease.as_secs()),
                 }
             }),
         }

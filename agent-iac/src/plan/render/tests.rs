@@ -157,6 +157,7 @@ fn busy() -> Plan {
         credential: Some(CredentialTarget {
             generation: 1,
             place: "vault:agents/triage/key".parse().unwrap(),
+            lease: None,
         }),
         ..target(&[("account", Node::Link(address("triage.account")))])
     });
@@ -173,6 +174,7 @@ fn busy() -> Plan {
     revoke.retires = Some(CredentialTarget {
         generation: 6,
         place: "vault:agents/retired/key".parse().unwrap(),
+        lease: None,
     });
     let mut renamed = step(
         "mailer.account",
@@ -900,4 +902,21 @@ fn json_has_the_plan_with_its_digest_and_a_summary() {
     assert_eq!(value["summary"]["revoke"], 1);
     assert_eq!(value["summary"]["risks"]["widens"], 2);
     assert_eq!(value["summary"]["clean"], false);
+}
+
+#[test]
+fn a_rotation_is_counted_and_the_end_of_an_older_one_is_called_what_it_is() {
+    let mut plan = empty();
+    let due = Reason::Due { since: "2026-11-24T09:00:00Z".parse().unwrap() };
+    let outlived = Reason::Outlived { generation: 1, cut_off: BTreeSet::new() };
+    let mut ended =
+        step("triage.token", Action::ReplaceCreateFirst, Kind::Credential, Risk::Narrows, outlived);
+    ended.part = Part::Remove;
+    plan.steps = vec![step("triage.key", Action::Rotate, Kind::Credential, Risk::Low, due), ended];
+    let shown = text(&saved(plan), &Options::default()).to_string();
+    assert!(shown.contains("rotate   triage.key"), "{shown}");
+    assert!(shown.contains("revoke   triage.token"), "{shown}");
+    assert!(!shown.contains("revokes the old one"), "{shown}");
+    let counted = "0 to replace, 1 to revoke, 0 to destroy, 1 to rotate.";
+    assert!(shown.contains(counted), "{shown}");
 }

@@ -11,7 +11,7 @@ use super::{
 use crate::{
     access::Verdict,
     diff::Compared,
-    plan::{Action, Drift, Plan, Risk, SavedPlan, Step, Undeclared},
+    plan::{Action, Drift, Plan, Reason, Risk, SavedPlan, Step, Undeclared},
 };
 
 /// The most characters of one value, and the most lines of one step, below
@@ -570,11 +570,12 @@ pub(super) fn totals(plan: &Plan) -> String {
     let totals = plan.totals();
     let revoke = revoked(plan);
     let mut text = format!(
-        "Plan: {} to adopt, {} to add, {} to change, {} to replace, {revoke} to revoke, {} to destroy",
+        "Plan: {} to adopt, {} to add, {} to change, {} to replace, {} to revoke, {} to destroy",
         totals.adopt,
         totals.create,
         totals.update,
         totals.replace,
+        revoke,
         totals.delete.saturating_sub(revoke),
     );
     for (number, what) in [

@@ -67,6 +67,7 @@ pub(super) fn apart(instance: &Instance, why: &Apart) -> String {
 pub(super) fn half(step: &Step) -> Option<&'static str> {
     let revokes = step.kind == Kind::Credential;
     match (step.action, step.part) {
+        _ if matches!(step.reason, Reason::Outlived { .. }) => None,
         (Action::Rotate, Part::Whole) => Some("makes the new one; the old one stays beside it"),
         (Action::Rotate, Part::Make) => Some("makes the new one, after the old is gone"),
         (Action::ReplaceCreateFirst, Part::Make) => Some("makes the new one, before the old goes"),

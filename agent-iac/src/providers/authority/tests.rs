@@ -16,8 +16,8 @@ use crate::{
     error::{Error, ErrorKind, Result, Retry},
     ledger::Claim,
     provider::{
-        Issued, Listing, Mark, Object, Observation, Operation, Provider as _, Reference, Settled,
-        WriteRequest,
+        Issued, Listing, Mark, NewCredential, Object, Observation, Operation, Provider as _,
+        Reference, Settled, WriteRequest,
     },
     resource::Reading,
     value::Value,
@@ -80,7 +80,10 @@ fn create(step: &str, values: BTreeMap<String, Value>) -> WriteRequest {
 
 fn issue(step: &str, account: &str) -> WriteRequest {
     let values = BTreeMap::from([("of".into(), text(account))]);
-    WriteRequest { credential: Some((1, None)), ..create(step, values) }
+    WriteRequest {
+        credential: Some(NewCredential { generation: 1, ..NewCredential::default() }),
+        ..create(step, values)
+    }
 }
 
 fn delete(step: &str, object: &Object) -> WriteRequest {

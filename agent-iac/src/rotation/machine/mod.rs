@@ -28,7 +28,8 @@
 //! step whose end is not recorded: recovery takes it on, adopts or revokes
 //! what it made, and the old generation works meanwhile. A compromised
 //! generation has no overlap, no pause without an end, and no consumers that
-//! it waits for.
+//! it waits for. One whose lease is over is `Due` whatever else there is: the
+//! ends of older ones would wait for it to be accepted.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -108,6 +109,8 @@ pub enum Why {
     Compromised,
     /// There is none: the one before was ended to make room.
     Gap,
+    /// The present one has died by itself: its lease is over.
+    Expired,
 }
 
 impl Phase {
@@ -145,6 +148,12 @@ pub fn phase(record: &Record, terms: &Terms, now: Timestamp) -> Phase {
             Phase::Absent
         };
     };
+    let lease_ends = present.issued_at.and_then(|issued| terms.policy.lease_ends(issued));
+    if let Some(since) = lease_ends.filter(|ends| *ends <= now && terms.at_once == AtOnce::Many) {
+        // Nobody can use it, nor any older one, whose ends wait for one that
+        // works: the next comes first, whatever the hour.
+        return retried(Phase::Due { since, why: Why::Expired }, rotation, terms, now);
+    }
     let leaked = rotation.compromised.contains(&present.generation);
     let waiting = waiting(rotation, terms, present.generation);
     let mut older = Older::default();
@@ -233,7 +242,7 @@ impl Older {
         let ends = terms.old_ends(since);
         let deadline = match terms.at_deadline {
             AtDeadline::Keep => None,
-            AtDeadline::Revoke(after) => Some(later(ends, after.as_duration())),
+            AtDeadline::Revoke(after) => Some(after.after(ends, &terms.policy.zone)),
         };
         if now < ends && !bug!("overlap cut short") {
             self.until = Some(self.until.map_or(ends, |until| until.min(ends)));

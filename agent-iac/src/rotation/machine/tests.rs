@@ -3,10 +3,9 @@
 use std::{collections::BTreeMap, sync::Arc};
 
 use super::*;
-use crate::rotation::{FleetPolicy, Policy, Seed};
+use crate::rotation::{FleetPolicy, Policy, Seed, Span};
 use crate::{
     access::Access,
-    agent::Period,
     ledger::{Actor, CredentialEvent, CredentialRecord, OpenStep, RunId},
     plan::Action,
     schema::Kind,
@@ -154,7 +153,7 @@ fn what_a_policy_does_not_ask_for_is_never_due() {
 #[test]
 fn consumers_hold_the_old_one_and_a_stated_deadline_decides() {
     let keep = Terms { consumers: names(&["a", "b"]), ..terms() };
-    let revoke = Terms { at_deadline: AtDeadline::Revoke(Period::seconds(600)), ..keep.clone() };
+    let revoke = Terms { at_deadline: AtDeadline::Revoke(Span::Exact(600)), ..keep.clone() };
     let mut life = Life::new();
     life.turn(WEEK);
     let over = WEEK + HOUR;
@@ -184,6 +183,27 @@ fn consumers_hold_the_old_one_and_a_stated_deadline_decides() {
     // A consumer that is declared meanwhile is waited for; one that is gone is not.
     let third = Terms { consumers: names(&["a", "b", "c"]), ..terms() };
     assert_eq!(life.phase(&third, over), overdue(None, &names(&["c"])));
+}
+
+#[test]
+fn what_has_died_by_itself_is_replaced_before_anything_is_ended() {
+    let declared = crate::agent::Terms {
+        rotate: Some("7d".into()),
+        overlap: Some("1h".into()),
+        lease: Some("14d".into()),
+        window: Some("mon 02:00-03:00".into()),
+        ..Default::default()
+    };
+    let policy = Arc::new(Policy::read(&declared, &FleetPolicy::default()).unwrap());
+    let leased = Terms { policy, at_once: AtOnce::Many, ..terms() };
+    let mut life = Life::new();
+    life.turn(WEEK);
+    assert!(matches!(life.phase(&leased, 3 * WEEK - 1), Phase::Ending { .. }));
+    let expired = Phase::Due { since: at(3 * WEEK), why: Why::Expired };
+    assert_eq!(life.phase(&leased, 3 * WEEK), expired);
+    // Where there is no room for a third, the older one has to go first.
+    let two = Terms { at_once: AtOnce::Two, ..leased };
+    assert!(matches!(life.phase(&two, 3 * WEEK), Phase::Ending { .. }));
 }
 
 #[test]
@@ -261,7 +281,7 @@ fn every_record_that_can_be_reached_is_safe_and_has_a_way_forward() {
     let mut policies = Vec::new();
     for at_once in [AtOnce::One, AtOnce::Two, AtOnce::Many] {
         for consumers in [&[][..], &["a"], &["a", "b"]] {
-            for at_deadline in [AtDeadline::Keep, AtDeadline::Revoke(Period::seconds(60))] {
+            for at_deadline in [AtDeadline::Keep, AtDeadline::Revoke(Span::Exact(60))] {
                 policies.push(Terms {
                     at_once,
                     consumers: names(consumers),

@@ -33,6 +33,7 @@ pub(super) fn read(pairs: &[(&str, &str)]) -> Terms {
             "blackout" => terms.blackouts([*value]),
             "retry" => terms.retry(*value),
             "group" => terms.group(*value),
+            "at_deadline" => terms.at_deadline(*value),
             key => panic!("{key}"),
         }
     }

@@ -1,10 +1,10 @@
 //! What may be written, and what is said about anything else.
 
 use crate::rotation::{
-    Cron, FleetPolicy, FleetTerms, Hours, Policy, Rate, Retry, Rotate, Span, Zone,
+    AtDeadline, Cron, FleetPolicy, FleetTerms, Hours, Policy, Rate, Retry, Rotate, Span, Zone,
 };
 
-use super::{at, read};
+use super::{at, policy, read};
 
 #[test]
 fn a_length_of_time_knows_whether_it_counts_days() {
@@ -220,6 +220,18 @@ fn every_mistake_of_the_terms_is_reported_with_its_key() {
         &[("rotate", "30d"), ("overlap", "1d"), ("lease", "30d")],
         &["lease: the lease of 30d ends before the period of 30d and the overlap of 1d are over"],
     );
+    for (said, why) in [
+        ("revoke", "`revoke` says not what happens at the deadline"),
+        ("Keep", "`Keep` says not what happens at the deadline"),
+        ("revoke after", "`revoke after` says not what happens at the deadline"),
+        ("revoke after a day", "column 14: `a day` is not a period"),
+    ] {
+        check(&[("at_deadline", said)], &[&format!("at_deadline: {why}")]);
+    }
+    check(
+        &[("rotate", "1w"), ("overlap", "1d"), ("at_deadline", "revoke after 6d")],
+        &["at_deadline: the overlap of 1d and 6d more are not shorter than the period of 1w"],
+    );
     check(&[("group", "a b")], &["group: `a b` is not the name of a redundancy group"]);
 }
 
@@ -238,4 +250,17 @@ fn a_credential_says_its_own_zone_or_has_that_of_the_fleet() {
     let none = Policy::read(&read(&[("window", "02:00-06:00")]), &fleet).unwrap();
     assert!(none.allows(at("2027-01-01T02:00:00+09:00")));
     assert!(!none.allows(at("2027-01-01T02:00:00Z")));
+}
+
+#[test]
+fn what_happens_at_the_deadline_reads_as_it_is_shown() {
+    for (said, means) in [
+        ("keep", AtDeadline::Keep),
+        ("revoke after 0s", AtDeadline::Revoke(Span::ZERO)),
+        ("revoke after 2d", AtDeadline::Revoke(Span::Days(2))),
+    ] {
+        let policy = policy(&[("rotate", "1w"), ("at_deadline", said)]);
+        assert_eq!((policy.at_deadline, policy.at_deadline.to_string()), (means, said.into()));
+    }
+    assert_eq!(policy(&[]).at_deadline, AtDeadline::Keep);
 }

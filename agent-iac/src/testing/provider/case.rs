@@ -7,8 +7,8 @@ use crate::{
     error::{ErrorKind, Result},
     ledger::Claim,
     provider::{
-        DynObserve, DynWrite, Issued, Listing, Mark, Object, Observation, Operation, Reference,
-        Settled, WriteRequest,
+        DynObserve, DynWrite, Issued, Listing, Mark, NewCredential, Object, Observation, Operation,
+        Reference, Settled, WriteRequest,
     },
     resource::{Builder, Node, Reading, Resource},
     schema::ResourceType,
@@ -135,7 +135,8 @@ impl<'s> Case<'s> {
 
     pub(super) fn issue(&self, values: &Values, secret: Option<Secret>) -> WriteRequest {
         let generation = u32::try_from(self.suite.next()).unwrap_or(u32::MAX);
-        WriteRequest { credential: Some((generation, secret)), ..self.create(values) }
+        let credential = Some(NewCredential { generation, secret, until: None });
+        WriteRequest { credential, ..self.create(values) }
     }
 
     /// Carries out a batch in pieces that the provider takes.

@@ -10,7 +10,7 @@ use super::{
 use crate::{
     provider::{
         AtOnce, Attempt, CompositionRequest, CredentialCapabilities, DynProbe, Issued, Listing,
-        Object, Observation, Operation, Origin, Settled, Tried, WriteRequest,
+        NewCredential, Object, Observation, Operation, Origin, Settled, Tried, WriteRequest,
     },
     resource::Resource,
     secret::Secret,
@@ -67,9 +67,10 @@ impl Credentials<'_> {
             return self.case.issue(values, None);
         }
         let request = self.case.issue(values, None);
-        let generation = request.credential.as_ref().map_or(1, |(generation, _)| *generation);
+        let generation = request.credential.as_ref().map_or(1, |credential| credential.generation);
         let secret = self.composed(values, generation).await;
-        WriteRequest { credential: Some((generation, Some(secret))), ..request }
+        let credential = Some(NewCredential { generation, secret: Some(secret), until: None });
+        WriteRequest { credential, ..request }
     }
 
     /// Two secrets as the engine has them composed, of which one is used.
@@ -121,10 +122,7 @@ impl Credentials<'_> {
         let case = &mut self.case;
         case.rule("what is issued is answered as it was declared, and read back so");
         let (claim, mark) = (request.claim.clone(), request.mark.clone());
-        let credential = request
-            .credential
-            .as_ref()
-            .map(|(generation, secret)| (*generation, secret.as_ref().map(Secret::duplicate)));
+        let credential = request.credential.as_ref().map(NewCredential::repeated);
         let repeat = |credential| WriteRequest {
             claim,
             mark,
@@ -132,8 +130,7 @@ impl Credentials<'_> {
             seen: Observation::Absent,
             credential,
         };
-        let given =
-            credential.as_ref().and_then(|(_, secret)| secret.as_ref().map(Secret::duplicate));
+        let given = credential.as_ref().and_then(|given| given.repeated().secret);
         let Issued { written, secret } = case.done(case.one(request).await);
         let object = written.object.unwrap_or_else(|| case.broken(&"no object was answered"));
         case.is_as_declared(&object, values);
@@ -155,16 +152,13 @@ impl Credentials<'_> {
         case.rule(
             "an issue under the same claim makes nothing, and answers the same id and no secret",
         );
-        let request =
-            WriteRequest {
-                claim: live.request.claim.clone(),
-                mark: live.request.mark.clone(),
-                operation: live.request.operation.clone(),
-                seen: Observation::Absent,
-                credential: live.request.credential.as_ref().map(|(generation, secret)| {
-                    (*generation, secret.as_ref().map(Secret::duplicate))
-                }),
-            };
+        let request = WriteRequest {
+            claim: live.request.claim.clone(),
+            mark: live.request.mark.clone(),
+            operation: live.request.operation.clone(),
+            seen: Observation::Absent,
+            credential: live.request.credential.as_ref().map(NewCredential::repeated),
+        };
         let again = case.done(case.one(request).await);
         case.holds(again.secret.is_none(), &"a secret");
         let id = again.written.object.map(|object| object.id);

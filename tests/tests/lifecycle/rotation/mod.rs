@@ -47,6 +47,36 @@ struct Holder {
     lone: sim::LoneKey,
 }
 
+/// Has a key that its consumers may not keep for ever.
+#[derive(Agent, Debug)]
+#[agent(owner = "team:a", expires = "2028-06-30", grace = "0d", name = "strict")]
+struct Strict {
+    #[input]
+    at_deadline: String,
+
+    #[identity(name = "strict")]
+    account: sim::Account,
+
+    #[credential(
+        of = account,
+        deliver = "vault:strict/key",
+        rotate = "7d",
+        overlap = "1h",
+        consumers = ["billing", "reports"],
+        at_deadline = at_deadline.as_str(),
+    )]
+    key: sim::Key,
+}
+
+fn strict(at_deadline: &str) -> Fleet {
+    let mut fleet = fleet();
+    fleet.add(StrictInputs { at_deadline: at_deadline.to_owned() });
+    fleet
+}
+
+/// The key of [`Strict`].
+const STRICT: (&str, &str, &str) = ("sim.key", "key", "strict");
+
 fn holder(waits_for: &[&str]) -> Fleet {
     living("here", waits_for)
 }
@@ -63,6 +93,10 @@ const OF: [(&str, &str, &str); 3] = [
     ("sim.token", "token", "holder"),
     ("sim.lone_key", "lone", "lone"),
 ];
+
+fn names(names: &[&str]) -> BTreeSet<String> {
+    names.iter().map(|name| (*name).to_owned()).collect()
+}
 
 impl Stage {
     fn hours(&self, hours: u64) {
@@ -96,6 +130,17 @@ impl Stage {
         let entry = Entry::of(&address(at), event).at_generation(generation);
         let append = Append { entries: vec![entry], ..Append::default() };
         self.run(self.ledger.append(append)).unwrap();
+    }
+
+    /// Whom the end of which generation cut off, as the ledger says it.
+    fn cut_off(&self) -> Vec<(String, Option<u32>, BTreeSet<String>)> {
+        let said = |entry: Entry| match entry.event {
+            Event::Credential(CredentialEvent::CutOff { consumers }) => {
+                Some((entry.address?.to_string(), entry.generation, consumers))
+            }
+            _ => None,
+        };
+        self.events().into_iter().filter_map(said).collect()
     }
 
     fn events(&self) -> Vec<Entry> {
@@ -223,6 +268,49 @@ fn an_old_generation_is_kept_for_a_consumer_that_has_not_confirmed() {
 }
 
 #[test]
+fn a_stated_deadline_ends_the_old_one_and_says_who_was_cut_off() {
+    let stage = Stage::new();
+    let deployment = stage.applied(strict("revoke after 3h"));
+    let first = stage.secret("strict/key").unwrap();
+    stage.days(7);
+    stage.rotate(&deployment);
+    stage.confirm("strict.key", 2, "billing");
+    for hours in [1, 2] {
+        stage.hours(hours);
+        stage.rotate(&deployment);
+        assert!(stage.works(STRICT, &first), "the deadline is not over");
+    }
+    let Phase::Overdue { until: Some(until), .. } = stage.phase(&deployment, "strict.key") else {
+        panic!("{:?}", stage.phase(&deployment, "strict.key"));
+    };
+    stage.hours(1);
+    assert!(stage.world.clock().now() >= until);
+    stage.rotate(&deployment);
+    assert!(!stage.works(STRICT, &first));
+    assert!(stage.works(STRICT, &stage.secret("strict/key").unwrap()));
+    assert_eq!(stage.cut_off(), [("strict.key".to_owned(), Some(1), names(&["reports"]))]);
+    stage.assert_clean(&deployment);
+}
+
+#[test]
+fn a_deadline_that_is_declared_while_consumers_are_waited_for_decides() {
+    let stage = Stage::new();
+    let kept = stage.applied(strict("keep"));
+    let first = stage.secret("strict/key").unwrap();
+    stage.days(7);
+    stage.rotate(&kept);
+    stage.days(2);
+    stage.rotate(&kept);
+    assert!(stage.works(STRICT, &first), "nothing decides");
+    let revoked = stage.deploy(strict("revoke after 1d"));
+    stage.rotate(&revoked);
+    assert!(!stage.works(STRICT, &first));
+    let both = names(&["billing", "reports"]);
+    assert_eq!(stage.cut_off(), [("strict.key".to_owned(), Some(1), both)]);
+    stage.assert_clean(&revoked);
+}
+
+#[test]
 fn a_compromised_generation_ends_at_once_and_who_is_cut_off_is_recorded() {
     let stage = Stage::new();
     let deployment = stage.applied(holder(&["billing"]));
@@ -239,18 +327,7 @@ fn a_compromised_generation_ends_at_once_and_who_is_cut_off_is_recorded() {
         assert!(stage.works(*of, &new) && !stage.works(*of, old), "{of:?}");
     }
     stage.assert_clean(&deployment);
-    let cut_off: Vec<_> = stage
-        .events()
-        .into_iter()
-        .filter_map(|entry| match entry.event {
-            Event::Credential(CredentialEvent::CutOff { consumers }) => {
-                Some((entry.address.unwrap().to_string(), entry.generation, consumers))
-            }
-            _ => None,
-        })
-        .collect();
-    let billing = BTreeSet::from(["billing".to_owned()]);
-    assert_eq!(cut_off, [("holder.key".to_owned(), Some(1), billing)]);
+    assert_eq!(stage.cut_off(), [("holder.key".to_owned(), Some(1), names(&["billing"]))]);
 }
 
 #[test]
@@ -516,5 +593,6 @@ fn an_account_is_made_anew_though_the_present_one_of_its_credentials_is_gone() {
     assert_eq!(stage.sim().objects("sim.token").len(), 1);
 }
 
+mod bad_input;
 mod runner;
 mod telling;

@@ -115,6 +115,32 @@ fn nothing_is_read_anew_where_nothing_is_due_and_a_confirmation_wakes_it() {
 }
 
 #[test]
+fn a_runner_wakes_at_the_deadline_of_consumers_that_say_nothing() {
+    let stage = Stage::new();
+    let deployment = stage.applied(strict("revoke after 2h"));
+    let mut runner = runner(stage.deploy(strict("revoke after 2h")), 8);
+    let first = stage.secret("strict/key").unwrap();
+    stage.days(7);
+    stage.tick(&mut runner);
+    let (mut waited, mut woke) = (Duration::ZERO, Vec::new());
+    loop {
+        let next = stage.tick(&mut runner).next.unwrap();
+        if !stage.works(STRICT, &first) {
+            break;
+        }
+        let wait = next.duration_since(stage.world.clock().now()).unsigned_abs();
+        stage.world.advance(wait);
+        waited += wait;
+        woke.push((wait, stage.phase(&deployment, "strict.key")));
+        assert!(waited <= Duration::from_hours(4), "it does not wake: {woke:?}");
+    }
+    assert_eq!(stage.cut_off().len(), 1);
+    // The rotation itself took a moment.
+    assert!(waited >= Duration::from_mins(179), "{waited:?}");
+    stage.assert_clean(&deployment);
+}
+
+#[test]
 fn what_does_not_go_on_is_put_off_for_longer_each_time() {
     let stage = Stage::unwatched(SimOptions::default());
     stage.applied(mails(1));

@@ -37,13 +37,17 @@ fn is_false(flag: &bool) -> bool {
 }
 
 /// Of a login: the role that it was made for, whatever that is called later, and
-/// the digest of the verifier that it was made with.
+/// the digest of the verifier that it was made with, and its lease.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub(in super::super) struct LoginDetail {
     #[serde(default)]
     pub(in super::super) role: Option<String>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(in super::super) verifier: Option<String>,
+    /// Until when its password is good by the lease of its generation, in the
+    /// server's form: nobody declared that instant, so it is no drift.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(in super::super) lease: Option<String>,
 }
 
 /// Of a grant: the privileges that it was given, by their words. Two grants

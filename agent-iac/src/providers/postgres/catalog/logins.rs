@@ -300,6 +300,8 @@ struct Logins {
     off: BTreeSet<Oid>,
     /// Those that have another password than they were made with.
     changed: BTreeSet<Oid>,
+    /// When each one's lease ends.
+    leases: BTreeMap<String, String>,
     version: u32,
 }
 
@@ -315,11 +317,18 @@ impl Logins {
         let people = people::people(within, &grantors.collect()).await?;
         let ids: Vec<String> = logins.iter().map(ToString::to_string).collect();
         let marks = marks::registered(within, Login::TYPE, Some(&ids)).await?;
-        let made = marks.iter().filter_map(|(id, owned)| {
+        let mut made = BTreeMap::new();
+        let mut leases = BTreeMap::new();
+        for (id, owned) in &marks {
             let detail: LoginDetail = detail::read(owned.detail.as_deref());
-            Some((id.parse().ok()?, detail.verifier?))
-        });
-        let changed = verifiers::changed(within, &made.collect()).await?;
+            if let (Ok(oid), Some(verifier)) = (id.parse(), detail.verifier) {
+                made.insert(oid, verifier);
+            }
+            if let Some(lease) = detail.lease {
+                leases.insert(id.clone(), lease);
+            }
+        }
+        let changed = verifiers::changed(within, &made).await?;
         let cannot: BTreeSet<Oid> =
             rows.iter().filter(|row| !row.login).map(|row| row.oid).collect();
         let none = Settings::new();
@@ -341,6 +350,7 @@ impl Logins {
             settings,
             marks: marks.into_iter().map(|(id, owned)| (id, owned.mark)).collect(),
             people,
+            leases,
             version: within.version,
         })
     }
@@ -379,6 +389,8 @@ impl Logins {
         };
         let id = LoginId { login: oid, of: None }.to_string();
         let mark = self.marks.get(&id).cloned();
+        let until = row.valid_until.as_ref().filter(|until| self.leases.get(&id) != Some(until));
+        let row = &roles::Row { valid_until: until.cloned(), ..row.clone() };
         Some(Self::object(id, of, row, mark, None))
     }
 

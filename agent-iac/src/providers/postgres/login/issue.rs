@@ -41,7 +41,11 @@ pub(super) struct Job {
     role: String,
     generation: u32,
     connection_limit: Option<i32>,
+    /// As it was declared.
     valid_until: Option<String>,
+    /// When the lease of this generation ends; what is declared stands in its
+    /// place.
+    lease: Option<String>,
     login: Result<Verified>,
 }
 
@@ -71,6 +75,10 @@ impl Job {
             generation: request.generation,
             connection_limit: request.desired.connection_limit,
             valid_until: request.desired.valid_until.clone(),
+            lease: request
+                .until
+                .filter(|_| request.desired.valid_until.is_none())
+                .map(|until| until.strftime("%F %H:%M:%S+00").to_string()),
             login: Verified::of(request.secret.as_ref()),
         }
     }
@@ -294,7 +302,8 @@ impl Making<'_> {
     /// What the registry keeps of it: whose it is, whatever that is called.
     fn detail(&self) -> String {
         let verifier = Some(verifiers::digest(self.verifier));
-        let detail = LoginDetail { role: Some(self.job.role.clone()), verifier };
+        let lease = self.job.lease.clone();
+        let detail = LoginDetail { role: Some(self.job.role.clone()), verifier, lease };
         serde_json::to_string(&detail).expect("a text has a JSON form")
     }
 
@@ -306,7 +315,7 @@ impl Making<'_> {
         let (login, role) = (ident(&self.name), ident(&self.role.name));
         let limit = self.job.connection_limit.unwrap_or(-1);
         let verifier = literal(self.verifier);
-        let until = self.job.valid_until.as_ref();
+        let until = self.job.valid_until.as_ref().or(self.job.lease.as_ref());
         let until = until.map(|until| format!(" VALID UNTIL {}", literal(until)));
         let until = until.unwrap_or_default();
         let replication = if self.role.replication { " REPLICATION" } else { "" };

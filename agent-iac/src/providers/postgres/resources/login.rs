@@ -18,6 +18,10 @@ use crate::{Resource, providers::postgres::Role, resource::Link};
 /// sees the password. Whoever has a login can give it another password, by
 /// `ALTER ROLE`: that is drift, and seen where a superuser made the function
 /// that `plan --requires` prints for it.
+///
+/// Where its terms have a `lease`, its password is good for that long and no
+/// longer (`VALID UNTIL`), also when nobody is there to end it; a session that
+/// is open then goes on. What is declared as `valid_until` stands in its place.
 #[derive(Clone, Debug, PartialEq, Eq, Resource)]
 #[resource(type = "postgres.login", kind = "credential")]
 pub struct Login {

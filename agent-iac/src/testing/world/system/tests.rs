@@ -5,8 +5,8 @@ use crate::{
     error::ErrorKind,
     ledger::RunId,
     provider::{
-        Attempt, Issued, Listing, Mark, Observation, Operation, Reference, Settled, Tried,
-        WriteRequest,
+        Attempt, Issued, Listing, Mark, NewCredential, Observation, Operation, Reference, Settled,
+        Tried, WriteRequest,
     },
     resource::{Link, Resource},
     testing::{
@@ -73,7 +73,7 @@ impl Bench {
         let mut request = self.request(step, Operation::Create(values));
         if R::KIND == crate::schema::Kind::Credential {
             let secret = (R::TYPE == Token::TYPE).then(|| Secret::from_text(format!("s{step}")));
-            request.credential = Some((1, secret));
+            request.credential = Some(NewCredential { generation: 1, secret, until: None });
         }
         self.world.run(self.write::<R>(request)).finished()
     }
