@@ -5,7 +5,7 @@ use std::sync::Mutex;
 
 use agent_iac::{
     clock::Clock as _,
-    consumer::Told,
+    consumer::{Allowed, Confirm as _, Confirmation, LocalTeller, MemoryInbox, Told},
     deployment::{
         RunnerOptions,
         watch::{Alarm, Alert, AlertKind, AlertStatus, Round, WatchOptions, Watcher},
@@ -224,6 +224,70 @@ fn access_that_a_person_took_away_is_told_and_never_given_back() {
     let heard = ear.heard();
     assert_eq!(heard.len(), 2);
     assert!(heard.iter().all(|alert| alert.status == AlertStatus::Cleared), "{heard:#?}");
+}
+
+/// Has a key that somebody has to confirm and somebody else is told of.
+#[derive(Agent, Debug)]
+#[agent(owner = "team:mail", expires = "2028-06-30", grace = "1d", name = "slow")]
+struct Slow {
+    #[identity(name = "slow")]
+    account: sim::Account,
+
+    #[credential(
+        of = account,
+        deliver = "vault:slow/key",
+        rotate = "7d",
+        overlap = "1h",
+        consumers = ["billing", "file:/srv/key"],
+    )]
+    key: sim::Key,
+}
+
+#[test]
+fn consumers_that_were_not_told_or_do_not_confirm_are_told_of_once() {
+    let stage = Stage::new();
+    let slow = || {
+        let mut fleet = fleet();
+        fleet.add(SlowInputs {});
+        unwatched(fleet)
+    };
+    stage.applied(slow());
+    let deployment = stage.deploy(slow());
+    let inbox = MemoryInbox::new();
+    // Nothing is allowed on this host.
+    let stores = deployment.stores().clone();
+    let teller = LocalTeller::new(Allowed::nothing(), stores).with_clock(stage.world.clock());
+    let deployment = deployment.with_teller(Arc::new(teller)).with_inbox(Arc::new(inbox.clone()));
+    let runner = RunnerOptions { poll: Duration::from_mins(10), ..RunnerOptions::default() };
+    let options = WatchOptions { runner, ..WatchOptions::default() };
+    let ear = Arc::new(Ear::default());
+    let watcher = Watcher::new(Arc::new(deployment), operator(), options).unwrap();
+    let mut watcher = watcher.with_alarm(Arc::<Ear>::clone(&ear));
+    let confirm = |generation: u32| {
+        let confirmation = Confirmation {
+            credential: address("slow.key"),
+            consumer: "billing".parse().unwrap(),
+            generation,
+            at: stage.world.clock().now(),
+        };
+        stage.run(inbox.confirm(&confirmation)).unwrap();
+    };
+    confirm(1);
+    stage.watched(&mut [&mut watcher], HOUR * 24 * 6);
+    let untold = ear.heard_only(AlertKind::ConsumersUntold, AlertStatus::Happened, "slow.key");
+    assert!(untold.what.contains("`file:/srv/key` could not be told"), "{untold:?}");
+    stage.watched(&mut [&mut watcher], HOUR * 24 * 3);
+    let heard = ear.heard();
+    let mut kinds: Vec<AlertKind> = heard.iter().map(|alert| alert.kind).collect();
+    kinds.sort();
+    assert_eq!(
+        kinds,
+        [AlertKind::ConsumersUnconfirmed, AlertKind::ConsumersUntold],
+        "of the new generation, in two days: {heard:#?}"
+    );
+    let waits = heard.iter().find(|alert| alert.kind == AlertKind::ConsumersUnconfirmed).unwrap();
+    assert!(waits.what.starts_with("billing, file:/srv/key did not confirm"), "{waits:?}");
+    assert_eq!(waits.owner.as_deref(), Some("team:mail"));
 }
 
 #[test]

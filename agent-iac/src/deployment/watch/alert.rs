@@ -47,6 +47,9 @@ pub enum AlertKind {
     AgentExpired,
     /// Consumers did not confirm the present generation in time.
     ConsumersUnconfirmed,
+    /// A consumer could not be told of the present generation. It is told as
+    /// something that happened, once for each reason; it is tried again.
+    ConsumersUntold,
     /// The ledger, a secret store or a provider could not be read for long.
     Unreachable,
     /// It cannot be told what became of a step of a run that died.
@@ -57,7 +60,7 @@ pub enum AlertKind {
 
 impl AlertKind {
     /// Each, for those who count them.
-    pub const ALL: [Self; 10] = [
+    pub const ALL: [Self; 11] = [
         Self::RotationStopped,
         Self::DriftFound,
         Self::DriftReverted,
@@ -65,6 +68,7 @@ impl AlertKind {
         Self::AgentExpiring,
         Self::AgentExpired,
         Self::ConsumersUnconfirmed,
+        Self::ConsumersUntold,
         Self::Unreachable,
         Self::InDoubt,
         Self::AuthorityEnds,
@@ -80,6 +84,7 @@ impl AlertKind {
             Self::AgentExpiring => "agent_expiring",
             Self::AgentExpired => "agent_expired",
             Self::ConsumersUnconfirmed => "consumers_unconfirmed",
+            Self::ConsumersUntold => "consumers_untold",
             Self::Unreachable => "unreachable",
             Self::InDoubt => "in_doubt",
             Self::AuthorityEnds => "authority_ends",

@@ -75,10 +75,10 @@ pub use self::{
 pub use local::LocalAlarm;
 
 use self::{
-    alert::{Alerts, Outbox},
+    alert::{Alerts, Finding, Outbox},
     ends::{Ends, hold_end, why_it_stays},
 };
-use super::{Deployment, Runner};
+use super::{Deployment, Runner, Tick};
 use crate::{
     address::{Address, Instance},
     apply::{Outcome, Report, RunContext},
@@ -165,6 +165,8 @@ pub struct Watcher {
     away: BTreeMap<String, (Timestamp, String)>,
     /// The last error of each credential that is not renewed.
     errors: BTreeMap<Address, String>,
+    /// Who could not be told of a present generation, and why.
+    untold: BTreeSet<(Address, String, String)>,
     alerts: Alerts,
     outboxes: Vec<Outbox>,
     status: Status,
@@ -231,6 +233,7 @@ impl Watcher {
             ends_changed: true,
             away: BTreeMap::new(),
             errors: BTreeMap::new(),
+            untold: BTreeSet::new(),
             alerts,
             outboxes: Vec::new(),
             status,
@@ -321,13 +324,47 @@ impl Watcher {
                         Outcome::Failed(error) | Outcome::InDoubt(error) => {
                             self.errors.insert(step.address.clone(), error.chain());
                         }
-                        outcome if outcome.is_done() => drop(self.errors.remove(&step.address)),
+                        outcome if outcome.is_done() => {
+                            self.errors.remove(&step.address);
+                            // There is a new generation to tell of.
+                            self.untold.retain(|(address, ..)| *address != step.address);
+                        }
                         _ => {}
                     }
                 }
+                self.note_untold(round, &tick, now);
                 round.rotation = Some(tick);
             }
             Err(error) => self.is_away(round, error),
+        }
+    }
+
+    /// Consumers that could not be told, each once for a reason; and whether
+    /// confirmations could be read.
+    fn note_untold(&mut self, round: &mut Round, tick: &Tick, now: Timestamp) {
+        for untold in tick.rotated.iter().flat_map(|report| &report.untold) {
+            let (address, consumer) = (untold.address.clone(), untold.consumer.clone());
+            if !self.untold.insert((address, consumer, untold.because.clone())) {
+                continue;
+            }
+            let finding = Finding {
+                kind: AlertKind::ConsumersUntold,
+                about: untold.address.to_string(),
+                owner: found::owner(&self.blueprint, untold.address.instance()),
+                mark: String::new(),
+                what: format!("`{}` could not be told: {}", untold.consumer, untold.because),
+                repair: "see to the reason; it is tried again, and the old generation waits"
+                    .to_owned(),
+            };
+            round.alerts.push(self.alerts.happened(finding, now));
+        }
+        match tick.rotated.last().map(|report| report.unheard.as_ref()) {
+            Some(Some(error)) => {
+                let why = error.chain();
+                self.away.entry(INBOX_NAME.to_owned()).or_insert((now, String::new())).1 = why;
+            }
+            Some(None) => drop(self.away.remove(INBOX_NAME)),
+            None => {}
         }
     }
 
@@ -414,7 +451,8 @@ impl Watcher {
             }
         };
         let unread = found::unread(&look, &self.blueprint);
-        self.away.retain(|name, _| name == LEDGER_NAME || unread.contains_key(name));
+        let ours = [LEDGER_NAME, INBOX_NAME];
+        self.away.retain(|name, _| ours.contains(&name.as_str()) || unread.contains_key(name));
         for (provider, (objects, why)) in &unread {
             let what = format!("{objects} of its objects could not be read: {why}");
             self.away.entry(provider.clone()).or_insert((now, String::new())).1 = what;
@@ -536,6 +574,9 @@ const LEDGER_NAME: &str = "the ledger, or a secret store";
 
 /// The same for the comparison of everything.
 const CHECK_NAME: &str = "the check of everything";
+
+/// The same for where consumers confirm.
+const INBOX_NAME: &str = "the inbox of confirmations";
 
 fn until(later: Timestamp, now: Timestamp) -> Duration {
     let left: SignedDuration = later.duration_since(now);

@@ -213,7 +213,8 @@ impl Status {
         );
         text.one("unread", "gauge", "Objects not read at the last check.", numbers.unread);
         text.family("alerts_open", "gauge", "What holds that somebody has to see to, by kind.");
-        for kind in AlertKind::ALL.into_iter().filter(|kind| *kind != AlertKind::DriftReverted) {
+        let happens = [AlertKind::DriftReverted, AlertKind::ConsumersUntold];
+        for kind in AlertKind::ALL.into_iter().filter(|kind| !happens.contains(kind)) {
             let count = numbers.open.get(&kind).copied().unwrap_or_default();
             text.labelled("alerts_open", &[("kind", kind.as_str())], count);
         }
