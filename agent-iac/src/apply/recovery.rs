@@ -436,7 +436,8 @@ async fn conclude_issue(
     let fresh = Fresh { address, ty, claim, target, object, version: record.version, promoted };
     match credential::install(run, fresh, &secret, staged).await {
         Ok((.., outcome)) => Ok(outcome),
-        Err((error, _)) if error.kind() == ErrorKind::InDoubt => Err(error),
+        // Consumers read one that was promoted, so whatever fails leaves it alive.
+        Err((error, _)) if promoted || error.kind() == ErrorKind::InDoubt => Err(error),
         Err((error, version)) => {
             let stray = Stray { version, ..stray };
             credential::revoke_stray(run, stray, &error.to_string(), false).await?;

@@ -474,6 +474,25 @@ fn what_a_dead_run_promoted_outlives_its_recovery_while_somebody_suspends() {
 }
 
 #[test]
+fn what_a_dead_run_promoted_outlives_its_recovery_while_the_store_is_away() {
+    let stage = Stage::new();
+    let deployment = stage.applied(holder(&[]));
+    stage.days(7);
+    stage.world.crash_on("vault/promote holder/key after");
+    let (all, context) = (BTreeSet::new(), operator());
+    assert!(stage.world.run(deployment.rotate(&all, &context)).is_crashed());
+    let promoted = stage.secret("holder/key").unwrap();
+    stage.world.outage("vault/fingerprint key");
+    stage.run(deployment.recover(&context)).unwrap();
+    assert!(stage.works(OF[0], &promoted), "consumers read it");
+    stage.world.heal();
+    stage.run(deployment.recover(&context)).unwrap();
+    assert!(stage.secret("holder/key").unwrap().equals(&promoted));
+    assert!(stage.works(OF[0], &promoted));
+    assert_eq!(stage.world.check(&stage.state()), []);
+}
+
+#[test]
 fn what_leaves_in_the_middle_of_a_rotation_leaves_nothing() {
     let stage = Stage::new();
     let deployment = stage.applied(holder(&[]));
