@@ -424,6 +424,7 @@ fn an_import_is_written_as_rust_too() {
 /// A fleet with a consumer that is told by a file of its own.
 #[cfg(all(feature = "process", unix))]
 #[test]
+#[expect(clippy::disallowed_methods, reason = "an overlap of a real second has to pass")]
 fn a_consumer_is_told_where_the_host_allows_it_and_warned_of_where_it_does_not() {
     use std::os::unix::fs::PermissionsExt as _;
 

@@ -108,20 +108,20 @@ pub fn run(
 
 fn drive(
     program: &Program,
-    args: Vec<OsString>,
+    args: &[OsString],
     deployment: impl FnOnce(&Asked) -> Result<Deployment>,
     streams: Streams,
     env: &Env,
 ) -> Outcome {
-    let name = name(&args);
+    let name = name(args);
     // Programs are answered in their form also when they are not understood.
     let in_json = args.iter().any(|word| word == "--json");
     let Streams { mut out, mut err, mut input } = streams;
     let root = program.command(&name);
-    let parsed = root.clone().try_get_matches_from(&args).and_then(|matches| {
+    let parsed = root.clone().try_get_matches_from(args).and_then(|matches| {
         let cli = Cli::from_arg_matches(&matches)?;
         let taken = program
-            .taken(&name, &args, &matches)
+            .taken(&name, args, &matches)
             .map_err(|message| root.clone().error(clap::error::ErrorKind::InvalidValue, message))?;
         Ok((cli, taken))
     });

@@ -233,7 +233,8 @@ impl Program {
         streams: Streams,
         env: &Env,
     ) -> Outcome {
-        drive(self, args.into_iter().collect(), deployment, streams, env)
+        let args: Vec<OsString> = args.into_iter().collect();
+        drive(self, &args, deployment, streams, env)
     }
 
     /// Everything that can be typed.

@@ -163,7 +163,7 @@ pub trait Tell: Send + Sync + 'static {
     ///
     /// What is not allowed, and how the host would allow it, for people.
     fn allows(&self, consumer: &Consumer) -> Result<(), String> {
-        let _anybody = consumer;
+        let _: &Consumer = consumer;
         Ok(())
     }
 }
