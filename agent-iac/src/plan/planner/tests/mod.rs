@@ -231,7 +231,7 @@ impl Rig {
             id: id.clone(),
             properties,
             outputs,
-            access: desired.access.clone(),
+            access: desired.access.access(),
             dependencies: desired.dependencies.clone(),
             protect: desired.protect,
             suspended: false,
