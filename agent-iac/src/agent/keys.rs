@@ -60,7 +60,8 @@ impl<B: Builder> Keys<B> {
     }
 
     /// What makes a credential due: the age of a generation as `"7d"`, the
-    /// calendar as `"0 3 * * mon"`, or `"1000 uses"`.
+    /// calendar as `"0 3 * * mon"`, or `"1000 uses"` where a system counts
+    /// them (no provider of this crate does, and validating says so).
     pub fn rotate(&mut self, period: impl Into<String>) {
         self.terms.rotate(period);
     }

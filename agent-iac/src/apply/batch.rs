@@ -100,6 +100,12 @@ impl Job<'_> {
         self.step.part == Part::Remove && self.step.action == Action::ReplaceCreateFirst
     }
 
+    /// The id of the object that it changes, of a step that keeps it.
+    fn changes(&self) -> Option<&String> {
+        let keeps = matches!(self.step.action, Action::Update | Action::Suspend | Action::Resume);
+        self.step.id.as_ref().filter(|_| keeps)
+    }
+
     /// Whether it makes anew what was recorded and then not found.
     fn follows_a_loss(&self) -> bool {
         self.step.reason == Reason::Gone && self.step.action == Action::Create
@@ -519,9 +525,20 @@ fn written(begun: &Begun<'_>, written: Written) -> (StepEvent, Ended, Option<Str
             let event = StepEvent::InDoubt { claim: begun.claim.clone(), error: error.to_string() };
             return (event, Ended::in_doubt(job.index, error), correlation);
         };
+        if let Some(asked) = job.changes().filter(|asked| **asked != real.id) {
+            // What it says of another object is nothing that this one is.
+            let error = contract(job, &format!("`{}` where `{asked}` was asked for", real.id));
+            let event = StepEvent::Failed { claim: begun.claim.clone(), error: error.to_string() };
+            return (event, Ended::failed(job.index, error), correlation);
+        }
         // Suspending changes no property, so it promises none.
-        let promised = !matches!(job.step.action, Action::Suspend | Action::Resume);
-        let outcome = match broken_promise(&job.properties, real, job.ty).filter(|_| promised) {
+        let broken = match job.step.action {
+            Action::Suspend if !real.suspended => Some("an object that is not suspended".into()),
+            Action::Resume if real.suspended => Some("an object that is suspended still".into()),
+            Action::Suspend | Action::Resume => None,
+            _ => broken_promise(&job.properties, real, job.ty),
+        };
+        let outcome = match broken {
             None => Outcome::Done,
             Some(what) => Outcome::Failed(Arc::new(contract(job, &what))),
         };
@@ -541,5 +558,5 @@ fn contract(job: &Job<'_>, what: &str) -> Error {
         format!("the provider `{}` answered {what}", job.step.provider),
     )
     .at(&job.step.address)
-    .help("this is a mistake of the provider; what it answered is recorded as it is")
+    .help("this is a mistake of the provider; the next plan reads what is there")
 }

@@ -18,7 +18,9 @@ mod schedule;
 mod trace;
 mod values;
 
-pub use report::{LeftReport, Outcome, Progress, Report, RunContext, StepReport, Stop, Watch};
+pub use report::{
+    LeftReport, Outcome, Progress, Report, RunContext, StepReport, Stop, Untold, Watch,
+};
 
 pub(crate) use begin::{Authorised, stale};
 pub(crate) use engine::Engine;

@@ -352,6 +352,9 @@ async fn conclude_step(
                 let target = Managed::clone(target);
                 conclude_issue(run, address, record, step, target, object, ty).await
             }
+            (true, Some(target), None) => {
+                conclude_vanished(run, address, record, step, Managed::clone(target), ty).await
+            }
             (false, Some(target), Some(object)) => {
                 let object = Arc::new(as_written(Managed::clone(target), &object, ty));
                 let done = StepEvent::Done { claim: step.claim.clone(), object: Some(object) };
@@ -440,6 +443,44 @@ async fn conclude_issue(
             Ok(Outcome::Failed(Arc::new(error)))
         }
     }
+}
+
+/// A credential that was made, and that somebody has removed since. One that
+/// consumers read already is recorded as what stands at its place: the one
+/// before it is an older one from then on, and the next plan sees that it is
+/// gone. Any other took nobody's place, so everything stays as it was.
+async fn conclude_vanished(
+    run: &Run<'_>,
+    address: &Address,
+    record: &Record,
+    step: &OpenStep,
+    target: Managed,
+    ty: &'static ResourceType,
+) -> Result<Outcome> {
+    let why = "somebody removed what it made before that was recorded";
+    let promoted = promoted_by(run, &target, step).await?.is_some();
+    let Some(id) = step.issued.clone().filter(|_| promoted) else {
+        discard(run, step).await?;
+        let failed = StepEvent::Failed { claim: step.claim.clone(), error: why.into() };
+        append(run, address, record.version, failed).await?;
+        return Ok(Outcome::Skipped { because: format!("{why}; the next plan repeats it") });
+    };
+    let gone = Object {
+        id,
+        label: None,
+        fields: BTreeMap::new(),
+        suspended: false,
+        mark: None,
+        obstacle: None,
+    };
+    let mut object = as_written(target, &gone, ty);
+    if let Some(credential) = &mut object.credential {
+        credential.issued_at = Some(run.engine.clock.now());
+    }
+    let object = Some(Arc::new(object));
+    let done = StepEvent::Done { claim: step.claim.clone(), object };
+    append(run, address, record.version, done).await?;
+    Ok(Outcome::Unproved(why.into()))
 }
 
 /// The value, when the dead run had promoted it and died before recording it.

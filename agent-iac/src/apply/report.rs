@@ -202,6 +202,17 @@ pub struct LeftReport {
     pub open: BTreeMap<Address, String>,
 }
 
+/// A consumer that could not be told of the present generation of a credential.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Untold {
+    /// The credential.
+    pub address: Address,
+    /// The consumer, as it is declared.
+    pub consumer: String,
+    /// Why, and what would help.
+    pub because: String,
+}
+
 /// What a run did.
 #[derive(Clone, Debug, Default)]
 pub struct Report {
@@ -216,6 +227,11 @@ pub struct Report {
     /// Why the end of the run could not be recorded or pinned once its steps
     /// had ended; the next run sees to it.
     pub unfinished: Option<Arc<Error>>,
+    /// Who could not be told of a new generation; the next one who looks tells
+    /// them, and the older generation waits for them.
+    pub untold: Vec<Untold>,
+    /// Why nobody could be heard who confirms; nobody counts as having done so.
+    pub unheard: Option<Arc<Error>>,
 }
 
 impl Report {
@@ -224,6 +240,8 @@ impl Report {
         self.steps.iter().all(|step| matches!(step.outcome, Outcome::Done))
             && self.left.iter().all(|left| left.open.is_empty())
             && self.unfinished.is_none()
+            && self.untold.is_empty()
+            && self.unheard.is_none()
     }
 
     pub(crate) fn push(&mut self, step: StepReport) {

@@ -15,6 +15,7 @@ mod keeping;
 mod parts;
 mod rotation;
 mod runner;
+mod telling;
 
 pub use keeping::{Archived, Rewound};
 pub use rotation::RotateRequest;

@@ -10,12 +10,9 @@ use crate::{
     address::{Address, Instance},
     apply::{self, Authorised, Outcome, Report, RunContext, StepReport},
     blueprint::Blueprint,
-    consumer::{Notice, Told},
     drift::{self, Around, Greeted},
     error::{Error, ErrorKind, Result},
-    ledger::{
-        Actor, Append, Authority, CredentialEvent, Entry, Query, Rotation, RunPurpose, State,
-    },
+    ledger::{Actor, Append, Authority, CredentialEvent, Entry, Query, RunPurpose, State},
     plan::{self, Action, Options, Plan},
     provider::AtOnce,
     rotation::{Asked, Phase, Terms, phase},
@@ -42,6 +39,10 @@ impl RotateRequest {
         Self { agents: agents.into_iter().collect(), asked: Asked::Now }
     }
 }
+
+/// How often a compromised credential is looked at: an older generation may
+/// have to make room, then the new one is made, and the compromised one ends.
+const ROUNDS: usize = 4;
 
 impl Deployment {
     /// Plans a rotation: new generations, and the end of older ones that have
@@ -93,13 +94,13 @@ impl Deployment {
         };
         let (blueprint, mut state) = (&*part, self.ledger.state(&query).await?);
         self.check_ledger(&state).await?;
-        if self.inform(blueprint, &state, agents).await? {
+        let (heard, unheard) = self.listen(blueprint, &state, agents).await?;
+        if heard {
             state = self.ledger.state(&query).await?;
         }
-        let state = &state;
         let request = RotateRequest { agents: agents.clone(), asked: Asked::Due };
-        let plan = self.rotation_on(blueprint, state, &request, Greeted::default()).await;
-        self.note_overdue(blueprint, state, agents).await?;
+        let plan = self.rotation_on(blueprint, &state, &request, Greeted::default()).await;
+        self.note_overdue(blueprint, &state, agents).await?;
         let authorised = Authorised {
             plan: &plan,
             authority: Authority::Standing { digest: blueprint.digest() },
@@ -108,11 +109,12 @@ impl Deployment {
             force: false,
         };
         let mut report = apply::run(&self.engine(), authorised, context).await?;
+        report.unheard = unheard;
+        // What a slow consumer holds up is the telling, and no rotation.
         if report.summary.done > 0 {
-            // Who is not told now is told by the next one who looks.
-            let state = self.ledger.state(&query).await?;
-            let _told: bool = self.inform(blueprint, &state, agents).await?;
+            state = self.ledger.state(&query).await?;
         }
+        report.untold = self.tell(blueprint, &state, agents).await?;
         let blocked = plan.blocked.iter().map(|b| (&b.address, b.reason.clone()));
         let unread = plan.unread.iter().map(|(address, why)| {
             (address, why.iter().map(String::as_str).collect::<Vec<_>>().join("; "))
@@ -126,82 +128,6 @@ impl Deployment {
             });
         }
         Ok(report)
-    }
-
-    /// Tells consumers of the present generation, and takes in who confirmed
-    /// it; whether anything was recorded.
-    async fn inform(
-        &self,
-        blueprint: &Blueprint,
-        state: &State,
-        agents: &BTreeSet<Instance>,
-    ) -> Result<bool> {
-        let nothing = Rotation::default();
-        let mut entries = Vec::new();
-        let mut asked = Vec::new();
-        let mut present = Vec::new();
-        for (address, desired) in blueprint.resources() {
-            let Some(declared) = desired.credential.as_ref().filter(|c| !c.consumers.is_empty())
-            else {
-                continue;
-            };
-            let instance = address.instance();
-            let agent = state.agents.get(instance);
-            let free = agent.is_some_and(|agent| agent.leaving.is_none() && agent.hold.is_none());
-            let Some(record) = state.records.get(address) else { continue };
-            let credential = record.object.as_ref().and_then(|object| object.credential.as_ref());
-            let (Some(credential), None) = (credential, &record.open) else { continue };
-            if !free || !agents.is_empty() && !agents.contains(instance) {
-                continue;
-            }
-            let rotation = record.rotation.as_deref().unwrap_or(&nothing);
-            let said = |event: CredentialEvent| {
-                Entry::of(address, event).at_generation(credential.generation)
-            };
-            for consumer in &declared.consumers {
-                let name = consumer.to_string();
-                let has = |of: &BTreeMap<String, u32>| {
-                    of.get(&name).is_some_and(|told| *told >= credential.generation)
-                };
-                if let Some(teller) = self.teller.as_ref().filter(|_| !has(&rotation.told)) {
-                    let notice = Notice {
-                        credential: address,
-                        generation: credential.generation,
-                        place: &credential.place,
-                        digest: credential.stored,
-                        consumer,
-                    };
-                    if teller.tell(notice).await == Told::Told {
-                        entries.push(said(CredentialEvent::Told { consumer: name.clone() }));
-                        if !consumer.confirms() {
-                            let consumer = name.clone();
-                            entries.push(said(CredentialEvent::Confirmed { consumer }));
-                        }
-                    }
-                }
-                if consumer.confirms() && !has(&rotation.confirmed) {
-                    asked.push((address.clone(), consumer.clone()));
-                    present.push(credential.generation);
-                }
-            }
-        }
-        if let Some(inbox) = self.inbox.as_ref().filter(|_| !asked.is_empty()) {
-            let answers = inbox.confirmed(&asked).await?;
-            for (((address, consumer), generation), answer) in
-                asked.iter().zip(present).zip(answers)
-            {
-                // One that is ahead of the ledger confirms what it cannot use.
-                if answer.is_some_and(|answer| answer.generation == generation) {
-                    let event = CredentialEvent::Confirmed { consumer: consumer.to_string() };
-                    entries.push(Entry::of(address, event).at_generation(generation));
-                }
-            }
-        }
-        if entries.is_empty() {
-            return Ok(false);
-        }
-        self.ledger.append(Append { entries, ..Append::default() }).await?;
-        Ok(true)
     }
 
     /// Says that the present generation of each credential of these agents, or
@@ -242,6 +168,64 @@ impl Deployment {
         }
         self.ledger.append(Append { entries, ..Append::default() }).await?;
         Ok(found)
+    }
+
+    /// Replaces what [`Deployment::compromised`] has marked and ends it, in as
+    /// many runs as that takes: an older generation may have to make room
+    /// before the new one is made. Whatever still lives in the end stands in
+    /// the report as not done.
+    ///
+    /// # Errors
+    ///
+    /// As [`Deployment::rotate`].
+    pub async fn replace_compromised(
+        &self,
+        agents: &BTreeSet<Instance>,
+        context: &RunContext,
+    ) -> Result<Report> {
+        let mut all = Report::default();
+        let mut not_done: BTreeMap<Address, StepReport> = BTreeMap::new();
+        for _ in 0..ROUNDS {
+            let report = self.rotate(agents, context).await?;
+            let went_on = report.summary.done > 0;
+            all.run = report.run.or(all.run);
+            all.unfinished = report.unfinished.or(all.unfinished);
+            (all.untold, all.unheard) = (report.untold, report.unheard);
+            for step in report.steps {
+                let address = step.address.clone();
+                if step.outcome.is_done() {
+                    not_done.remove(&address);
+                    all.push(step);
+                } else {
+                    not_done.insert(address, step);
+                }
+            }
+            if !went_on {
+                break;
+            }
+        }
+        let state = self.state().await?;
+        for (address, record) in &state.records {
+            let meant = agents.is_empty() || agents.contains(address.instance());
+            let Some(rotation) = record.rotation.as_ref().filter(|_| meant) else { continue };
+            let objects = record.object.iter().chain(&record.deposed);
+            let lives: BTreeSet<u32> = objects
+                .filter_map(|object| Some(object.credential.as_ref()?.generation))
+                .filter(|generation| rotation.compromised.contains(generation))
+                .collect();
+            if let Some(generation) = lives.first() {
+                let because = format!("generation {generation} is compromised, and not ended");
+                not_done.entry(address.clone()).or_insert_with(|| StepReport {
+                    address: address.clone(),
+                    action: Action::Rotate,
+                    outcome: Outcome::Skipped { because },
+                });
+            }
+        }
+        for step in not_done.into_values() {
+            all.push(step);
+        }
+        Ok(all)
     }
 
     /// How far each credential of these agents is, or of all.

@@ -7,7 +7,7 @@ use std::{
     time::Duration,
 };
 
-use jiff::Timestamp;
+use jiff::{SignedDuration, Timestamp};
 
 use super::Deployment;
 use crate::{
@@ -44,6 +44,9 @@ impl Default for RunnerOptions {
 /// The pause after the first attempt that left nothing in the ledger, and the
 /// longest; a step that failed is counted there, and is waited for by that.
 const PAUSES: (Duration, Duration) = (Duration::from_secs(30), Duration::from_hours(1));
+
+/// The shortest rest between two ticks.
+const SHORTEST: Duration = Duration::from_millis(10);
 
 /// How many batches of the ledger one look takes.
 const PAGE: usize = 500;
@@ -137,22 +140,29 @@ impl Runner {
         while !self.context.stop.is_requested() {
             let tick = self.tick().await;
             tell(&tick);
-            let now = self.deployment.clock.now();
-            let busy = tick.as_ref().is_ok_and(|t| t.waiting > 0 && !t.contended);
-            let next = tick.ok().and_then(|tick| tick.next);
-            let wait = next.map_or(self.options.poll, |next| {
-                let until = next.duration_since(now);
-                if until.is_negative() { Duration::ZERO } else { until.unsigned_abs() }
-            });
-            let wait = if busy { Duration::ZERO } else { wait.min(self.options.poll) };
             // In small pieces, so that it ends soon when it is told to.
-            let mut left = wait.max(Duration::from_millis(10));
+            let mut left = self.rest(tick.as_ref().ok());
             while !left.is_zero() && !self.context.stop.is_requested() {
                 let piece = left.min(Duration::from_secs(1));
                 self.deployment.clock.sleep(piece).await;
                 left = left.saturating_sub(piece);
             }
         }
+    }
+
+    /// How long it rests after a tick, or after one that failed. What others
+    /// hold is not asked for again at once.
+    pub fn rest(&self, tick: Option<&Tick>) -> Duration {
+        let poll = self.options.poll;
+        let wait = match tick {
+            Some(tick) if !tick.contended => {
+                let until = tick.next.map(|next| next.duration_since(self.deployment.clock.now()));
+                let soon = |until: SignedDuration| until.try_into().unwrap_or(Duration::ZERO);
+                until.map_or(poll, |until| soon(until).min(poll))
+            }
+            _ => poll,
+        };
+        wait.max(SHORTEST)
     }
 
     /// Does what is due now.
@@ -344,7 +354,9 @@ impl Runner {
                 *at_once.entry(key).or_insert_with_key(|(p, ty)| deployment.at_once(p, ty));
             let terms = Terms::of(address, credential, at_once);
             let phase = record.map_or(Phase::Absent, |record| phase(record, &terms, now));
-            let mut wakes = if leaves { None } else { phase.wakes() };
+            let ends = matches!(phase, Phase::Overlap { .. } | Phase::Ending { .. });
+            let forgotten = ends && bug!("older one forgotten");
+            let mut wakes = if leaves || forgotten { None } else { phase.wakes() };
             if let Phase::Overdue { generations, since, .. } = &phase {
                 // Once, so that it is recorded, and somebody hears of it.
                 let noted = record.and_then(|r| r.rotation.as_ref()).map(|r| &r.overdue);

@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use super::{Action, Part, Step};
+use super::{Action, Part, Reason, Step};
 use crate::{address::Address, bugs::bug, schema::Kind};
 
 /// The steps of one address, by what they do to the object.
@@ -111,6 +111,31 @@ fn connect(steps: &[Step], needs: &Needs<'_>, edges: &mut [BTreeSet<usize>]) {
         }
     }
     safe_order_of_leaving(steps, &mut wait);
+    for of in by_address.values() {
+        let Some(make) = of.make.filter(|make| steps[*make].reason == Reason::Gone) else {
+            continue;
+        };
+        // The older one is all that is left of what somebody removed, so it
+        // goes last, unless the new one cannot be made while it stands.
+        for remove in of.remove.iter().copied() {
+            let outlived = matches!(steps[remove].reason, Reason::Outlived { .. });
+            if outlived && !waits(edges, make, remove) {
+                edges[remove].insert(make);
+            }
+        }
+    }
+}
+
+/// Whether a step waits for another, over others or directly.
+fn waits(edges: &[BTreeSet<usize>], step: usize, for_: usize) -> bool {
+    let (mut open, mut seen) = (vec![step], BTreeSet::from([step]));
+    while let Some(next) = open.pop() {
+        if next == for_ {
+            return true;
+        }
+        open.extend(edges[next].iter().copied().filter(|before| seen.insert(*before)));
+    }
+    false
 }
 
 /// Within one agent, credentials go before permissions, and what was never

@@ -145,6 +145,10 @@ enum Answer {
     OtherNote,
     WithoutId,
     Nothing,
+    /// It does what it should, and answers of another object.
+    OtherId,
+    /// It suspends nobody, and says so.
+    Awake,
 }
 
 /// A system of accounts that keeps to no contract.
@@ -183,8 +187,26 @@ impl Odd {
             Answer::Nothing => return Ok(Written { object: None, correlation: None }),
             _ => {}
         }
-        let Operation::Create(spec) = &write.operation else {
-            return Err(down("only making is played"));
+        let spec = match &write.operation {
+            Operation::Create(spec) => spec,
+            Operation::Update { id, desired } => {
+                let mut objects = self.objects.lock().unwrap();
+                let object = objects.get_mut(id).expect("it is there");
+                let note = desired.note.clone().map_or(Value::Null, Value::Text);
+                object.fields.insert("note".into(), Reading::Known(note));
+                let mut object = object.clone();
+                if matches!(answer, Answer::OtherId) {
+                    object.id = "odd-other".into();
+                }
+                return Ok(Written { object: Some(object), correlation: None });
+            }
+            Operation::Suspend { id } => {
+                let mut objects = self.objects.lock().unwrap();
+                let object = objects.get_mut(id).expect("it is there");
+                object.suspended = !matches!(answer, Answer::Awake);
+                return Ok(Written { object: Some(object.clone()), correlation: None });
+            }
+            _ => return Err(down("this is not played")),
         };
         let known =
             |value: &Option<String>| Reading::Known(value.clone().map_or(Value::Null, Value::Text));
@@ -221,6 +243,7 @@ impl Observe<sim::Account> for Odd {
         Capabilities {
             recovery: Recovery::Registry,
             checks_seen: true,
+            suspends: true,
             batch: if self.concurrent > 1 { 1 } else { 100 },
             ..Capabilities::default()
         }
@@ -382,6 +405,28 @@ fn a_provider_that_breaks_its_contract_is_blamed_by_name() {
         assert!(error.starts_with("ProviderContract: "), "{answer:?}: {error}");
         assert!(error.contains(what), "{answer:?}: {error}");
     }
+}
+
+#[test]
+fn a_provider_that_answers_of_another_object_or_state_is_blamed_by_name() {
+    let stage = Stage::new();
+    let odd = Odd::answering(&stage, &[Answer::Properly, Answer::OtherId, Answer::Awake]);
+    let deployment = guests(&stage, &odd, &["a"]);
+    let at = r#"guest["a"].account"#;
+    stage.apply(&deployment);
+    for object in odd.0.objects.lock().unwrap().values_mut() {
+        object.fields.insert("note".into(), Reading::Known("by hand".into()));
+    }
+    let error = error_of(&stage.try_apply(&deployment), at);
+    let what = "the provider `odd` answered `odd-other` where `odd-a` was asked for";
+    assert!(error.starts_with("ProviderContract: ") && error.contains(what), "{error}");
+    assert_eq!(stage.state().object(&address(at)).unwrap().id, "odd-a");
+
+    let killed = instance(r#"guest["a"]"#);
+    let report = stage.run(deployment.kill(&killed, "an incident", &operator())).unwrap();
+    let error = error_of(&report, at);
+    let what = "the provider `odd` answered an object that is not suspended";
+    assert!(error.starts_with("ProviderContract: ") && error.contains(what), "{error}");
 }
 
 #[test]

@@ -6,7 +6,7 @@ use std::{
     time::Duration,
 };
 
-use super::{PROBE_BUDGET, at_generation, identity_of, tell, try_each, try_once};
+use super::{PROBE_BUDGET, at_generation, identity_of, is_untried, tell, try_each, try_once};
 use crate::{
     address::{Address, Instance},
     apply::{
@@ -84,17 +84,21 @@ pub(in crate::apply) async fn successors(
         let Some(record) = state.records.get(&step.address) else { continue };
         let leaked = record.rotation.as_ref().is_some_and(|r| r.compromised.contains(generation));
         let Some(present) = record.object.as_ref().filter(|_| !leaked) else { continue };
-        // Where the present one goes too, there is nobody to be cut off.
-        let goes = |other: &&Step| other.address == step.address && other.target.is_none();
-        if steps.iter().filter(goes).any(|other| !other.reason.ends_an_older_one()) {
+        // Where the present one goes too, there is nobody to be cut off. One
+        // that is gone already answers nothing: what is made in its place is
+        // tried by its own step, and the end follows that, where it can.
+        let settled = |other: &Step| {
+            other.target.is_none() && !other.reason.ends_an_older_one()
+                || other.target.is_some() && other.reason == Reason::Gone
+        };
+        if steps.iter().any(|other| other.address == step.address && settled(other)) {
             continue;
         }
-        let (Ok(ty), Ok(_)) = (
-            engine.resource_type(&present.resource_type),
-            engine.prober(&present.provider, &present.resource_type),
-        ) else {
+        let Ok(ty) = engine.resource_type(&present.resource_type) else { continue };
+        // A prober that is not to be had now is no reason to go on without.
+        if is_untried(engine, &present.provider, ty) {
             continue;
-        };
+        }
         let tried = match value_read(engine, present).await {
             Ok(secret) => {
                 let identity = identity_of(present, ty);

@@ -193,6 +193,14 @@ impl Cx<'_> {
                 format!("The end of the run is not recorded: {}", error.chain()),
             )]);
         }
+        document.extend(report.untold.iter().map(|untold| {
+            let who = format!("  {}: `{}` was not told: ", untold.address, untold.consumer);
+            Line::plain(who).with(Style::Danger, &untold.because)
+        }));
+        if let Some(error) = &report.unheard {
+            let what = format!("  nobody who confirms could be heard: {}", error.chain());
+            document.extend([Line::of(Style::Danger, what)]);
+        }
         let summary = report.summary;
         let style = if report.is_complete() { Style::Good } else { Style::Danger };
         let run = report.run.as_ref().map_or_else(String::new, |run| format!(" Run {run}."));
@@ -227,6 +235,12 @@ impl Cx<'_> {
                 .filter(|step| !matches!(step.outcome, Ended::Done))
                 .map(progress::step_json)
                 .collect::<Vec<_>>(),
+            "untold": report.untold.iter().map(|untold| json!({
+                "address": untold.address,
+                "consumer": untold.consumer,
+                "why": untold.because,
+            })).collect::<Vec<_>>(),
+            "unheard": report.unheard.as_ref().map(|error| error.chain()),
         }));
         if self.env.stop.is_requested() && summary.skipped > 0 {
             return Outcome::Interrupted(summary);
@@ -235,6 +249,7 @@ impl Cx<'_> {
             report.steps.iter().filter(|step| matches!(step.outcome, Ended::Unproved(_))).count();
         let open: usize = report.left.iter().map(|left| left.open.len()).sum();
         let unfinished = usize::from(report.unfinished.is_some());
-        Outcome::Steps { summary, open: unproved + open + unfinished }
+        let told = report.untold.len() + usize::from(report.unheard.is_some());
+        Outcome::Steps { summary, open: unproved + open + unfinished + told }
     }
 }

@@ -10,7 +10,6 @@ use super::{
     plan::{tell, typed},
 };
 use crate::{
-    apply::Report,
     cli::{Outcome, args},
     clock::block_on,
     deployment::RotateRequest,
@@ -21,10 +20,6 @@ use crate::{
     },
     rotation::Phase,
 };
-
-/// How often a compromised credential is looked at: an older generation may
-/// have to make room, then the new one is made, and the compromised one ends.
-const ROUNDS: usize = 4;
 
 pub(super) fn rotate(cx: &Cx<'_>, args: &args::Rotate, input: &mut dyn BufRead) -> Result<Outcome> {
     let blueprint = match cx.deployment.blueprint() {
@@ -121,20 +116,6 @@ fn compromised(
     }
     let marked = block_on(cx.deployment.compromised(agents, reason, &context.actor))?;
     cx.ui.summarise(json!({ "compromised": marked }));
-    let mut all = Report::default();
-    for _ in 0..ROUNDS {
-        let report = cx.run(cx.deployment.rotate(agents, &context))?;
-        let went_on = report.summary.done > 0;
-        all.run = report.run.or(all.run);
-        all.unfinished = report.unfinished.or(all.unfinished);
-        // What was put off or failed is told as it is in the end.
-        all.steps.retain(|step| step.outcome.is_done());
-        let done = std::mem::take(&mut all.steps);
-        all.summary = crate::ledger::Summary::default();
-        done.into_iter().chain(report.steps).for_each(|step| all.push(step));
-        if !went_on {
-            break;
-        }
-    }
-    Ok(cx.report(&all))
+    let report = cx.run(cx.deployment.replace_compromised(agents, &context))?;
+    Ok(cx.report(&report))
 }

@@ -1,10 +1,11 @@
 //! New generations of credentials, and the end of older ones.
 
-use super::{IN_ITS_SYSTEM, Options, Planner, steps};
+use super::{Fresh, IN_ITS_SYSTEM, Options, Planner, steps};
 use crate::{
     access::Access,
     address::Address,
     blueprint::{Blueprint, Desired},
+    bugs::bug,
     ledger::{Managed, Record, State},
     plan::{Action, CredentialTarget, Observations, Part, Plan, Reason, Risk, Target},
     provider::{AtOnce, Observation},
@@ -136,7 +137,7 @@ impl<'a> Planner<'a> {
         if !self.may_act(address, object) {
             return;
         }
-        if self.at_once(object) == Some(AtOnce::One) {
+        if self.at_once(object) == Some(AtOnce::One) || bug!("rotated with a gap") {
             let seen = Observation::Present(real.clone());
             let mut remove = steps::removal(address, object, reason.clone(), seen, &Access::NONE);
             remove.action = Action::Rotate;
@@ -235,8 +236,18 @@ impl<'a> Planner<'a> {
         let Some(desired) = self.blueprint.resources().get(address) else { return false };
         let Some(terms) = self.terms(address, desired) else { return true };
         let ended = machine::ended(record, &terms, self.options.now);
-        let makes_room = self.fresh.contains_key(address) && terms.at_once != AtOnce::Many;
+        // One that somebody removed leaves its own room, and whoever has not
+        // moved on from the older one has nothing else.
+        let gone = record.object.is_some()
+            && matches!(self.fresh.get(address), Some(Fresh::Created))
+            && !desired.dependencies.iter().any(|needed| self.is_replaced(needed));
+        let makes_room = self.fresh.contains_key(address) && !gone && terms.at_once != AtOnce::Many;
         !ended.contains_key(&generation) && !makes_room
+    }
+
+    fn is_replaced(&self, address: &Address) -> bool {
+        let fresh = self.fresh.get(address);
+        matches!(fresh, Some(Fresh::ReplacedCreateFirst | Fresh::ReplacedDeleteFirst))
     }
 
     /// Why an object that was replaced goes.

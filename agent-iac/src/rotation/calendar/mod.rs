@@ -95,6 +95,7 @@ impl Calendar {
     /// Looks ahead.
     pub fn of(blueprint: &Blueprint, ahead: &Ahead) -> Self {
         let mut play = play::Play::new(blueprint, ahead);
+        play.uses();
         play.clocks();
         play.limits();
         play.rotations();

@@ -118,6 +118,21 @@ impl<'a> Play<'a> {
         if at < later(self.ahead.from, ERRORS) { Severity::Error } else { Severity::Warning }
     }
 
+    /// Periods in uses: no system of this version says how often a credential
+    /// was used, so that they would never end.
+    pub(super) fn uses(&mut self) {
+        for life in 0..self.lives.len() {
+            let Life { address, desired, policy, .. } = self.lives[life];
+            let Some(rotate @ Rotate::Uses(_)) = &policy.rotate else { continue };
+            let provider = &desired.provider;
+            let message =
+                format!("after {rotate} it would never be rotated: `{provider}` counts none");
+            let help = "state a period, as `rotate = \"30d\"`, or leave `rotate` out";
+            let of = address.to_string();
+            self.problem("uses", of, life, (self.ahead.from, Severity::Error), message, help);
+        }
+    }
+
     /// Hours that do not exist.
     pub(super) fn clocks(&mut self) {
         let mut seen = BTreeSet::new();

@@ -103,7 +103,6 @@ fn a_schedule_that_fits_says_nothing() {
         &[("rotate", "30d"), ("blackout", "12-20..01-03"), ("lease", "45d")],
         &[("rotate", "0 3 * * mon"), ("overlap", "1d")],
         &[("rotate", "0 * * * *"), ("overlap", "10m"), ("zone", "Europe/Berlin")],
-        &[("rotate", "1000 uses"), ("window", "sun 02:00-06:00")],
         &[("window", "sun 02:00-06:00")],
     ] {
         let blueprint = fleet(vec![agent("a", &[terms])], FleetTerms::default());
@@ -112,6 +111,16 @@ fn a_schedule_that_fits_says_nothing() {
             assert_eq!(calendar.diagnostics().to_string(), "", "{terms:?} from {from}");
         }
     }
+}
+
+#[test]
+fn a_number_of_uses_that_no_system_counts_is_told() {
+    check_one(
+        &[("rotate", "1000 uses"), ("window", "sun 02:00-06:00")],
+        &expect![[
+            r#"fleet.rs:3:5: error[IAC0021]: a0.key0: after 1000 uses it would never be rotated: `sim` counts none; state a period, as `rotate = "30d"`, or leave `rotate` out"#
+        ]],
+    );
 }
 
 #[test]

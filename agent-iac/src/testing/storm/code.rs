@@ -168,6 +168,11 @@ impl Code {
         fleet
     }
 
+    /// The agents that it declares and that have permissions.
+    pub(super) fn agents(&self) -> BTreeSet<Instance> {
+        self.allows().keys().map(|address| address.instance().clone()).collect()
+    }
+
     /// What its permissions allow, by address.
     pub(super) fn allows(&self) -> BTreeMap<Address, BTreeSet<String>> {
         let mut allows = BTreeMap::new();

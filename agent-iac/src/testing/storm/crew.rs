@@ -139,13 +139,16 @@ impl Crew {
             operator.pause = None;
         }
         let Some(task) = &mut operator.task else { return };
-        if task.as_mut().poll(&mut cx).is_ready() {
+        let polled = task.as_mut().poll(&mut cx);
+        let place = self.scene.world.last_boundary();
+        self.scene.world.accuse(self.scene.book.overlaps(), &place);
+        let operator = &mut self.operators[at];
+        if polled.is_ready() {
             operator.task = None;
             operator.doing = None;
             self.look_around("the end of a process");
             return;
         }
-        let place = self.scene.world.last_boundary();
         if let Some(kind) = self.scene.weather.crash(&place) {
             // What it had sent may land all the same.
             operator.task = None;

@@ -76,6 +76,10 @@ use crate::{
 /// that died may cost one more.
 const ROUNDS: usize = 8;
 
+/// For how many hours a runner works once the storm is over: what it finds and
+/// what it makes itself there have time to end.
+const HOURS: u32 = 6;
+
 /// A storm: a seed, without some of its events and with some of its faults
 /// spared.
 ///
@@ -317,6 +321,10 @@ fn after(scene: &Arc<Scene>, ledger: &MemoryLedger, habits: &Habits) {
         code.adopts = Some(String::new());
     }
     let there = stands(world);
+    // Half of them are found by a runner first, and the rest by plans alone.
+    if Random::new(world.seed(), "calm").one_of(5_000) {
+        keep_time(scene, &code);
+    }
     calm(scene, &code, "after the storm");
     world.look_around("the end");
     let mut found = scene.book.whole();
@@ -336,6 +344,19 @@ fn after(scene: &Arc<Scene>, ledger: &MemoryLedger, habits: &Habits) {
         let differs = differs.into_iter().map(|what| Violation::new("I13", what)).collect();
         world.accuse(differs, "the end");
     }
+}
+
+/// Lets a runner work in the calm, which must end every older generation that
+/// has had its time.
+fn keep_time(scene: &Arc<Scene>, code: &Code) {
+    let (world, when) = (&scene.world, "with a runner after the storm");
+    let process = Process::start(scene, usize::MAX, when.to_owned(), code.clone());
+    match world.run(process.keep_time(HOURS)) {
+        sim::Outcome::Finished(Ok(())) => {}
+        other => world.accuse(vec![Violation::new("I12", format!("{other:?}"))], when),
+    }
+    world.exit();
+    world.accuse(scene.book.outlived(&code.agents()), when);
 }
 
 /// How the world would be if it had always been calm (I13).

@@ -328,6 +328,17 @@ impl Process {
         Ok(plan.is_empty() && stuck == 0 && stays && !overlaps)
     }
 
+    /// Lets a runner work for so many hours in which nothing goes wrong, beside
+    /// consumers who confirm.
+    pub(super) async fn keep_time(&self, hours: u32) -> Result<()> {
+        self.ordered(None, None);
+        for _ in 0..hours {
+            self.free_all().await?;
+            self.watch(Duration::from_hours(1)).await?;
+        }
+        Ok(())
+    }
+
     /// Undoes what operators did on purpose: stops and holds.
     pub(super) async fn free_all(&self) -> Result<()> {
         let state = self.deployment.state().await?;

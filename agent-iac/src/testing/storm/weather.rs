@@ -183,6 +183,8 @@ struct Climate {
     patient: bool,
     /// Whether what was sent may land late.
     late: bool,
+    /// Whether much of it comes at the worst moment.
+    worst: bool,
 }
 
 /// The weather of one storm.
@@ -229,6 +231,8 @@ impl Storms {
             outage: *random.pick(&[0, 5, 20]),
             patient,
             late,
+            // Of a stream of its own, so that the others stay as they are.
+            worst: Random::new(seed, "moments").one_of(5_000),
         };
         let state = State {
             random: Random::new(seed, "weather"),
@@ -249,7 +253,10 @@ impl Storms {
     /// Whether a process dies where it stands, and whether that is seen.
     pub(super) fn crash(&self, at: &str) -> Option<Kind> {
         let mut state = self.state();
-        let rate = state.climate.crash;
+        // The worst moment for it is while something begun is on its way.
+        let sent = at.starts_with("ledger/append step.begun") && at.ends_with("after");
+        let often = if state.climate.worst && sent { 20 } else { 1 };
+        let rate = (state.climate.crash * often).min(2_500);
         if !state.random.one_of(rate) {
             return None;
         }
@@ -364,7 +371,13 @@ impl State {
 impl Weather for Storms {
     fn delay(&self, call: &str) -> Duration {
         let mut state = self.state();
-        let rate = state.climate.slow;
+        // The worst moments are between what a plan saw of the ledger and of a
+        // system, and between the plan and its run.
+        let rate = match state.climate.slow {
+            _ if state.climate.worst && call.starts_with("ledger/append run.begun") => 1_500,
+            _ if state.climate.worst && call.ends_with(" list") => 400,
+            slow => slow,
+        };
         if !state.random.one_of(rate) {
             return Duration::ZERO;
         }

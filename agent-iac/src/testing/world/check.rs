@@ -170,13 +170,8 @@ impl World {
                     existing.resource_type == managed.resource_type
                         && existing.object.id == managed.id
                 });
-                let by_hand = provider.effects().iter().any(|effect| {
-                    let outside = effect.claim.is_none() && effect.operation == "delete";
-                    (outside || effect.operation == "cascade")
-                        && effect.resource_type == managed.resource_type
-                        && effect.id == managed.id
-                });
-                if !exists && !by_hand {
+                let by_hand = || provider.took_away(&managed.resource_type, &managed.id);
+                if !exists && !by_hand() {
                     let what = format!(
                         "{address} is recorded as the {} `{}`, which does not exist",
                         managed.resource_type, managed.id
@@ -230,6 +225,11 @@ impl World {
                 return Some(format!("{address}: `{}` cannot be read: {error}", credential.place));
             }
         };
+        // Somebody may remove the new one between its promotion and its record.
+        let issued = record.open.as_ref().and_then(|open| open.issued.as_ref());
+        if issued.is_some_and(|id| provider.took_away(&managed.resource_type, id)) {
+            return None;
+        }
         // Between its promotion and its record, the new one is that of the
         // new identity.
         let next = record.open.as_ref().and_then(|open| open.target.as_ref());

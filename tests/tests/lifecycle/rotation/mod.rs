@@ -1,11 +1,15 @@
 //! Credentials that are renewed: the old one stays for its overlap, then goes
 //! and is proved gone, and nothing that happens meanwhile locks anybody out.
 
+use async_trait::async_trait;
+
 use agent_iac::{
+    Error,
     clock::Clock as _,
     deployment::RotateRequest,
     ledger::{Append, CredentialEvent, Entry, Event, Query},
     plan::{Action, Reason},
+    provider::{Observers, Probers, Provider, Writers},
     rotation::Phase,
     secret::Secret,
 };
@@ -18,8 +22,10 @@ use super::*;
 struct Holder {
     #[input]
     waits_for: Vec<String>,
+    #[input]
+    home: String,
 
-    #[identity(name = "holder")]
+    #[identity(name = "holder", home = home)]
     account: sim::Account,
 
     #[identity(name = "lone")]
@@ -42,8 +48,13 @@ struct Holder {
 }
 
 fn holder(waits_for: &[&str]) -> Fleet {
+    living("here", waits_for)
+}
+
+fn living(home: &str, waits_for: &[&str]) -> Fleet {
     let mut fleet = fleet();
-    fleet.add(HolderInputs { waits_for: waits_for.iter().map(|c| (*c).to_owned()).collect() });
+    let waits_for = waits_for.iter().map(|c| (*c).to_owned()).collect();
+    fleet.add(HolderInputs { waits_for, home: home.into() });
     fleet
 }
 
@@ -263,6 +274,49 @@ fn an_old_generation_is_kept_while_the_present_one_does_not_work() {
     assert!(!stage.works(OF[0], &first));
 }
 
+/// The simulated system, whose credential for trying others cannot be read.
+struct Untrying(SimProvider);
+
+#[async_trait]
+impl Provider for Untrying {
+    fn description(&self) -> String {
+        self.0.description()
+    }
+
+    async fn target(&self) -> Result<String> {
+        self.0.target().await
+    }
+
+    fn observers(&self) -> Result<Observers> {
+        self.0.observers()
+    }
+
+    fn writers(&self) -> Result<Writers> {
+        self.0.writers()
+    }
+
+    fn probers(&self) -> Result<Probers> {
+        Err(Error::new(ErrorKind::Io, "the password of the probe cannot be read"))
+    }
+}
+
+#[test]
+fn an_old_generation_is_kept_while_nobody_can_try_the_present_one() {
+    let stage = Stage::unwatched(SimOptions::default());
+    let deployment = stage.applied(holder(&[]));
+    let first = stage.secret("holder/key").unwrap();
+    stage.days(7);
+    stage.rotate(&deployment);
+    stage.hours(1);
+    let blind = stage.deploy(holder(&[])).with_provider("sim", Arc::new(Untrying(stage.sim())));
+    let report = stage.run(blind.rotate(&BTreeSet::new(), &operator())).unwrap();
+    let Outcome::Failed(error) = outcome(&report, "holder.key") else {
+        panic!("{}", shown(&report));
+    };
+    assert!(error.message().contains("the older one is kept"), "{error}");
+    assert!(stage.works(OF[0], &first));
+}
+
 #[test]
 fn nothing_is_given_back_that_somebody_took_away() {
     let stage = Stage::unwatched(SimOptions::default());
@@ -387,4 +441,80 @@ fn a_rotation_that_crashes_at_any_boundary_is_gone_on_with() {
     }
 }
 
+/// Removes the newest token behind the engine's back.
+fn remove_the_newest_token(stage: &Stage) {
+    let newest = stage.sim().objects("sim.token").pop().expect("there is one").id;
+    stage.sim().hand().delete::<sim::Token>(&newest).unwrap();
+}
+
+#[test]
+fn a_rotation_whose_credential_vanished_before_its_recovery_loses_nothing() {
+    for at in ["sim/token create holder.token after", "vault/promote holder/token after"] {
+        let stage = Stage::new();
+        let deployment = stage.applied(holder(&[]));
+        let first = stage.secret("holder/token").unwrap();
+        stage.days(7);
+        stage.world.crash_on(at);
+        let (all, context) = (BTreeSet::new(), operator());
+        assert!(stage.world.run(deployment.rotate(&all, &context)).is_crashed(), "{at}");
+        remove_the_newest_token(&stage);
+        stage.run(deployment.recover(&context)).unwrap();
+        assert!(stage.works(OF[1], &first), "{at}: what is left is not forgotten");
+        assert_eq!(stage.world.check(&stage.state()), [], "{at}");
+        stage.apply(&deployment);
+        assert!(stage.works(OF[1], &first), "{at}: it has its overlap");
+        for _ in 0..3 {
+            stage.hours(1);
+            stage.run(deployment.rotate(&all, &context)).unwrap();
+        }
+        assert!(!stage.works(OF[1], &first), "{at}");
+        assert!(stage.works(OF[1], &stage.secret("holder/token").unwrap()), "{at}");
+        stage.assert_clean(&deployment);
+        assert_eq!(stage.world.check(&stage.state()), [], "{at}");
+    }
+}
+
+#[test]
+fn the_last_that_works_goes_only_once_another_stands_for_what_somebody_removed() {
+    let stage = Stage::new();
+    let deployment = stage.applied(holder(&[]));
+    let first = stage.secret("holder/token").unwrap();
+    stage.days(7);
+    stage.rotate(&deployment);
+    remove_the_newest_token(&stage);
+    // Within its overlap it stays, though the system has room for two only.
+    stage.apply(&deployment);
+    assert!(stage.works(OF[1], &first));
+    remove_the_newest_token(&stage);
+    stage.hours(1);
+    // One that cannot be replaced takes the older one with it to nowhere.
+    stage.world.outage("sim/token create");
+    stage.try_apply(&deployment);
+    assert!(stage.works(OF[1], &first));
+    stage.world.heal();
+    let report = stage.try_apply(&deployment);
+    let steps: Vec<String> = report.steps.iter().map(|step| step.action.to_string()).collect();
+    assert_eq!(steps, ["create", "replace"], "{}", shown(&report));
+    assert!(!stage.works(OF[1], &first));
+    assert!(stage.works(OF[1], &stage.secret("holder/token").unwrap()));
+    stage.assert_clean(&deployment);
+}
+
+#[test]
+fn an_account_is_made_anew_though_the_present_one_of_its_credentials_is_gone() {
+    let stage = Stage::new();
+    let deployment = stage.applied(holder(&[]));
+    stage.days(7);
+    stage.rotate(&deployment);
+    stage.hours(1);
+    remove_the_newest_token(&stage);
+    // It has to go before its successor stands, and all that it holds with it.
+    let moved = stage.deploy(living("there", &[]));
+    stage.apply(&moved);
+    assert!(stage.works(OF[1], &stage.secret("holder/token").unwrap()));
+    stage.assert_clean(&moved);
+    assert_eq!(stage.sim().objects("sim.token").len(), 1);
+}
+
 mod runner;
+mod telling;

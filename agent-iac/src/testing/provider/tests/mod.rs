@@ -21,7 +21,7 @@ use crate::{
         Permission, Probers, Recovery, Reference, Settled, Source, Surrounded, Surroundings, Write,
         Writers, Written,
     },
-    resource::Resource as _,
+    resource::{Reading, Resource as _},
     value::Value,
 };
 
@@ -46,6 +46,7 @@ enum Fault {
     TakesOver,
     IgnoresWhatWasSeen,
     StopsAtAFailure,
+    MakesAnotherNote,
     KeepsTheOldNote,
     GivesANewId,
     ListsTooMuch,
@@ -125,6 +126,9 @@ impl Small {
                 let mut object = Object::new::<Account>(id.clone(), &mut account);
                 object.mark = Some(write.mark.clone());
                 object.obstacle = self.is(Fault::IsInTheWay).then(|| "it is in the way".into());
+                if now.is_none() && self.is(Fault::MakesAnotherNote) {
+                    object.fields.insert("note".into(), Reading::Known("another".into()));
+                }
                 if let (Some(now), true) = (&now, self.is(Fault::KeepsTheOldNote)) {
                     object.fields.insert("note".into(), now.fields["note"].clone());
                 }
@@ -304,6 +308,7 @@ fn each_fault_is_found_by_its_rule_and_named() {
         (Fault::TakesOver, "a create of what exists under another claim is refused"),
         (Fault::IgnoresWhatWasSeen, "a write whose object is not as it was seen"),
         (Fault::StopsAtAFailure, "one write of a batch that fails does not undo or stop"),
+        (Fault::MakesAnotherNote, "what is created is answered as it was declared"),
         (Fault::KeepsTheOldNote, "an update gives the object its properties"),
         (Fault::GivesANewId, "an update gives the object its properties and keeps its id"),
         (Fault::ListsTooMuch, "listing by identity gives what belongs to it"),

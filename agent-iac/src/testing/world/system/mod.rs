@@ -281,6 +281,16 @@ impl SimProvider {
         self.0.store().accepts(type_name, account, secret, elapsed).is_some()
     }
 
+    /// Whether an outside hand deleted this object, or it went with an account.
+    pub(in crate::testing) fn took_away(&self, type_name: &str, id: &str) -> bool {
+        self.0.store().effects.iter().any(|effect| {
+            let outside = effect.claim.is_none() && effect.operation == "delete";
+            (outside || effect.operation == "cascade")
+                && effect.resource_type == type_name
+                && effect.id == id
+        })
+    }
+
     /// Lets everything land that is due by now.
     pub(in crate::testing) fn land(&self) {
         drop(self.0.store());

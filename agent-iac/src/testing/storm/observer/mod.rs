@@ -5,6 +5,8 @@
 //! was acknowledged. What the world and the ledger show by themselves
 //! `testing::world` checks.
 
+mod overlap;
+
 use std::{
     collections::{BTreeMap, BTreeSet},
     fmt,
