@@ -21,13 +21,13 @@ use std::{
 };
 
 use agent_iac::{
-    ErrorKind, Result,
+    Error, ErrorKind, Result,
     apply::{Progress, RunContext},
     clock::{Entropy as _, SystemEntropy, block_on},
-    deployment::Deployment,
+    deployment::{Deployment, Runner, RunnerOptions},
     ledger::{
-        Event, Ledger as _, Query, RunEvent, RunId, RunPurpose, SqliteLedger, State, StepEvent,
-        sqlite::Options,
+        Actor, Event, Ledger as _, Query, RunEvent, RunId, RunPurpose, SqliteLedger, State,
+        StepEvent, sqlite::Options,
     },
 };
 
@@ -43,7 +43,16 @@ pub const PATIENCE: Duration = Duration::from_mins(2);
 /// aim.
 pub fn bring_about(deployment: Result<Deployment>) -> ExitCode {
     let mut context: RunContext = operator();
-    context.watch = Arc::new(|progress| {
+    context.watch = say_runs();
+    match deployment.and_then(|deployment| block_on(converge_as(&deployment, &context))) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => complain(&format!("{error:?}")),
+    }
+}
+
+/// Says on standard output when a run begins and ends.
+fn say_runs() -> Arc<dyn Fn(&Progress) + Send + Sync> {
+    Arc::new(|progress| {
         let word = match progress {
             Progress::RunBegun { .. } => "begun",
             Progress::RunEnded { .. } => "ended",
@@ -52,11 +61,38 @@ pub fn bring_about(deployment: Result<Deployment>) -> ExitCode {
         let mut out = std::io::stdout().lock();
         // Whoever listens may be gone; the run goes on.
         let _: std::io::Result<()> = writeln!(out, "{word}").and_then(|()| out.flush());
+    })
+}
+
+/// Renews what is due until it is killed, as somebody of a name of its own,
+/// and says when a run begins and ends. What goes wrong is complained of, and
+/// tried again.
+pub fn rotate_on_and_on(deployment: Result<Deployment>, name: &str) -> ExitCode {
+    let mut context = RunContext::new(Actor::asserted("test", name));
+    context.watch = say_runs();
+    // Some of the agents, so that the other runner has others.
+    let options =
+        RunnerOptions { agents: 3, poll: Duration::from_millis(100), ..RunnerOptions::default() };
+    let runner = deployment.and_then(|deployment| {
+        Runner::new(Arc::new(deployment), context, options).map_err(Error::from)
     });
-    match deployment.and_then(|deployment| block_on(converge_as(&deployment, &context))) {
-        Ok(()) => ExitCode::SUCCESS,
-        Err(error) => complain(&format!("{error:?}")),
-    }
+    let mut runner = match runner {
+        Ok(runner) => runner,
+        Err(error) => return complain(&format!("{error:?}")),
+    };
+    block_on(runner.run(|tick| match tick {
+        Err(error) => drop(complain(&format!("{name}: {error:?}"))),
+        Ok(tick) => {
+            for (agent, error) in &tick.refused {
+                complain(&format!("{name}: {agent}: {error:?}"));
+            }
+            let steps = tick.rotated.iter().chain([&tick.settled]).flat_map(|run| &run.steps);
+            for step in steps.filter(|step| !step.outcome.is_done()) {
+                complain(&format!("{name}: {} {}: {:?}", step.action, step.address, step.outcome));
+            }
+        }
+    }));
+    ExitCode::SUCCESS
 }
 
 /// Says why a program ends without success.
@@ -171,6 +207,34 @@ impl Applying {
                 }
             }
         }
+    }
+
+    /// Waits until it has begun a run, for a moment longer, and kills it;
+    /// whether it was in a run then, and what it complained of before.
+    ///
+    /// # Panics
+    ///
+    /// When it begins none, or has ended by itself.
+    pub fn kill_in_a_run(mut self, random: &mut Random, window: Duration) -> (bool, String) {
+        let mut patience = PATIENCE;
+        loop {
+            match self.said.recv_timeout(patience).as_deref() {
+                Ok("begun") => patience = random.below(window),
+                Ok(_) => patience = PATIENCE,
+                Err(mpsc::RecvTimeoutError::Timeout) if patience < PATIENCE => break,
+                Err(mpsc::RecvTimeoutError::Timeout | mpsc::RecvTimeoutError::Disconnected) => {
+                    // Only then is everything said.
+                    let _ended: std::io::Result<()> = self.child.kill();
+                    panic!("it began no run within {PATIENCE:?}: {}", self.complaint());
+                }
+            }
+        }
+        self.child.kill().expect("it is this process's child");
+        let status = self.child.wait().expect("it is this process's child");
+        assert_eq!(status.signal(), Some(9), "it had ended: {}", self.complaint());
+        // What it said between the aim and the kill.
+        let last = self.said.iter().last();
+        (last.is_none_or(|word| word == "begun"), self.complaint())
     }
 
     /// Whether it is still at work.
@@ -317,6 +381,23 @@ impl Ledger {
     pub fn in_doubt(&self) -> usize {
         let records = self.left().map(|left| left.state.records).unwrap_or_default();
         records.values().filter(|record| record.open.is_some()).count()
+    }
+
+    /// What the last run is for that somebody began after a batch.
+    ///
+    /// # Panics
+    ///
+    /// When it cannot be read.
+    pub fn last_run_of(&self, name: &str, batch: u64) -> Option<RunPurpose> {
+        let ledger = SqliteLedger::open_read_only(&self.path, &self.options());
+        let ledger = ledger.expect("there is a ledger");
+        let batches = block_on(ledger.batches(batch + 1, usize::MAX)).expect("it is whole");
+        let entries = batches.into_iter().flat_map(|batch| batch.entries);
+        let begun = entries.filter_map(|entry| match entry.event {
+            Event::Run(RunEvent::Begun { purpose, actor, .. }) => Some((actor, purpose)),
+            _ => None,
+        });
+        begun.filter(|(actor, _)| actor.subject == name).last().map(|(_, purpose)| purpose)
     }
 
     /// The runs that were begun after a batch, with what each is for.

@@ -55,6 +55,42 @@ pub struct Clerk {
     login: pg::Login,
 }
 
+/// A [`Clerk`] whose login is renewed all the time.
+#[derive(Debug, Agent)]
+#[agent(owner = "team:load", expires = "2099-12-31", grace = "0d")]
+pub struct Turner {
+    /// The name of its role.
+    #[input(key)]
+    name: String,
+    /// The table.
+    #[input]
+    table: String,
+    /// What it may do there.
+    #[input]
+    verbs: Vec<String>,
+    /// How long a login lives.
+    #[input]
+    period: String,
+
+    #[identity(name = name.as_str())]
+    role: pg::Role,
+
+    #[permission(to = role, on = pg::Schema::new("app"), allow = [pg::Usage])]
+    schema: pg::Grant,
+
+    #[permission(to = role, on = pg::Table::new("app", table), allow = privileges(verbs))]
+    rows: pg::Grant,
+
+    #[credential(
+        of = role,
+        deliver = format!("vault:{name}"),
+        rotate = period.as_str(),
+        overlap = "2s",
+        retry = "1000 times, 1s to 2s",
+    )]
+    login: pg::Login,
+}
+
 /// Keeps old rows, in two databases beside the provider's own. It may make
 /// tables there, which go to `app_owner` when it leaves.
 #[derive(Debug, Agent)]
@@ -199,6 +235,23 @@ impl Site {
     /// As [`Deployment::embedded`].
     pub fn deployment(&self, folder: &Path, version: Version, size: usize) -> Result<Deployment> {
         let deployment = Deployment::embedded(self.agents(version, size), "test", folder)?;
+        Ok(deployment.with_provider("postgres", Arc::new(self.provider()?)))
+    }
+
+    /// The clerks of the full version, each with a login that lives for a
+    /// period.
+    ///
+    /// # Errors
+    ///
+    /// As [`Deployment::embedded`].
+    pub fn rotating(&self, folder: &Path, period: &str, size: usize) -> Result<Deployment> {
+        let mut fleet = Fleet::new(&self.fleet);
+        fleet.provider("postgres", Reach::Declared).store("vault");
+        for Declared { name, table, verbs } in self.declared(Version::Full, size) {
+            let verbs = verbs.into_iter().map(str::to_owned).collect();
+            fleet.add(TurnerInputs { name, table, verbs, period: period.to_owned() });
+        }
+        let deployment = Deployment::embedded(fleet, "test", folder)?;
         Ok(deployment.with_provider("postgres", Arc::new(self.provider()?)))
     }
 

@@ -65,17 +65,17 @@
 //! | A7 | I9: access is compared with all that any code ever said |
 //! | A8 | none: memory of a process is for `canary.rs` |
 //! | I1 | `testing::world`, at every effect |
-//! | I2 | `testing::world`, at crashes and ends; the storm's observer for what has left |
+//! | I2 | `testing::world`, at crashes and ends; the storm's observer for what has left, and for what lands after it was recorded as failed |
 //! | I3 | `testing::world`, at every effect |
 //! | I4 | `testing::world`, at crashes and ends |
 //! | I5 | the storm's observer, at every request to a system that does not compare by itself |
-//! | I6 | `testing::world`, at crashes and ends |
+//! | I6 | `testing::world`, at crashes and ends; the storm's observer at every await point of a rotation |
 //! | I7 | the storm's observer, at every revocation: what consumers read from the place goes last |
 //! | I8 | the storm's observer, at each proof and every look after it |
 //! | I9 | the storm's observer, at every entry and effect |
 //! | I10 | `testing::world` for the ledger; every text of a process here |
 //! | I11 | `testing::world` for numbers; the storm's observer for writers |
-//! | I12 | the calm after each storm; what nothing can wake |
+//! | I12 | the calm after each storm, in which a runner ends older generations in their time; what nothing can wake |
 //! | I13 | the calm after each storm, against a world without one |
 //! | I14 | the test below that plays seeds twice |
 #![expect(clippy::disallowed_methods, reason = "how much to play is told by the environment")]
@@ -115,8 +115,8 @@ fn play(seeds: std::ops::Range<u64>, each: &(dyn Fn(Report) + Sync)) {
     });
 }
 
-/// Storms that once failed, each of another mistake, and those that failed in a
-/// run of a hundred thousand.
+/// Storms that once failed. What a seed plays changes with the storms' own code,
+/// so that each of the mistakes that they showed has a test of its own as well.
 const KEPT: [&str; 26] = [
     "448/events=3/faults=3,4,5,6,7,8,10,13,14",
     "448",

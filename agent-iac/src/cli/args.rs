@@ -120,6 +120,17 @@ pub(super) enum Command {
         after_help = "Examples:\n  rotate\n  rotate triage 'reader[\"eu\"]'\n  rotate triage --compromised --reason 'key found in a log'"
     )]
     Rotate(Rotate),
+    /// Watch the fleet until it is asked to stop.
+    ///
+    /// What is due is renewed, the real is compared with what is recorded, what
+    /// widens access is taken back, and agents are stopped when their last day
+    /// is over, as far as the fleet's rules let that happen unattended
+    /// (`standing`). Any number of watchers share the work.
+    #[command(
+        display_order = 6,
+        after_help = "Examples:\n  watch --drift-every 1h --listen 127.0.0.1:9464\n  watch --alert-webhook https://hooks.example.com/iac --alert-key /etc/deploy/alerts.key\n  watch --once --detailed-exitcode"
+    )]
+    Watch(Watch),
     /// Show what is recorded of an agent or an address, or a saved plan.
     #[command(
         display_order = 6,
@@ -306,6 +317,45 @@ pub(super) struct Drift {
     pub(super) revert_widening: bool,
     /// Exit with 3 when there is drift, with 4 when not all could be checked.
     #[arg(long)]
+    pub(super) detailed_exitcode: bool,
+}
+
+#[derive(Debug, Args)]
+pub(super) struct Watch {
+    /// How often everything is compared with what is recorded.
+    #[arg(long, value_name = "PERIOD", default_value = "1h")]
+    pub(super) drift_every: Period,
+    /// Compare nothing, and only rotate and stop.
+    #[arg(long, conflicts_with = "drift_every")]
+    pub(super) no_drift: bool,
+    /// How often the ledger is looked at for what others wrote there.
+    #[arg(long, value_name = "PERIOD", default_value = "10s")]
+    pub(super) poll: Period,
+    /// Answer `/healthz`, `/readyz` and `/metrics` (Prometheus) on this address,
+    /// as `127.0.0.1:9464`.
+    #[arg(long, value_name = "ADDRESS", conflicts_with = "once")]
+    pub(super) listen: Option<std::net::SocketAddr>,
+    /// What this watcher is called beside others, so that they check at
+    /// different times.
+    #[arg(long, value_name = "NAME")]
+    pub(super) name: Option<String>,
+    /// Send each alert to this address, signed with --alert-key.
+    #[cfg(all(feature = "consumers", unix))]
+    #[arg(long, value_name = "URL", requires = "alert_key")]
+    pub(super) alert_webhook: Option<crate::consumer::Webhook>,
+    /// The file with the key that alerts are signed with.
+    #[cfg(all(feature = "consumers", unix))]
+    #[arg(long, value_name = "FILE", requires = "alert_webhook")]
+    pub(super) alert_key: Option<PathBuf>,
+    /// Run this program for each alert, which it has in `$AGENT_IAC_ALERT`.
+    #[cfg(all(feature = "consumers", unix))]
+    #[arg(long, value_name = "PROGRAM")]
+    pub(super) alert_command: Option<PathBuf>,
+    /// Do what is due now, check once, and end.
+    #[arg(long)]
+    pub(super) once: bool,
+    /// Exit with 3 when drift is left, with 4 when not all could be checked.
+    #[arg(long, requires = "once")]
     pub(super) detailed_exitcode: bool,
 }
 

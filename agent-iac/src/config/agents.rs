@@ -288,7 +288,7 @@ impl Reader<'_> {
     }
 
     /// A day that is written as a TOML date.
-    fn day(&mut self, item: &Item<'_>) -> Option<String> {
+    pub(super) fn day(&mut self, item: &Item<'_>) -> Option<String> {
         let DeValue::Datetime(time) = item.get_ref() else { return None };
         let Some(date) = time.date.filter(|_| time.time.is_none()) else {
             self.error(

@@ -10,6 +10,7 @@ use super::{
 };
 use crate::{
     address::{MAX_KEY, MAX_NAME},
+    fleet::Unattended,
     schema::{Kind, ResourceType, Type},
     value::MAX_INT,
 };
@@ -69,6 +70,12 @@ pub fn json_schema(types: &Types) -> String {
                         "maximum": u32::MAX,
                     },
                     "max_age": period("How old the observations of a plan may be."),
+                    "standing": {
+                        "description": "What may happen while nobody watches; nothing, unless said.",
+                        "type": "array",
+                        "items": { "enum": Unattended::ALL },
+                    },
+                    "standing_until": text("The last day on which it may, as `2027-06-30`."),
                     "rotation": {
                         "description": "What holds for the rotations of all credentials.",
                         "type": "object",

@@ -16,9 +16,11 @@
 //! [providers.authority]                 # providers, by name
 //! reach = "exclusive"                   # declared (unless said), watched, exclusive
 //!
-//! [rules]                               # guard rules; both may be left out
+//! [rules]                               # guard rules; all may be left out
 //! max_leaving = 3                       # agents that may begin to leave in one plan
 //! max_age = "1h"                        # of observations when a plan is applied
+//! standing = ["rotate", "narrow", "retire"] # what may happen while nobody watches
+//! standing_until = 2027-06-30           # and until when
 //!
 //! [agents.directory]
 //! purpose = "Knows the accounts of the others."

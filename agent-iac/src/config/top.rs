@@ -13,7 +13,7 @@ use crate::{
     address::{Address, quoted},
     agent::{Period, Written},
     diagnostic::{Code, nearest},
-    fleet::{Fleet, Rules},
+    fleet::{Fleet, Rules, Standing, Unattended},
     provider::Reach,
     rotation::FleetTerms,
 };
@@ -147,7 +147,11 @@ fn reach(reader: &mut Reader<'_>, item: &Item<'_>) -> Option<Reach> {
 fn rules(reader: &mut Reader<'_>, root: &DeTable<'_>, fleet: &mut Fleet) {
     let Some(item) = root.get("rules") else { return };
     let Some(table) = reader.table(item) else { return };
-    reader.unknown_keys(table, &["max_leaving", "max_age", "rotation"], "the rules");
+    reader.unknown_keys(
+        table,
+        &["max_leaving", "max_age", "rotation", "standing", "standing_until"],
+        "the rules",
+    );
     let mut rules = Rules::default();
     if let Some(item) = table.get("max_leaving") {
         let number = match item.get_ref() {
@@ -173,7 +177,37 @@ fn rules(reader: &mut Reader<'_>, root: &DeTable<'_>, fleet: &mut Fleet) {
     if let Some(item) = table.get("rotation") {
         rules.rotation = rotation(reader, item, &mut fleet.written);
     }
+    rules.standing = standing(reader, table);
     fleet.rules(rules);
+}
+
+/// What may happen while nobody watches.
+fn standing(reader: &mut Reader<'_>, table: &DeTable<'_>) -> Standing {
+    let mut standing = Standing::default();
+    if let Some(item) = table.get("standing") {
+        for item in reader.list(item, "a list of text").unwrap_or_default() {
+            let Some(text) = reader.text(item) else { continue };
+            match text.parse::<Unattended>() {
+                Ok(may) => drop(standing.may.insert(may)),
+                Err(error) => {
+                    let help = error.repair().unwrap_or_default().to_owned();
+                    reader.error(Code::Property, item.span(), error.message().to_owned(), help);
+                }
+            }
+        }
+    }
+    if let Some(item) = table.get("standing_until") {
+        let text = match item.get_ref() {
+            DeValue::Datetime(_) => reader.day(item),
+            _ => reader.text(item).map(str::to_owned),
+        };
+        standing.until = text.as_ref().and_then(|text| text.parse().ok());
+        if let Some(text) = text.filter(|_| standing.until.is_none()) {
+            let message = format!("{} is not a day", quoted(&text));
+            reader.error(Code::Terms, item.span(), message, "write it as `2027-06-30`");
+        }
+    }
+    standing
 }
 
 /// What holds for the rotations of all credentials.

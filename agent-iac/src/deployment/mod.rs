@@ -16,6 +16,7 @@ mod parts;
 mod rotation;
 mod runner;
 mod telling;
+pub mod watch;
 
 pub use keeping::{Archived, Rewound};
 pub use rotation::RotateRequest;

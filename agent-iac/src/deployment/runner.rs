@@ -82,6 +82,10 @@ pub struct Runner {
     tried: BTreeMap<Address, u32>,
     /// How often settling left a doubt, and when it is tried again.
     doubts: (u32, Timestamp),
+    /// The phases of credentials that somebody should look at.
+    alarming: BTreeMap<Address, Phase>,
+    /// Since when each is due, of those that were put off or failed.
+    late: BTreeMap<Address, Timestamp>,
 }
 
 /// What a tick did.
@@ -126,7 +130,31 @@ impl Runner {
             open: BTreeMap::new(),
             tried: BTreeMap::new(),
             doubts: (0, Timestamp::MIN),
+            alarming: BTreeMap::new(),
+            late: BTreeMap::new(),
         })
+    }
+
+    /// The phases of credentials that somebody should look at.
+    pub(super) fn alarming(&self) -> &BTreeMap<Address, Phase> {
+        &self.alarming
+    }
+
+    /// Since when the credential is due that waits longest.
+    pub(super) fn oldest(&self, now: Timestamp) -> Option<Timestamp> {
+        let first = self.scheduler.next().filter(|at| *at <= now);
+        self.late.values().copied().chain(first).min()
+    }
+
+    /// What could not be settled: credentials, or else the runs.
+    pub(super) fn in_doubt(&self) -> Vec<String> {
+        if self.doubts.0 == 0 {
+            return Vec::new();
+        }
+        if self.open.is_empty() {
+            return self.runs.iter().map(|run| format!("run {run}")).collect();
+        }
+        self.open.keys().map(ToString::to_string).collect()
     }
 
     /// What is due when.
@@ -171,11 +199,16 @@ impl Runner {
     ///
     /// When the ledger cannot be read, or is not the one that it should be.
     pub async fn tick(&mut self) -> Result<Tick> {
+        self.turn(true).await
+    }
+
+    /// As [`Runner::tick`], without rotating anything where that is not let.
+    pub(super) async fn turn(&mut self, rotates: bool) -> Result<Tick> {
         let mut tick = Tick::default();
         self.follow().await?;
         self.settle(&mut tick).await?;
         let now = self.deployment.clock.now();
-        let due = self.scheduler.due(now).next().is_some();
+        let due = rotates && self.scheduler.due(now).next().is_some();
         if due && !self.context.stop.is_requested() {
             let taken = self.rotate(&mut tick, now).await?;
             self.follow().await?;
@@ -183,7 +216,7 @@ impl Runner {
         }
         let now = self.deployment.clock.now();
         tick.waiting = self.scheduler.due(now).count();
-        tick.next = self.scheduler.next();
+        tick.next = self.scheduler.next().filter(|_| rotates);
         Ok(tick)
     }
 
@@ -229,10 +262,9 @@ impl Runner {
             .collect();
         for instance in taken.iter().filter(|instance| !acted.contains(instance)) {
             for (address, _) in self.blueprint.resources_of(instance) {
-                let due = self.scheduler.wakes(address).is_some_and(|wakes| wakes <= now);
-                if !due || bug!("hot renewal") {
-                    continue;
-                }
+                let since = self.scheduler.wakes(address).filter(|wakes| *wakes <= now);
+                let Some(since) = since.filter(|_| !bug!("hot renewal")) else { continue };
+                self.late.entry(address.clone()).or_insert(since);
                 let tried = self.tried.entry(address.clone()).or_default();
                 *tried = tried.saturating_add(1);
                 self.scheduler.note(address, Some(later(now, pause(*tried))));
@@ -326,6 +358,8 @@ impl Runner {
         let state = self.deployment.state().await?;
         self.scheduler = Scheduler::with_capacity(self.blueprint.resources().len());
         self.open.clear();
+        self.alarming.clear();
+        self.late.clear();
         self.runs = state.runs.keys().cloned().collect();
         let agents: Vec<Instance> = self.blueprint.agents().map(|(i, _)| i.clone()).collect();
         for instance in &agents {
@@ -339,6 +373,7 @@ impl Runner {
     fn look_at(&mut self, instance: &Instance, state: &State) {
         let now = self.deployment.clock.now();
         let Self { deployment, blueprint, scheduler, at_once, open, tried, options, .. } = self;
+        let (alarming, late) = (&mut self.alarming, &mut self.late);
         let agent = state.agents.get(instance);
         let leaves = agent.is_none_or(|agent| agent.leaving.is_some());
         let hold = agent.and_then(|agent| agent.hold.as_ref()).map(|hold| hold.until);
@@ -354,6 +389,18 @@ impl Runner {
                 *at_once.entry(key).or_insert_with_key(|(p, ty)| deployment.at_once(p, ty));
             let terms = Terms::of(address, credential, at_once);
             let phase = record.map_or(Phase::Absent, |record| phase(record, &terms, now));
+            match &phase {
+                Phase::Paused { .. } | Phase::Stopped { .. } if !leaves => {
+                    let since = record.and_then(|record| due_since(record, &terms));
+                    late.insert(address.clone(), since.unwrap_or(now).min(now));
+                }
+                _ => drop(late.remove(address)),
+            }
+            if phase.is_alarming() && !leaves {
+                alarming.insert(address.clone(), phase.clone());
+            } else {
+                alarming.remove(address);
+            }
             let ends = matches!(phase, Phase::Overlap { .. } | Phase::Ending { .. });
             let forgotten = ends && bug!("older one forgotten");
             let mut wakes = if leaves || forgotten { None } else { phase.wakes() };
@@ -390,6 +437,11 @@ fn untold(record: Option<&Record>, declared: &DesiredCredential) -> bool {
         let newest = confirmed.and_then(|confirmed| confirmed.get(&consumer.to_string()));
         newest.is_none_or(|newest| *newest < credential.generation)
     })
+}
+
+/// When the present generation of a credential had lived for its period.
+fn due_since(record: &Record, terms: &Terms) -> Option<Timestamp> {
+    terms.next_due(record.object.as_ref()?.credential.as_ref()?.issued_at?)
 }
 
 fn pause(tried: u32) -> Duration {

@@ -5,6 +5,10 @@
 //! It contacts nothing; a [`Deployment`](crate::deployment::Deployment) puts
 //! real systems behind the names.
 
+mod standing;
+
+pub use standing::{Standing, Unattended};
+
 use std::{
     borrow::Cow,
     collections::{BTreeMap, BTreeSet},
@@ -36,11 +40,19 @@ pub struct Rules {
     /// What holds for the rotations of all its credentials.
     #[serde(default, skip_serializing_if = "FleetTerms::is_empty")]
     pub rotation: FleetTerms,
+    /// What may happen while nobody watches; nothing, unless said.
+    #[serde(default, skip_serializing_if = "Standing::is_absent")]
+    pub standing: Standing,
 }
 
 impl Default for Rules {
     fn default() -> Self {
-        Self { max_leaving: None, max_age: 3_600, rotation: FleetTerms::default() }
+        Self {
+            max_leaving: None,
+            max_age: 3_600,
+            rotation: FleetTerms::default(),
+            standing: Standing::default(),
+        }
     }
 }
 

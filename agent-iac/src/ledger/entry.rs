@@ -308,6 +308,8 @@ pub enum RunPurpose {
     Revert,
     /// To renew credentials, and to end what they replaced.
     Rotate,
+    /// To stop agents whose last day is over, and to end their departure.
+    Retire,
     /// To stop an agent.
     Kill,
     /// To settle what a run that died left in doubt.

@@ -149,6 +149,7 @@ impl<'a> Group<'a> {
     /// loaded its leases: it took or saw them before, and nobody else has
     /// written since. No append of such a group may take leases, and none is
     /// given back in it.
+    #[cfg(feature = "sqlite")]
     pub(super) fn knows_whole(&mut self, fence: &Fence) {
         self.whole.push(fence.clone());
     }

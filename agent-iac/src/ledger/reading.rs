@@ -132,6 +132,7 @@ impl<E: Error> Member<E> for Kept {
 }
 
 /// The members of a step's event, as far as they were read.
+#[expect(clippy::option_option, reason = "a member that is null is not one that is missing")]
 #[derive(Default)]
 struct Step {
     phase: Option<Phase>,

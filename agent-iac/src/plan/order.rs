@@ -237,7 +237,7 @@ mod tests {
             provider: "sim".into(),
             action,
             part,
-            reason: crate::plan::Reason::Differs,
+            reason: Reason::Differs,
             source: None,
             because: None,
             changes: Vec::new(),

@@ -113,6 +113,24 @@ pub(super) const CASES: &[Case] = &[
     ("a rule below nothing", "max_leaving = 3", "max_leaving = -1", &[("IAC0009", "max_leaving")]),
     ("a malformed age", r#"max_age = "1h""#, "max_age = '1 hour'", &[("IAC0011", "max_age")]),
     ("an age without a unit", r#"max_age = "1h""#, "max_age = 3600", &[("IAC0009", "max_age")]),
+    (
+        "an authority that there is not",
+        "max_leaving = 3",
+        "standing = ['rotate', 'widen']",
+        &[("IAC0009", "'widen'")],
+    ),
+    (
+        "an authority that is no list",
+        "max_leaving = 3",
+        "standing = 'rotate'",
+        &[("IAC0009", "'rotate'")],
+    ),
+    (
+        "an authority until no day",
+        "max_leaving = 3",
+        "standing_until = '30th of June'",
+        &[("IAC0010", "'30th of June'")],
+    ),
     // Agents.
     ("no owner", "owner = \"team:billing\"\n", "", &[("IAC0010", "[agents.reader]")]),
     (

@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use agent_iac::{
     agent::OnDrift,
     config::{self, Types},
-    fleet::{Fleet, Rules},
+    fleet::{Fleet, Rules, Standing, Unattended},
     prelude::*,
     provider::Reach,
     providers::authority as auth,
@@ -147,6 +147,8 @@ removed = ["gone.account"]
 [rules]
 max_leaving = 2
 max_age = "30m"
+standing = ["rotate", "narrow"]
+standing_until = 2027-06-30
 
 [rules.rotation]
 zone = "America/New_York"
@@ -261,12 +263,14 @@ fn rotation() -> FleetTerms {
 }
 
 fn in_rust() -> Fleet {
+    let standing = Standing::of([Unattended::Rotate, Unattended::Narrow])
+        .until("2027-06-30".parse().expect("a day"));
     let mut fleet = Fleet::new("billing");
     fleet
         .provider("authority", Reach::Exclusive)
         .provider("host", Reach::Declared)
         .store("vault")
-        .rules(Rules { max_leaving: Some(2), max_age: 1_800, rotation: rotation() });
+        .rules(Rules { max_leaving: Some(2), max_age: 1_800, rotation: rotation(), standing });
     let directory = fleet.add(DirectoryInputs::default());
     for tenant in ["eu", "us"] {
         let (tenant, directory) = (tenant.to_owned(), directory.account());

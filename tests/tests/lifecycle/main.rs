@@ -11,6 +11,7 @@ mod records;
 mod refusals;
 mod rotation;
 mod values;
+mod watch;
 
 use std::{collections::BTreeSet, sync::Arc, time::Duration};
 

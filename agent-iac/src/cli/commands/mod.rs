@@ -15,8 +15,13 @@ mod plan;
 mod rotate;
 mod show;
 mod verify;
+mod watch;
 
-use std::{io::BufRead, sync::atomic::Ordering, time::Duration};
+use std::{
+    io::BufRead,
+    sync::{Arc, atomic::Ordering},
+    time::Duration,
+};
 
 use clap::CommandFactory as _;
 use serde_json::json;
@@ -41,7 +46,7 @@ use crate::{
 pub(super) struct Cx<'a> {
     pub(super) ui: &'a Ui,
     pub(super) env: &'a Env,
-    pub(super) deployment: &'a Deployment,
+    pub(super) deployment: &'a Arc<Deployment>,
 }
 
 pub(super) fn run(
@@ -68,7 +73,7 @@ pub(super) fn run(
         _ => {}
     }
     let deployment = match deployment() {
-        Ok(deployment) => deployment,
+        Ok(deployment) => Arc::new(deployment),
         Err(error) => return error.into(),
     };
     let cx = Cx { ui, env, deployment: &deployment };
@@ -79,6 +84,7 @@ pub(super) fn run(
         Command::Apply(apply) => apply::apply(&cx, &apply, input),
         Command::Rotate(rotate) => rotate::rotate(&cx, &rotate, input),
         Command::Drift(drift) => plan::drift(&cx, &drift),
+        Command::Watch(watch) => watch::watch(&cx, &watch),
         Command::Show(show) => show::show(&cx, &show),
         Command::Import(import) => import::import(&cx, &import),
         Command::Calendar(calendar) => calendar::calendar(&cx, &calendar),

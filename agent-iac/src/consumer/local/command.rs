@@ -20,34 +20,27 @@ pub(super) struct Program {
     pub(super) arguments: Vec<String>,
 }
 
-/// What a command learns: nothing that is secret.
-pub(super) struct About {
-    credential: String,
-    generation: String,
-    place: String,
-}
+/// What a command learns, as variables: nothing that is secret.
+pub(super) type About = Vec<(&'static str, String)>;
 
-impl About {
-    pub(super) fn of(notice: Notice<'_>) -> Self {
-        Self {
-            credential: notice.credential.to_string(),
-            generation: notice.generation.to_string(),
-            place: notice.place.to_string(),
-        }
-    }
+/// What a consumer's command learns.
+pub(super) fn about(notice: Notice<'_>) -> About {
+    vec![
+        ("AGENT_IAC_CREDENTIAL", notice.credential.to_string()),
+        ("AGENT_IAC_GENERATION", notice.generation.to_string()),
+        ("AGENT_IAC_PLACE", notice.place.to_string()),
+    ]
 }
 
 /// Runs it beside nothing of ours: its environment is made here, its input is
 /// empty, and its output, in which anything might stand, is nobody's.
-pub(super) fn run(program: &Program, about: &About, limit: Duration) -> Told {
+pub(super) fn run(program: &Program, about: &[(&'static str, String)], limit: Duration) -> Told {
     let name = program.path.display();
     let spawned = Command::new(&program.path)
         .args(&program.arguments)
         .env_clear()
         .env("PATH", "/usr/local/bin:/usr/bin:/bin")
-        .env("AGENT_IAC_CREDENTIAL", &about.credential)
-        .env("AGENT_IAC_GENERATION", &about.generation)
-        .env("AGENT_IAC_PLACE", &about.place)
+        .envs(about.iter().map(|(name, value)| (name, value)))
         .current_dir("/")
         .stdin(Stdio::null())
         .stdout(Stdio::null())

@@ -21,7 +21,7 @@ use std::{
 use async_trait::async_trait;
 use futures_util::future::{Either, select};
 
-use super::{Consumer, Notice, Tell, Told};
+use super::{Consumer, Notice, Tell, Told, Webhook};
 use crate::{
     clock::{Clock, SystemClock},
     error::Result,
@@ -142,6 +142,29 @@ impl LocalTeller {
         }
     }
 
+    /// Calls a webhook once, where its host is allowed.
+    pub(crate) async fn post(&self, hook: &Webhook, body: String) -> Told {
+        let Some(key) = self.allowed.hosts.get(&hook.authority()) else {
+            return not_allowed(format!(
+                "no webhook of `{}` is called; allow it with `webhooks_of`",
+                hook.authority()
+            ));
+        };
+        // Each attempt has its own time, which is part of what is signed.
+        let request = webhook::Request::sign(hook, &body, key, self.clock.now());
+        let (hook, limit) = (hook.clone(), self.limit);
+        self.bounded(move || webhook::post(&hook, &request, limit)).await
+    }
+
+    /// Runs a command that is allowed under a name.
+    pub(crate) async fn run(&self, name: &str, about: command::About) -> Told {
+        let Some(program) = self.allowed.commands.get(name).cloned() else {
+            return not_allowed(format!("no command is named `{name}`; allow one with `command`"));
+        };
+        let limit = self.limit;
+        self.bounded(move || command::run(&program, &about, limit)).await
+    }
+
     async fn secret(&self, notice: Notice<'_>) -> Result<Secret, String> {
         let place = notice.place;
         let store = self.stores.get(place.store());
@@ -204,29 +227,12 @@ impl Tell for LocalTeller {
                 let kind = declared.signal();
                 self.bounded(move || signal::send(&folder, &rest, kind)).await
             }
-            Consumer::Command(name) => {
-                let Some(program) = self.allowed.commands.get(name).cloned() else {
-                    return not_allowed(format!(
-                        "no command is named `{name}`; allow one with `command`"
-                    ));
-                };
-                let about = command::About::of(notice);
-                let limit = self.limit;
-                self.bounded(move || command::run(&program, &about, limit)).await
-            }
+            Consumer::Command(name) => self.run(name, command::about(notice)).await,
             Consumer::Webhook(hook) => {
-                let Some(key) = self.allowed.hosts.get(&hook.authority()) else {
-                    return not_allowed(format!(
-                        "no webhook of `{}` is called; allow it with `webhooks_of`",
-                        hook.authority()
-                    ));
-                };
+                let body = webhook::body(notice);
                 let mut pauses = PAUSES.into_iter();
                 loop {
-                    // Each attempt has its own time, which is part of what is signed.
-                    let request = webhook::Request::sign(hook, notice, key, self.clock.now());
-                    let (hook, limit) = (hook.clone(), self.limit);
-                    let told = self.bounded(move || webhook::post(&hook, &request, limit)).await;
+                    let told = self.post(hook, body.clone()).await;
                     match (&told, pauses.next()) {
                         (Told::Failed { .. }, Some(pause)) => self.clock.sleep(pause).await,
                         _ => return told,

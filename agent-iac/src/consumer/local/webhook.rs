@@ -1,6 +1,7 @@
 //! A webhook: one request, signed.
 //!
-//! The body says which credential has which generation, and holds no secret.
+//! The body of a consumer's says which credential has which generation, and
+//! holds no secret.
 //! `Agent-Iac-Signature: t=SECONDS,v1=HEX` is HMAC-SHA-256 of `SECONDS.BODY`
 //! under the key that both sides have; a receiver that compares the time keeps
 //! old requests from being sent to it again. No redirection is followed: the
@@ -28,14 +29,7 @@ const LONGEST_LINE: usize = 512;
 pub(super) struct Request(String);
 
 impl Request {
-    pub(super) fn sign(hook: &Webhook, notice: Notice<'_>, key: &Secret, now: Timestamp) -> Self {
-        let body = serde_json::json!({
-            "credential": notice.credential,
-            "generation": notice.generation,
-            "place": notice.place,
-            "consumer": notice.consumer,
-        })
-        .to_string();
+    pub(super) fn sign(hook: &Webhook, body: &str, key: &Secret, now: Timestamp) -> Self {
         let seconds = now.as_second();
         let signature = hmac(key, format!("{seconds}.{body}").as_bytes());
         Self(format!(
@@ -47,6 +41,17 @@ impl Request {
             body.len(),
         ))
     }
+}
+
+/// What a consumer is told.
+pub(super) fn body(notice: Notice<'_>) -> String {
+    let body = serde_json::json!({
+        "credential": notice.credential,
+        "generation": notice.generation,
+        "place": notice.place,
+        "consumer": notice.consumer,
+    });
+    body.to_string()
 }
 
 pub(super) fn post(hook: &Webhook, request: &Request, limit: Duration) -> Told {

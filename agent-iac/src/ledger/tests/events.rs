@@ -248,6 +248,7 @@ fn run_event() -> BoxedStrategy<RunEvent> {
         RunPurpose::Apply,
         RunPurpose::Revert,
         RunPurpose::Rotate,
+        RunPurpose::Retire,
         RunPurpose::Kill,
         RunPurpose::Recover,
     ]);

@@ -116,7 +116,16 @@ impl Script {
         start.cap = random.one_of(3_000).then_some(1);
         let operators = usize::try_from(random.between(1, 3)).unwrap_or(1);
         let count = random.between(4, 12);
-        let events = (0..count).map(|_| event(&mut random, operators)).collect();
+        let mut events: Vec<Event> = (0..count).map(|_| event(&mut random, operators)).collect();
+        if super::weather::worst(seed) && operators > 1 {
+            // What the one makes the other may take for nobody's.
+            let deeds = [Deed::Watch(Duration::from_hours(1)), Deed::Revert];
+            let meeting = deeds.into_iter().enumerate().map(|(operator, deed)| {
+                let gap = Duration::from_millis(random.between(0, 400));
+                Event { operator, gap, deed }
+            });
+            events.splice(0..0, meeting.collect::<Vec<_>>());
+        }
         Self { start, operators, events }
     }
 }

@@ -187,6 +187,11 @@ struct Climate {
     worst: bool,
 }
 
+/// Whether much of a storm comes at the worst moment.
+pub(super) fn worst(seed: u64) -> bool {
+    Random::new(seed, "moments").one_of(5_000)
+}
+
 /// The weather of one storm.
 pub(super) struct Storms {
     clock: SimClock,
@@ -232,7 +237,7 @@ impl Storms {
             patient,
             late,
             // Of a stream of its own, so that the others stay as they are.
-            worst: Random::new(seed, "moments").one_of(5_000),
+            worst: worst(seed),
         };
         let state = State {
             random: Random::new(seed, "weather"),
@@ -375,7 +380,7 @@ impl Weather for Storms {
         // system, and between the plan and its run.
         let rate = match state.climate.slow {
             _ if state.climate.worst && call.starts_with("ledger/append run.begun") => 1_500,
-            _ if state.climate.worst && call.ends_with(" list") => 400,
+            _ if state.climate.worst && call.ends_with(" list") => 1_500,
             slow => slow,
         };
         if !state.random.one_of(rate) {

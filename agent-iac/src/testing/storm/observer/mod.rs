@@ -76,6 +76,8 @@ struct Pages {
     changed: BTreeMap<(&'static str, String), Duration>,
     /// The secret of each credential that a claim made.
     secrets: BTreeMap<String, Digest>,
+    /// The claims that were recorded as not carried out.
+    failed: BTreeSet<Claim>,
     /// Credentials whose end was proved.
     proved: BTreeSet<String>,
 }
@@ -368,6 +370,9 @@ impl Observer for Book {
             pages.begun(entry, now, &mut all);
             all.extend(self.follows_nobody(&pages, entry));
             match (&entry.event, &entry.address) {
+                (Event::Step(StepEvent::Failed { claim, .. }), _) => {
+                    pages.failed.insert(claim.clone());
+                }
                 (Event::Credential(CredentialEvent::Revoked { id, proof: Some(proof) }), _)
                     if proof.holds() =>
                 {
@@ -448,6 +453,10 @@ impl Observer for Book {
         let (Some(claim), Some(address)) = (&effect.claim, deed.address) else { return all };
         if effect.operation == "cascade" {
             return all;
+        }
+        if pages.failed.contains(claim) {
+            let what = format!("{address}: claim {claim} is recorded as failed, and lands now");
+            all.push(found("I2", what));
         }
         if let Some(secret) = deed.secret.filter(|_| effect.operation == "create") {
             pages.secrets.insert(effect.id.clone(), secret);

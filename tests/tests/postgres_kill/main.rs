@@ -1,7 +1,8 @@
 //! A process that applies a fleet on PostgreSQL, killed at fifty random moments
 //! on each version, two hundred in all, and started again each time; and two
 //! operators at once. The variable `AGENT_IAC_KILLS` asks for another number on
-//! each version.
+//! each version. And two runners that rotate logins at once, of which one or the
+//! other is killed all the time.
 //!
 //! The seed of the moments is printed first; the variable `AGENT_IAC_SEED`
 //! gives it again. The machine's own timing stays outside of the seed, so the
@@ -12,6 +13,8 @@
     reason = "real processes and a real server are waited for in real time"
 )]
 #![expect(clippy::unwrap_used, clippy::print_stdout, reason = "all of this file is a test")]
+
+mod rotation;
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -48,6 +51,11 @@ on_each_version![
     a_departure_that_was_cut_off_between_two_databases_is_finished,
     two_operators_on_the_same_tables_lose_nothing,
 ];
+
+fn kills_or(modest: usize) -> usize {
+    let kills = std::env::var("AGENT_IAC_KILLS");
+    kills.map_or(modest, |kills| kills.parse().expect("AGENT_IAC_KILLS is a number"))
+}
 
 /// A process that brings a version of the fleet about.
 fn program(site: &Site, folder: &Path, version: Version, size: usize) -> Command {
@@ -152,8 +160,7 @@ async fn kills_leave_nothing_behind_that_the_next_run_does_not_settle(cluster: &
 
     let ledger = Ledger::of(folder.path(), "load");
     let start = |version| program(&site, folder.path(), version, AGENTS);
-    let kills = std::env::var("AGENT_IAC_KILLS");
-    let kills = kills.map_or(KILLS, |kills| kills.parse().expect("AGENT_IAC_KILLS is a number"));
+    let kills = kills_or(KILLS);
     let tally = kill_again_and_again(&mut random, kills, &ledger, start, |_| ());
     let in_doubt = tally.in_doubt;
     assert!(in_doubt * 10 >= kills * 2, "only {in_doubt} kills left a step in doubt");
@@ -168,16 +175,24 @@ async fn kills_leave_nothing_behind_that_the_next_run_does_not_settle(cluster: &
 
 /// Compares everything with what is declared, by SQL and by the vault.
 async fn inspect(cluster: &Cluster, site: &Site, folder: &Path, version: Version, size: usize) {
+    let deployment = site.deployment(folder, version, size).unwrap();
+    inspect_all(cluster, site, &deployment, &site.declared(version, size)).await;
+}
+
+async fn inspect_all(
+    cluster: &Cluster,
+    site: &Site,
+    deployment: &Deployment,
+    declared: &[Declared],
+) {
     let root = cluster.admin_of("app").await;
     let fleet = &site.fleet;
-    let declared = site.declared(version, size);
-    let deployment = site.deployment(folder, version, size).unwrap();
     let state = block_on(deployment.state()).unwrap();
 
     // Exactly the declared roles, with one login each, which is in the vault.
     let logins: BTreeMap<&str, String> = declared
         .iter()
-        .map(|clerk| (clerk.name.as_str(), delivered(&deployment, &clerk.name).unwrap().user))
+        .map(|clerk| (clerk.name.as_str(), delivered(deployment, &clerk.name).unwrap().user))
         .collect();
     let mut wanted: BTreeSet<String> = BTreeSet::new();
     for (name, login) in &logins {
@@ -255,11 +270,11 @@ async fn inspect(cluster: &Cluster, site: &Site, folder: &Path, version: Version
 
     // Each login does what is declared and nothing else.
     let first = &declared[0];
-    let login = delivered(&deployment, &first.name).unwrap();
+    let login = delivered(deployment, &first.name).unwrap();
     let refusal = cluster.refusal(&login.user, "a random one", "app").await;
     assert_eq!(refusal.code, "28P01");
     for (clerk, next) in declared.iter().zip(declared.iter().cycle().skip(1)) {
-        let login = delivered(&deployment, &clerk.name).unwrap();
+        let login = delivered(deployment, &clerk.name).unwrap();
         let session = cluster.connect(&login.user, &login.password, "app").await;
         let session =
             session.unwrap_or_else(|error| panic!("{}: {}", login.user, message(&error).text));
@@ -277,7 +292,7 @@ async fn inspect(cluster: &Cluster, site: &Site, folder: &Path, version: Version
     // The history holds, and a plan has nothing left to do.
     let verified = block_on(ledger::verify(&**deployment.ledger(), None)).unwrap();
     assert_eq!(verified.head, state.head);
-    rests(&deployment);
+    rests(deployment);
 }
 
 /// Does something to a table, and takes it back.

@@ -2,6 +2,9 @@
 //! program.
 #![expect(clippy::unwrap_used, reason = "a test that cannot go on stops")]
 
+mod rotation;
+mod watch;
+
 use std::{
     collections::BTreeSet,
     ffi::OsString,
@@ -14,6 +17,7 @@ use std::{
 use agent_iac::{
     Result,
     cli::{self, Env, Streams},
+    clock::{Clock, SystemClock},
     deployment::Deployment,
     fleet::Fleet,
     prelude::*,
@@ -116,10 +120,26 @@ impl Ran {
     }
 }
 
+/// The system's clock, some days ahead.
+struct Later(i64);
+
+#[async_trait::async_trait]
+impl Clock for Later {
+    fn now(&self) -> jiff::Timestamp {
+        SystemClock.now() + jiff::SignedDuration::from_hours(24 * self.0)
+    }
+
+    async fn sleep(&self, duration: std::time::Duration) {
+        SystemClock.sleep(duration).await;
+    }
+}
+
 /// An office in a folder, and somebody who types in it.
 struct Office {
     folder: tempfile::TempDir,
     env: Env,
+    /// How many days have passed, as far as the engine can tell.
+    days: i64,
 }
 
 impl Office {
@@ -132,7 +152,7 @@ impl Office {
             directory: Some(folder.path().to_owned()),
             ..Env::default()
         };
-        Self { folder, env }
+        Self { folder, env, days: 0 }
     }
 
     fn path(&self, name: &str) -> std::path::PathBuf {
@@ -157,7 +177,8 @@ impl Office {
     }
 
     fn deployment(&self, fleet: Fleet) -> Result<Deployment> {
-        Deployment::embedded(fleet, "test", self.path(".agent-iac"))
+        let deployment = Deployment::embedded(fleet, "test", self.path(".agent-iac"))?;
+        Ok(deployment.with_clock(Arc::new(Later(self.days))))
     }
 
     /// Plans and applies on the digest that the plan gives.
@@ -302,7 +323,7 @@ fn an_invalid_fleet_shows_every_mistake_where_it_is() {
     for command in ["validate", "plan", "apply", "drift", "graph"] {
         let ran = office.types(&[command], broken()).exits(10);
         assert!(ran.err.contains("error[IAC000"), "{command}: {}", ran.err);
-        assert!(ran.err.contains("tests/cli.rs:"), "{command}: {}", ran.err);
+        assert!(ran.err.contains("tests/cli/main.rs:"), "{command}: {}", ran.err);
         assert_eq!(ran.out, "");
         let told = office.types(&[command, "--json"], broken()).exits(10).objects();
         assert!(told.iter().filter(|object| object["type"] == "diagnostic").count() >= 2);
