@@ -22,6 +22,7 @@ pub(crate) fn apart(arguments: &[&str]) -> Result<String, Box<dyn Error>> {
 }
 
 /// The peak of this process's memory, in kB.
+#[allow(dead_code, reason = "not every benchmark asks for it")]
 pub(crate) fn peak_memory() -> Result<u64, Box<dyn Error>> {
     field("/proc/self/status", "VmHWM:")
 }

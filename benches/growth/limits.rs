@@ -55,6 +55,76 @@ pub(crate) fn inserts(
     Ok(())
 }
 
+/// How many writes the authority takes in one transaction.
+pub(crate) const AT_ONCE: usize = 1_000;
+
+/// Writes to SQLite what the authority writes for so many objects: a row with
+/// two keys and one of the claim, with a rollback journal.
+pub(crate) fn objects(path: &Path, count: usize, at_once: usize) -> rusqlite::Result<()> {
+    let file = Connection::open(path)?;
+    file.execute_batch(
+        "PRAGMA journal_mode = DELETE; PRAGMA synchronous = EXTRA;
+         CREATE TABLE objects (id TEXT PRIMARY KEY, name TEXT UNIQUE, more TEXT) WITHOUT ROWID;
+         CREATE TABLE claims (claim TEXT PRIMARY KEY, outcome TEXT) WITHOUT ROWID",
+    )?;
+    let mut object = file.prepare("INSERT INTO objects VALUES (?1, ?2, ?3)")?;
+    let mut claim = file.prepare("INSERT INTO claims VALUES (?1, ?2)")?;
+    let (more, outcome) = (" ".repeat(80), " ".repeat(300));
+    for first in (0..count).step_by(at_once) {
+        file.execute_batch("BEGIN IMMEDIATE")?;
+        for number in first..count.min(first + at_once) {
+            object.execute(params![
+                format!("account_{number:032x}"),
+                format!("reader-{number:07}"),
+                more
+            ])?;
+            claim.execute(params![format!("{:032x}.{number}", 7), outcome])?;
+        }
+        file.execute_batch("COMMIT")?;
+    }
+    Ok(())
+}
+
+/// Opens both files, and reads the rows of one agent.
+pub(crate) fn one(folder: &Path, agent: &str) -> Result<(), Box<dyn Error>> {
+    let ledger = Connection::open(folder.join("ledger.db"))?;
+    let mut ids: Vec<String> = Vec::new();
+    let mut records =
+        ledger.prepare("SELECT record ->> '$.object.id' FROM records WHERE instance = ?1")?;
+    let mut rows = records.query([agent])?;
+    while let Some(row) = rows.next()? {
+        ids.push(row.get(0)?);
+    }
+    let authority = Connection::open(folder.join("authority.db"))?;
+    for table in ["accounts", "grants"] {
+        let mut object = authority.prepare(&format!("SELECT * FROM {table} WHERE id = ?1"))?;
+        for id in &ids {
+            let mut rows = object.query([id])?;
+            while let Some(row) = rows.next()? {
+                row.get_ref(0)?;
+            }
+        }
+    }
+    assert_eq!(ids.len(), 2, "an account and a grant");
+    Ok(())
+}
+
+/// Reads the entries of every batch as JSON, into whatever that is.
+pub(crate) fn parsed(ledger: &SqliteLedger) -> Result<Duration, Box<dyn Error>> {
+    let (mut from, mut time) = (0, Duration::ZERO);
+    loop {
+        let page = block_on(ledger.sealed(from, 100))?;
+        let Some(last) = page.last() else { return Ok(time) };
+        from = last.header.sequence + 1;
+        let (parsing, ()) = timed(|| {
+            page.iter().try_for_each(|sealed| {
+                serde_json::from_str::<serde_json::Value>(&sealed.entries).map(drop)
+            })
+        })?;
+        time += parsing;
+    }
+}
+
 /// Reads every batch and hashes its entries; also how many bytes those are.
 pub(crate) fn hashes(ledger: &SqliteLedger) -> Result<(Duration, u64), Box<dyn Error>> {
     let (mut from, mut bytes, mut time) = (0, 0, Duration::ZERO);

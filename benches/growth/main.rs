@@ -39,6 +39,11 @@ const SIZES: [usize; 3] = [10_000, 100_000, 1_000_000];
 /// The sizes that are compared with another tool, which takes minutes for more.
 const COMPARED: [usize; 2] = [500, 1_000];
 
+/// How many syncs the apply of one step rests on: of the ledger for its run's
+/// begin, its own begin and end, and its run's end; and three of the authority,
+/// for its journal, its file and the journal's end.
+const SYNCS: usize = 7;
+
 /// How many creates are applied and appended.
 const CREATES: usize = 100_000;
 
@@ -63,6 +68,14 @@ fn measure(words: &[&str]) -> Result<(), Box<dyn Error>> {
         ["set-up", folder, size] => world::set_up(Path::new(folder), size.parse()?),
         ["plan", folder, size] => plan(Path::new(folder), size.parse()?),
         ["one", folder, size] => one(Path::new(folder), size.parse()?),
+        // What a process costs that begins and ends.
+        ["nothing"] => Ok(()),
+        ["alone", folder, size] => {
+            let agent = world::middle(size.parse()?);
+            let (time, ()) = timed(|| limits::one(Path::new(folder), &agent))?;
+            println!("{}", time.as_micros());
+            Ok(())
+        }
         ["open", folder, size] => {
             let agent = world::middle(size.parse()?);
             let time = ledger::opened(Path::new(folder), &agent)?;
@@ -147,11 +160,15 @@ fn agents(worlds: &Path, sizes: &[usize]) -> Result<(), Box<dyn Error>> {
         let folder = worlds.join(size.to_string());
         let (folder, count) = (folder.to_string_lossy(), size.to_string());
         let [open] = numbers(&["open", &folder, &count])?;
+        let [alone] = numbers(&["alone", &folder, &count])?;
+        let syncs = limits::syncs(&Path::new(&*folder).join("synced"), SYNCS)?;
         let [plan, apply, logical, written] = numbers(&["one", &folder, &count])?;
         let micros = |micros: u64| shown(Duration::from_micros(micros));
-        row(&format!("open and its state, of {size}"), &micros(open), "20 ms", "");
-        row(&format!("plan its change, of {size}"), &micros(plan), "100 ms", "");
-        row(&format!("apply it, of {size}"), &micros(apply), "", "");
+        let alone = format!("SQLite alone, its rows of both files {}", micros(alone));
+        row(&format!("open and its state, of {size}"), &micros(open), "20 ms", &alone);
+        row(&format!("plan its change, of {size}"), &micros(plan), "100 ms", "the same");
+        let syncs = format!("{SYNCS} syncs alone {}", shown(syncs));
+        row(&format!("apply it, of {size}"), &micros(apply), "", &syncs);
         row(
             &format!("bytes of the change, of {size}"),
             &format!("{logical} logical"),
@@ -169,14 +186,20 @@ fn applies(creates: usize) -> Result<(), Box<dyn Error>> {
         let [time, computed, memory] =
             numbers(&["apply", &folder.path().to_string_lossy(), &size.to_string()])?;
         let (time, computed) = (Duration::from_micros(time), Duration::from_micros(computed));
+        let (ledger, system) = (folder.path().join("alone"), folder.path().join("system"));
+        let (alone, ()) = timed(|| {
+            limits::inserts(&ledger, size, limits::AT_ONCE, false)?;
+            limits::objects(&system, size, limits::AT_ONCE)
+        })?;
         row(
             &format!("apply {size} creates"),
             &format!("{} steps/s", table::per_second(size, time)),
             "20,000 steps/s",
             &format!(
-                "{} / {}; {} {} of memory each",
+                "{} / {}; SQLite alone {}; {} {} of memory each",
                 shown(time),
                 shown(computed),
+                shown(alone),
                 doubling(before, size, computed),
                 bytes(memory * 1_024 / u64::try_from(size)?),
             ),
@@ -195,7 +218,9 @@ fn begun(folder: &Path) -> Result<(), Box<dyn Error>> {
         all.push(timed(|| apart(&["validate", &folder]))?.0);
     }
     all.sort_unstable();
-    let least = format!("the fastest {}", shown(all[0]));
+    let (nothing, _) = timed(|| apart(&["nothing"]))?;
+    let least =
+        format!("the fastest {}; a process that does nothing {}", shown(all[0]), shown(nothing));
     row("`validate`, from a cold process", &shown(all[all.len() / 2]), "20 ms", &least);
     Ok(())
 }

@@ -4,11 +4,13 @@
 //! and environment give the same digest on every machine and in any order of
 //! declaration. It contacts nothing and knows no async.
 
+mod compact;
 mod graph;
 #[cfg(test)]
 mod tests;
 mod validate;
 
+pub use compact::{Gives, Properties};
 pub use graph::find_cycle;
 
 use std::{
@@ -20,7 +22,6 @@ use jiff::civil::Date;
 use serde::Serialize;
 
 use crate::{
-    access::Access,
     address::{Address, Instance},
     agent::{OnDrift, Period, Source},
     consumer::Consumer,
@@ -28,7 +29,6 @@ use crate::{
     error::Result,
     fleet::{Fleet, Rules},
     provider::Reach,
-    resource::Node,
     rotation::{FleetPolicy, Policy},
     schema::ResourceType,
     value::Digest,
@@ -60,9 +60,9 @@ pub struct Desired {
     /// The name of its provider.
     pub provider: String,
     /// Its properties; those that were left out are null.
-    pub properties: BTreeMap<String, Node>,
+    pub properties: Properties,
     /// The access that it gives.
-    pub access: Access,
+    pub access: Gives,
     /// What it needs to exist.
     pub dependencies: BTreeSet<Address>,
     /// Whether it may not be deleted or replaced.

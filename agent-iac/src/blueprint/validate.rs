@@ -9,7 +9,8 @@ use std::{
 };
 
 use super::{
-    Blueprint, Desired, DesiredAgent, DesiredCredential, find_cycle, graph::in_order_of_need,
+    Blueprint, Desired, DesiredAgent, DesiredCredential, Properties, find_cycle,
+    graph::in_order_of_need,
 };
 use crate::{
     address::{Address, Instance, is_printable, quoted},
@@ -20,7 +21,7 @@ use crate::{
     ledger::FORMAT,
     resource::{Node, Problem},
     rotation::{FleetPolicy, Mistake, Policy},
-    schema::Kind,
+    schema::{Kind, ResourceType},
     value::Value,
 };
 
@@ -37,7 +38,7 @@ pub(super) fn blueprint(fleet: &Fleet, environment: &str) -> Result<Blueprint, D
     let mut policies = Policies::new(rotation);
 
     let mut agents = BTreeMap::new();
-    let mut resources = BTreeMap::new();
+    let mut resources: BTreeMap<Address, Arc<Desired>> = BTreeMap::new();
     let mut first_at: BTreeMap<&Instance, &FleetAgent> = BTreeMap::new();
     for agent in &fleet.agents {
         if let Some(first) = first_at.insert(&agent.instance, agent) {
@@ -60,7 +61,7 @@ pub(super) fn blueprint(fleet: &Fleet, environment: &str) -> Result<Blueprint, D
         for declared in &agent.declared() {
             let checked = check_resource(fleet, &mut policies, agent, declared, &mut problems);
             if let Some((address, desired)) = checked {
-                resources.insert(address, desired);
+                resources.insert(address, Arc::new(desired));
             }
         }
     }
@@ -80,7 +81,7 @@ pub(super) fn blueprint(fleet: &Fleet, environment: &str) -> Result<Blueprint, D
         fleet: fleet.name.clone(),
         environment: environment.to_owned(),
         agents,
-        resources: resources.into_iter().map(|(at, desired)| (at, Arc::new(desired))).collect(),
+        resources,
         providers: fleet.providers.clone(),
         stores: fleet.stores.clone(),
         moved: fleet.moved.clone(),
@@ -104,7 +105,9 @@ pub(super) fn blueprint(fleet: &Fleet, environment: &str) -> Result<Blueprint, D
 }
 
 /// The other agents that need something of an agent.
-fn needed_by(resources: &BTreeMap<Address, Desired>) -> BTreeMap<Instance, BTreeSet<Instance>> {
+fn needed_by(
+    resources: &BTreeMap<Address, Arc<Desired>>,
+) -> BTreeMap<Instance, BTreeSet<Instance>> {
     let mut needed_by: BTreeMap<Instance, BTreeSet<Instance>> = BTreeMap::new();
     for (address, desired) in resources {
         let of_others = |needed: &&Address| needed.instance() != address.instance();
@@ -294,8 +297,8 @@ fn check_resource(
         Desired {
             resource_type: ty,
             provider,
-            properties,
-            access,
+            properties: kept(ty, properties),
+            access: access.into(),
             dependencies,
             protect: declared.terms.protect,
             on_drift: declared.terms.on_drift,
@@ -305,6 +308,12 @@ fn check_resource(
             source: declared.source.clone(),
         },
     ))
+}
+
+/// The properties as they are kept.
+fn kept(ty: &'static ResourceType, mut properties: BTreeMap<String, Node>) -> Properties {
+    let names = ty.fields.iter().map(|field| field.name);
+    names.filter_map(|name| Some((name, properties.remove(name)?))).collect()
 }
 
 /// Brings the properties into normal form and checks each against its schema.
@@ -521,7 +530,7 @@ fn parse_consumers(
 /// that binds a credential is told without being named.
 fn check_consumers(
     declared: &Places<'_>,
-    resources: &mut BTreeMap<Address, Desired>,
+    resources: &mut BTreeMap<Address, Arc<Desired>>,
     problems: &mut Diagnostics,
 ) {
     let mut files: BTreeMap<&str, &Address> = BTreeMap::new();
@@ -592,7 +601,9 @@ fn check_consumers(
         }
     }
     for (runtime, to) in bindings {
-        let credential = resources.get_mut(&to).and_then(|desired| desired.credential.as_mut());
+        // Nobody else holds one yet.
+        let desired = resources.get_mut(&to).map(Arc::make_mut);
+        let credential = desired.and_then(|desired| desired.credential.as_mut());
         if let Some(credential) = credential {
             credential.consumers.insert(Consumer::Runtime(runtime));
         }
@@ -641,7 +652,7 @@ impl<'f> Places<'f> {
 /// right type, and an output to one that the type has.
 fn check_references(
     declared: &Places<'_>,
-    resources: &mut BTreeMap<Address, Desired>,
+    resources: &mut BTreeMap<Address, Arc<Desired>>,
     problems: &mut Diagnostics,
 ) {
     let mut left_out: Vec<(Address, Address)> = Vec::new();
@@ -664,7 +675,7 @@ fn check_references(
             }
             left_out.push((address.clone(), to.clone()));
         }
-        for (name, node) in &desired.properties {
+        for (name, node) in desired.properties.iter() {
             let wanted = desired.resource_type.field(name).and_then(|field| field.ty.link());
             node.references(&mut |to, field| {
                 let Some(ty) = resources.get(to).map(|to| to.resource_type) else { return };
@@ -699,14 +710,14 @@ fn check_references(
         }
     }
     for (address, to) in left_out {
-        if let Some(desired) = resources.get_mut(&address) {
+        if let Some(desired) = resources.get_mut(&address).map(Arc::make_mut) {
             desired.dependencies.remove(&to);
         }
     }
 }
 
 /// A cycle is printed whole, as the chain that closes it.
-fn check_cycles(resources: &BTreeMap<Address, Desired>, problems: &mut Diagnostics) {
+fn check_cycles(resources: &BTreeMap<Address, Arc<Desired>>, problems: &mut Diagnostics) {
     // Who needs only what needs nothing is part of no cycle, and that is most.
     let needs = |to: &Address| resources.get(to).is_some_and(|to| !to.dependencies.is_empty());
     if !resources.values().any(|desired| desired.dependencies.iter().any(needs))
@@ -738,7 +749,7 @@ fn check_cycles(resources: &BTreeMap<Address, Desired>, problems: &mut Diagnosti
 /// What one credential delivers, another would overwrite.
 fn check_places(
     declared: &Places<'_>,
-    resources: &BTreeMap<Address, Desired>,
+    resources: &BTreeMap<Address, Arc<Desired>>,
     problems: &mut Diagnostics,
 ) {
     let mut taken = BTreeMap::new();
@@ -759,7 +770,7 @@ fn check_places(
 }
 
 /// Two declarations with one natural key would fight over one real object.
-fn check_shared_objects(resources: &BTreeMap<Address, Desired>, problems: &mut Diagnostics) {
+fn check_shared_objects(resources: &BTreeMap<Address, Arc<Desired>>, problems: &mut Diagnostics) {
     let key = |desired: &Desired| -> Vec<Node> {
         let fields = desired.resource_type.key_fields();
         fields.filter_map(|field| desired.properties.get(field.name)).cloned().collect()
@@ -781,7 +792,7 @@ fn check_shared_objects(resources: &BTreeMap<Address, Desired>, problems: &mut D
             node.hash(&mut hash);
         }
         if comparable {
-            numbered.push((hash.finish(), address, desired));
+            numbered.push((hash.finish(), address, &**desired));
         }
     }
     numbered.sort_unstable_by_key(|(number, ..)| *number);
@@ -809,7 +820,7 @@ fn check_shared_objects(resources: &BTreeMap<Address, Desired>, problems: &mut D
 
 fn check_refactorings(
     fleet: &Fleet,
-    resources: &BTreeMap<Address, Desired>,
+    resources: &BTreeMap<Address, Arc<Desired>>,
     problems: &mut Diagnostics,
 ) {
     let mut problem = |key: &str, message: String, help: &str| {

@@ -16,7 +16,7 @@ use futures_util::{
 use super::{surroundings::surroundings, undeclared::find_undeclared};
 use crate::{
     address::{Address, Instance},
-    blueprint::Blueprint,
+    blueprint::{Blueprint, Properties},
     clock::Clock,
     error::{Error, ErrorKind, Result},
     ledger::{Managed, State},
@@ -383,7 +383,7 @@ fn questions<'a>(
 
 fn natural_key(
     ty: &'static ResourceType,
-    properties: &BTreeMap<String, crate::resource::Node>,
+    properties: &Properties,
     lookup: &dyn Lookup,
 ) -> Option<Reference> {
     let mut key = BTreeMap::new();

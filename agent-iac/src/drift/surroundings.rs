@@ -127,10 +127,10 @@ fn known(
     recorded: &Recorded<'_>,
 ) -> Option<BTreeMap<String, Value>> {
     let mut known = BTreeMap::new();
-    for (name, node) in &desired.properties {
+    for (name, node) in desired.properties.iter() {
         if let Node::Known(value) = node {
             // What a blueprint knows is in normal form.
-            known.insert(name.clone(), value.clone());
+            known.insert(name.to_owned(), value.clone());
             continue;
         }
         match node.resolve(recorded) {
@@ -140,9 +140,9 @@ fn known(
                     Some(field) => field.ty.normalise(value),
                     None => value,
                 };
-                known.insert(name.clone(), value);
+                known.insert(name.to_owned(), value);
             }
-            Err(_) if Some(name.as_str()) == owner => {}
+            Err(_) if Some(name) == owner => {}
             Err(_) => return None,
         }
     }

@@ -9,7 +9,7 @@ use std::{
 use futures_util::future::join;
 
 use super::{
-    Checkpoint, Head, Ledger, LedgerEvent, Query, Sealed, State, backup::Reading, checkpoint,
+    Batch, Checkpoint, Head, Ledger, LedgerEvent, Query, Sealed, State, backup::Reading, checkpoint,
 };
 use crate::{
     error::{Error, ErrorKind, Result},
@@ -19,6 +19,12 @@ use crate::{
 /// How many batches are read at once: enough that reading costs little beside
 /// hashing, and little enough to stand in memory.
 const PAGE: usize = 256;
+
+/// How many of them have their entries in memory.
+const AT_ONCE: usize = 8;
+
+/// How many bytes of entries take much longer to read than a thread to begin.
+const WORTH_A_THREAD: usize = 256 * 1024;
 
 /// What was verified.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -110,11 +116,13 @@ pub async fn verify_archived<R: BufRead + Send>(
         // The ledger reads on while this page is replayed.
         let next = ledger.sealed(last.header.sequence.saturating_add(1), PAGE);
         let replayed = async {
-            for sealed in &page {
-                replay.batch(sealed)?;
-                if replay.head.sequence == kept.head.sequence {
-                    compare(&kept, &replay.state)?;
-                    compared = true;
+            for some in page.chunks(AT_ONCE) {
+                for (sealed, opened) in some.iter().zip(open(some)) {
+                    replay.batch(sealed, opened)?;
+                    if replay.head.sequence == kept.head.sequence {
+                        compare(&kept, &replay.state)?;
+                        compared = true;
+                    }
                 }
             }
             Ok::<(), Error>(())
@@ -183,6 +191,33 @@ pub async fn verify_chain(ledger: &dyn Ledger) -> Result<Verified> {
     Ok(Verified { ledger, head, begins, batches, entries: 0, rewinds: BTreeSet::new() })
 }
 
+/// Reads the entries of some batches, half of them on a thread of its own where
+/// they are so many that it pays: this is most of what a replay costs, and the
+/// one part of it in which no batch rests on the one before.
+fn open(sealed: &[Sealed]) -> Vec<Result<Batch>> {
+    let all = |sealed: &[Sealed]| sealed.iter().map(Sealed::open).collect::<Vec<_>>();
+    let bytes: usize = sealed.iter().map(|sealed| sealed.entries.len()).sum();
+    if bytes < WORTH_A_THREAD {
+        return all(sealed);
+    }
+    let (here, there) = sealed.split_at(sealed.len() / 2);
+    std::thread::scope(|scope| {
+        let there_too = || all(there);
+        match std::thread::Builder::new().spawn_scoped(scope, there_too) {
+            Ok(thread) => {
+                let mut opened = all(here);
+                match thread.join() {
+                    Ok(more) => opened.extend(more),
+                    Err(panic) => std::panic::resume_unwind(panic),
+                }
+                opened
+            }
+            // Where there are no more threads, one is enough.
+            Err(_) => all(sealed),
+        }
+    })
+}
+
 /// A history as it is replayed, archive after archive, and then the ledger.
 struct Replay {
     pin: Option<Head>,
@@ -219,7 +254,7 @@ impl Replay {
         let mut reading = Reading::begin(archive, name)?;
         reading.is_of(kept)?;
         while let Some(sealed) = reading.next()? {
-            self.batch(&sealed).map_err(|error| reading.at_this_line(&error))?;
+            self.batch(&sealed, sealed.open()).map_err(|error| reading.at_this_line(&error))?;
         }
         reading.end()?;
         self.carried()?;
@@ -229,7 +264,9 @@ impl Replay {
         Ok(())
     }
 
-    fn batch(&mut self, sealed: &Sealed) -> Result<()> {
+    /// Replays a batch, of which the entries were read: they count once it is
+    /// shown that they are those that its header was made for.
+    fn batch(&mut self, sealed: &Sealed, opened: Result<Batch>) -> Result<()> {
         if self.state.head == Head::EMPTY {
             let from = checkpoint::origin(sealed)?;
             if let Some((name, before)) = &self.before
@@ -250,7 +287,7 @@ impl Replay {
             }
         }
         self.head.follow_sealed(sealed)?;
-        let batch = sealed.open()?;
+        let batch = opened?;
         self.state.absorb(&batch)?;
         self.batches += 1;
         self.entries += u64::try_from(batch.entries.len()).unwrap_or(u64::MAX);

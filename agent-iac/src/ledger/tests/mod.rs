@@ -233,3 +233,20 @@ fn a_lease_that_changes_hands_within_a_group_is_missed_by_what_stands_behind() {
     decide(taking(&two, "a", true)).unwrap();
     assert_eq!(decide(under_it("a.z")).unwrap_err().kind(), ErrorKind::LeaseHeld);
 }
+
+#[test]
+fn a_history_so_large_that_two_threads_read_it_is_replayed_in_its_order() {
+    let clock = Still::at("2026-03-01T00:00:00Z");
+    let ledger = MemoryLedger::opened(clock, "office", "test").unwrap();
+    let address: Address = "triage.account".parse().unwrap();
+    let long = "x".repeat(20_000);
+    let mut version = 0;
+    for number in 0..40 {
+        let entries = vec![adopt(&address, &format!("{number}{long}"))];
+        let expected = BTreeMap::from([(address.clone(), version)]);
+        let append = Append { expected, entries, ..Append::default() };
+        version = block_on(ledger.append(append)).unwrap().head.sequence;
+    }
+    let verified = block_on(verify(&ledger, None)).unwrap();
+    assert_eq!((verified.batches, verified.entries), (41, 41));
+}

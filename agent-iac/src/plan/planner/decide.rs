@@ -576,13 +576,20 @@ impl<'a> Planner<'a> {
         let lacking = |name: &str| real.fields.get(name) == Some(&Reading::Unsupported);
         object.protect != desired.protect
             || object.dependencies != desired.dependencies
-            || object.access != *self.access_wanted(address, desired)
+            || self.gives_otherwise(address, desired, object)
             || object.suspended
             || resolved.iter().any(|(name, value)| {
                 !desired.ignore.contains(*name)
                     && !lacking(name)
                     && object.properties.get(*name) != Some(value.as_ref())
             })
+    }
+
+    fn gives_otherwise(&self, address: &Address, desired: &Desired, object: &Managed) -> bool {
+        if desired.resource_type.access.is_none() || desired.access.is_exact() {
+            return desired.access != object.access;
+        }
+        object.access != self.access_wanted(address, desired)
     }
 
     /// Reports where the real object is not as it was recorded.

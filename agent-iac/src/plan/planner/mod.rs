@@ -241,19 +241,19 @@ impl<'a> Planner<'a> {
     /// The access that a desired resource gives, with every value filled in
     /// that is known by now: an output that a declaration names is known once
     /// the other resource exists.
-    fn access_wanted<'d>(&self, address: &Address, desired: &'d Desired) -> Cow<'d, Access> {
+    fn access_wanted(&self, address: &Address, desired: &Desired) -> Access {
         let ty = desired.resource_type;
-        if ty.access.is_none() || desired.access.undecided.is_empty() {
-            return Cow::Borrowed(&desired.access);
+        if ty.access.is_none() || desired.access.is_exact() {
+            return desired.access.access();
         }
         let resolved = resolve(desired, self);
         let nodes = desired.properties.iter().map(|(name, node)| {
             // Who is named by address, on both sides of a comparison.
             let links = ty.field(name).is_some_and(|field| field.ty.link().is_some());
-            let value = resolved.get(name.as_str()).filter(|_| !links);
-            (name.clone(), shown(value.map(Cow::as_ref), node))
+            let value = resolved.get(name).filter(|_| !links);
+            (name.to_owned(), shown(value.map(Cow::as_ref), node))
         });
-        Cow::Owned(ty.access_of(&address.to_string(), &nodes.collect()))
+        ty.access_of(&address.to_string(), &nodes.collect())
     }
 
     fn block(
@@ -371,6 +371,13 @@ impl<'a> Planner<'a> {
 
     fn finish(mut self) -> Plan {
         self.apart();
+        self.plan.blocked.sort_by(|a, b| a.address.cmp(&b.address));
+        self.plan.drift.sort_by(|a, b| a.address.cmp(&b.address));
+        self.plan.agents.sort_by(|a, b| a.instance.cmp(&b.instance));
+        // Mostly there is nothing to put into an order.
+        if self.steps.is_empty() {
+            return self.plan;
+        }
         let desired = self.blueprint.resources().iter();
         let recorded = self.state.records.iter().filter_map(|(address, record)| {
             let object = record.object.as_ref().or(record.deposed.first())?;
@@ -382,9 +389,6 @@ impl<'a> Planner<'a> {
             returning: self.returning,
         };
         self.plan.steps = order(self.steps, &needs);
-        self.plan.blocked.sort_by(|a, b| a.address.cmp(&b.address));
-        self.plan.drift.sort_by(|a, b| a.address.cmp(&b.address));
-        self.plan.agents.sort_by(|a, b| a.instance.cmp(&b.instance));
         self.plan
     }
 }
@@ -459,7 +463,7 @@ fn resolve<'d>(desired: &'d Desired, lookup: &dyn Lookup) -> Resolved<'d> {
         }
     };
     let properties = desired.properties.iter();
-    properties.filter_map(|(name, node)| Some((name.as_str(), value(name, node)?))).collect()
+    properties.filter_map(|(name, node)| Some((name, value(name, node)?))).collect()
 }
 
 /// A node as it will be shown: its value, when that is known.

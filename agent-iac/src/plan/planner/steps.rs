@@ -242,13 +242,13 @@ impl Planner<'_> {
                 .properties
                 .iter()
                 .map(|(name, node)| {
-                    let node = wanted.kept(name).unwrap_or_else(|| {
-                        shown(resolved.get(name.as_str()).map(Cow::as_ref), node)
-                    });
-                    (name.clone(), node)
+                    let node = wanted
+                        .kept(name)
+                        .unwrap_or_else(|| shown(resolved.get(name).map(Cow::as_ref), node));
+                    (name.to_owned(), node)
                 })
                 .collect(),
-            access: self.access_wanted(address, desired).into_owned(),
+            access: self.access_wanted(address, desired),
             dependencies: desired.dependencies.clone(),
             protect: desired.protect,
             credential: desired.credential.as_ref().map(|credential| {

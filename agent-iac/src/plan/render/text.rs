@@ -11,7 +11,7 @@ use super::{
 use crate::{
     access::Verdict,
     diff::Compared,
-    plan::{Action, Drift, Plan, Reason, Risk, SavedPlan, Step, Undeclared},
+    plan::{Action, Drift, Plan, Risk, SavedPlan, Step, Undeclared},
 };
 
 /// The most characters of one value, and the most lines of one step, below

@@ -32,15 +32,18 @@ pub(super) fn requires(
 ) -> Vec<Requirement> {
     let mut needs = Needs::new(layout, apply);
     let resources = || blueprint.resources().iter().filter(|(_, one)| one.provider == name);
+    let all: Vec<(&str, BTreeMap<String, Node>)> = resources()
+        .map(|(_, desired)| (desired.resource_type.name, desired.properties.to_map()))
+        .collect();
     let ours: Vec<(&str, &BTreeMap<String, Node>)> =
-        resources().map(|(_, desired)| (desired.resource_type.name, &desired.properties)).collect();
+        all.iter().map(|(name, properties)| (*name, properties)).collect();
     needs.heirs = heirs(blueprint);
     needs.of_the_way_in(observe, apply);
     if apply.is_some() {
         for (_, adopted) in resources().filter(|(at, one)| {
             one.resource_type.name == Role::TYPE && blueprint.imports().contains_key(at)
         }) {
-            needs.of_adopted(text(&adopted.properties, "name"));
+            needs.of_adopted(text(&adopted.properties.to_map(), "name"));
         }
         for (type_name, properties) in &ours {
             needs.of(type_name, properties, &managed(&ours));
@@ -64,7 +67,7 @@ fn heirs(blueprint: &Blueprint) -> BTreeMap<Address, String> {
     roles
         .filter(|(_, desired)| desired.resource_type.name == Role::TYPE)
         .filter_map(|(address, desired)| {
-            Some((address.clone(), text(&desired.properties, "heir")?))
+            Some((address.clone(), text(&desired.properties.to_map(), "heir")?))
         })
         .collect()
 }

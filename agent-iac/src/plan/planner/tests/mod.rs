@@ -209,7 +209,7 @@ impl Rig {
         let properties: BTreeMap<String, Value> = desired
             .properties
             .iter()
-            .map(|(name, node)| (name.clone(), node.resolve(&Ids).expect("a test's value")))
+            .map(|(name, node)| (name.to_owned(), node.resolve(&Ids).expect("a test's value")))
             .collect();
         let outputs = BTreeMap::from([("id".to_owned(), Value::from(id.as_str()))]);
         let mut fields: BTreeMap<String, Reading> =
@@ -231,7 +231,7 @@ impl Rig {
             id: id.clone(),
             properties,
             outputs,
-            access: desired.access.clone(),
+            access: desired.access.access(),
             dependencies: desired.dependencies.clone(),
             protect: desired.protect,
             suspended: false,

@@ -88,7 +88,7 @@ impl DynWrite for Foreign {
                 // What is issued or revoked is not compared with what was seen.
                 seen: self.credential.is_none().then_some(seen),
                 credential: self.credential.filter(|_| issues),
-                secret: credential.and_then(|(_, secret)| secret),
+                secret: credential.and_then(|new| new.secret),
             }
         };
         let orders = batch.into_iter().map(order).collect();
