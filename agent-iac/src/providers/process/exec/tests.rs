@@ -243,7 +243,7 @@ fn a_process_that_is_signalled_has_the_new_secret_before_the_signal_and_is_confi
     let mut environment = Host::environment(&script);
     // Not HUP, which a caller under `nohup` has its processes ignore.
     environment.on_rotation = OnRotation::Signal(crate::consumer::Signal::Usr1);
-    let code = host.running(host.exec(environment), |passing| {
+    let code = running(host.exec(environment), |passing| {
         host.wait_for("seen", "ready\n");
         host.deliver(2);
         host.wait_for("seen", "ready\ncanary-2-8d0c5b\n");
@@ -265,7 +265,7 @@ fn a_process_that_cannot_take_a_new_secret_is_started_anew_with_it() {
     let mut environment = Host::environment(&script);
     environment.on_rotation = OnRotation::Restart;
     environment.group = Some("triage".to_owned());
-    let code = host.running(host.exec(environment), |passing| {
+    let code = running(host.exec(environment), |passing| {
         host.wait_for("seen", "canary-1-8d0c5b\n");
         until("the first confirmation", || host.confirmed() == Some(1));
         host.deliver(2);
@@ -285,7 +285,7 @@ fn one_of_a_group_waits_until_another_one_is_up_again() {
     let mut environment = Host::environment(&script);
     environment.on_rotation = OnRotation::Restart;
     environment.group = Some("triage".to_owned());
-    let code = host.running(host.exec(environment), |passing| {
+    let code = running(host.exec(environment), |passing| {
         host.wait_for("seen", "up\n");
         until("the first confirmation", || host.confirmed() == Some(1));
         host.deliver(2);
@@ -335,7 +335,7 @@ fn no_secret_is_in_what_is_told_or_shown() {
     environment.group = Some("triage".to_owned());
     let exec = told.by(host.exec(environment));
     let shown = format!("{exec:?}");
-    host.running(exec, |passing| {
+    running(exec, |passing| {
         host.wait_for("seen", "up\n");
         // Neither the folder of its secrets nor its group can be had.
         let private = host.private();
@@ -379,17 +379,17 @@ impl Host {
         let seen = self.path("seen");
         format!("echo up >> {seen}; trap '{at_the_end}' TERM; while :; do sleep 0.02; done")
     }
+}
 
-    /// Runs it beside what is done meanwhile, and answers its code. One that does
-    /// not end fails the test, and holds it up no longer than it must.
-    fn running(&self, exec: Exec, meanwhile: impl FnOnce(&Passing)) -> u8 {
-        let passing = KilledAtLast(Passing::default());
-        let passes = passing.0.clone();
-        let run = thread::spawn(move || exec.run(&passes));
-        meanwhile(&passing.0);
-        until("the end", || run.is_finished());
-        run.join().unwrap().unwrap()
-    }
+/// Runs it beside what is done meanwhile, and answers its code. One that does
+/// not end fails the test, and holds it up no longer than it must.
+fn running(exec: Exec, meanwhile: impl FnOnce(&Passing)) -> u8 {
+    let passing = KilledAtLast(Passing::default());
+    let passes = passing.0.clone();
+    let run = thread::spawn(move || exec.run(&passes));
+    meanwhile(&passing.0);
+    until("the end", || run.is_finished());
+    run.join().unwrap().unwrap()
 }
 
 /// No process goes on after a test that has failed.
@@ -423,7 +423,7 @@ fn one_that_dies_after_two_secrets_were_rotated_together_ends_exec_and_confirms_
     environment.secrets.insert("OTHER".to_owned(), OTHER.parse().unwrap());
     environment.on_rotation = OnRotation::Restart;
     environment.group = Some("triage".to_owned());
-    let code = host.running(host.exec(environment), |_| {
+    let code = running(host.exec(environment), |_| {
         until("the first confirmation", || host.confirmed() == Some(1));
         host.deliver(2);
         host.deliver_at("triage/other", 2);
@@ -439,7 +439,7 @@ fn a_group_that_cannot_be_held_is_told_and_the_process_goes_on_until_it_can() {
     let mut environment = Host::environment(&host.script("exit 0"));
     environment.on_rotation = OnRotation::Restart;
     environment.group = Some("triage".to_owned());
-    host.running(told.by(host.exec(environment)), |passing| {
+    running(told.by(host.exec(environment)), |passing| {
         host.wait_for("seen", "up\n");
         let lock = host.home().join("group-triage.lock");
         fs::create_dir(&lock).unwrap();
@@ -464,7 +464,7 @@ fn a_process_that_ends_by_itself_while_its_group_is_held_is_not_started_again() 
     let mut environment = Host::environment(&script);
     environment.on_rotation = OnRotation::Restart;
     environment.group = Some("triage".to_owned());
-    let code = host.running(host.exec(environment), |_| {
+    let code = running(host.exec(environment), |_| {
         host.wait_for("seen", "up\n");
         host.deliver(2);
         let file = || fs::read_to_string(host.private().join("KEY")).unwrap();
@@ -537,7 +537,7 @@ fn a_store_that_stands_still_keeps_no_signal_from_ending_it() {
     let store = StandingStill(host.vault.clone());
     let environment = Host::environment(&host.script("exit 0"));
     let exec = host.exec_of(environment, &store, &(Arc::new(host.inbox.clone()) as _));
-    let code = host.running(exec, |passing| {
+    let code = running(exec, |passing| {
         a_while();
         passing.pass(Signal::TERM.as_raw());
     });
@@ -554,8 +554,8 @@ fn of_two_processes_of_a_runtime_the_last_one_confirms() {
         environment.group = group;
         host.exec(environment)
     });
-    let code = host.running(free, |first| {
-        let other = host.running(waits, |second| {
+    let code = running(free, |first| {
+        let other = running(waits, |second| {
             host.wait_for("seen", "up\nup\n");
             until("the first confirmation", || host.confirmed() == Some(1));
             host.deliver(2);
@@ -583,7 +583,7 @@ fn a_folder_that_is_gone_is_made_anew_with_the_next_secret() {
     );
     let mut environment = Host::environment(&script);
     environment.on_rotation = OnRotation::Signal(crate::consumer::Signal::Usr1);
-    host.running(host.exec(environment), |passing| {
+    running(host.exec(environment), |passing| {
         host.wait_for("seen", "ready\n");
         fs::remove_dir_all(host.home()).unwrap();
         host.deliver(2);
@@ -611,7 +611,7 @@ fn a_confirmation_that_failed_is_told_once_and_written_later() {
     let told = Told::default();
     let inbox: Arc<dyn Confirm> = Arc::new(Unsteady(AtomicU32::new(0), host.inbox.clone()));
     let exec = host.exec_of(Host::environment(&host.script("exit 0")), &host.vault, &inbox);
-    host.running(told.by(exec), |passing| {
+    running(told.by(exec), |passing| {
         until("the confirmation", || host.confirmed() == Some(1));
         assert_eq!(told.text().matches("is not confirmed yet").count(), 1, "{}", told.text());
         passing.pass(Signal::TERM.as_raw());
@@ -640,7 +640,7 @@ fn one_whose_output_nobody_reads_has_its_new_secret_all_the_same() {
     let stalls = reads.lock().unwrap();
     let out = Stalled(Arc::clone(&reads));
     let exec = host.exec(Host::environment(&script)).masking_out_into(Box::new(out));
-    host.running(exec, |passing| {
+    running(exec, |passing| {
         host.wait_for("seen", "up\n");
         host.deliver(2);
         until("the confirmation", || host.confirmed() == Some(2));
@@ -677,7 +677,7 @@ fn what_a_process_has_started_ends_with_it_before_another_one_begins() {
         let text = fs::read_to_string(&pids).unwrap_or_default();
         text.lines().map(str::to_owned).collect()
     };
-    host.running(host.exec(environment), |passing| {
+    running(host.exec(environment), |passing| {
         until("the first", || pids().len() == 1);
         host.deliver(2);
         until("the second", || pids().len() == 2);
