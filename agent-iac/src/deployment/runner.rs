@@ -17,7 +17,7 @@ use crate::{
     bugs::bug,
     diagnostic::Diagnostics,
     error::{Error, ErrorKind, Result},
-    ledger::{Batch, Event, Head, Query, Record, RunEvent, RunId, State},
+    ledger::{Batch, CredentialEvent, Event, Head, Query, Record, RunEvent, RunId, State},
     provider::AtOnce,
     rotation::{
         Groups, Phase, Room, Scheduler, Terms, in_transition, last_turn, later, passes, phase,
@@ -202,7 +202,7 @@ impl Runner {
     pub fn rest(&self, tick: Option<&Tick>) -> Duration {
         let poll = self.options.poll;
         let wait = match tick {
-            Some(tick) if !tick.contended => {
+            Some(tick) if !tick.contended || !tick.rotated.is_empty() => {
                 let until = tick.next.map(|next| next.duration_since(self.deployment.clock.now()));
                 let soon = |until: SignedDuration| until.try_into().unwrap_or(Duration::ZERO);
                 until.map_or(poll, |until| soon(until).min(poll))
@@ -441,6 +441,10 @@ impl Runner {
         agents: &mut BTreeSet<Instance>,
     ) {
         for entry in &batch.entries {
+            // That an end was put off once more begins no new count of pauses.
+            if matches!(entry.event, Event::Credential(CredentialEvent::Kept { .. })) {
+                continue;
+            }
             addresses.extend(entry.address.iter().cloned());
             agents.extend(entry.instance.iter().cloned());
             if let (Event::Run(event), Some(run)) = (&entry.event, &entry.run) {

@@ -15,7 +15,7 @@ fn fits(root: &Value, schema: &Value, value: &Value) -> Result<(), String> {
     let rules = schema.as_object().expect("a schema is an object");
     for (keyword, rule) in rules {
         let sound = match keyword.as_str() {
-            "$schema" | "$defs" | "title" | "description" | "default" => true,
+            "$schema" | "$id" | "$defs" | "title" | "description" | "default" => true,
             "$ref" => {
                 let name = rule.as_str().and_then(|r| r.strip_prefix("#/$defs/")).expect("a name");
                 fits(root, &root["$defs"][name], value)?;

@@ -915,8 +915,8 @@ fn a_rotation_is_counted_and_the_end_of_an_older_one_is_called_what_it_is() {
     plan.steps = vec![step("triage.key", Action::Rotate, Kind::Credential, Risk::Low, due), ended];
     let shown = text(&saved(plan), &Options::default()).to_string();
     assert!(shown.contains("rotate   triage.key"), "{shown}");
-    assert!(shown.contains("revoke   triage.token"), "{shown}");
+    assert!(shown.contains("end      triage.token"), "{shown}");
     assert!(!shown.contains("revokes the old one"), "{shown}");
-    let counted = "0 to replace, 1 to revoke, 0 to destroy, 1 to rotate.";
+    let counted = "0 to revoke, 0 to destroy, 1 to rotate, 1 older to end.";
     assert!(shown.contains(counted), "{shown}");
 }
