@@ -190,7 +190,7 @@ fn a_year_of_small_fleets_keeps_every_promise() {
         assert!(played.broken().is_empty());
         return;
     }
-    let years = number("AGENT_IAC_YEARS", if cfg!(debug_assertions) { 2 } else { 300 });
+    let years = number("AGENT_IAC_YEARS", if cfg!(debug_assertions) { 2 } else { 50 });
     let from = number("AGENT_IAC_FROM", 0);
     let sum = Mutex::new((Counts::default(), BTreeSet::new()));
     let begun = Instant::now();

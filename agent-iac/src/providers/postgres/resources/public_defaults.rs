@@ -25,8 +25,9 @@ use crate::{
 /// ```
 /// use agent_iac::{prelude::*, providers::postgres as pg};
 ///
+/// /// Keeps new functions shut.
 /// #[derive(Agent)]
-/// #[agent(owner = "team:db", expires = "2027-06-30", purpose = "Keeps new functions shut.")]
+/// #[agent(owner = "team:db", expires = "2027-06-30")]
 /// struct Shut {
 ///     #[permission(for_role = "app_owner", on = pg::Future::Functions, revoke = [pg::Execute])]
 ///     functions: pg::PublicDefaults,
