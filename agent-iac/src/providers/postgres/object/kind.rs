@@ -3,7 +3,7 @@
 use super::super::name::word;
 use crate::Property;
 
-/// What kind of thing an [`Object`] is.
+/// What kind of thing an [`Object`](super::Object) is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Property)]
 pub enum ObjectKind {
     /// A table, view, materialised view, partitioned or foreign table.
