@@ -202,7 +202,7 @@ impl Runner {
     pub fn rest(&self, tick: Option<&Tick>) -> Duration {
         let poll = self.options.poll;
         let wait = match tick {
-            Some(tick) if !tick.contended || !tick.rotated.is_empty() => {
+            Some(tick) if !tick.contended => {
                 let until = tick.next.map(|next| next.duration_since(self.deployment.clock.now()));
                 let soon = |until: SignedDuration| until.try_into().unwrap_or(Duration::ZERO);
                 until.map_or(poll, |until| soon(until).min(poll))

@@ -176,12 +176,7 @@ impl Kind for DefaultPrivileges {
         change: &Change,
         error: Error,
     ) -> Error {
-        match sqlstate(&error) {
-            Some("42501") => {
-                not_for(&now.powers, &Self::what(job, None), change.id.creator).caused_by(error)
-            }
-            _ => error,
-        }
+        explained(&now.powers, &Self::what(job, None), change.id.creator, error)
     }
 }
 
@@ -209,6 +204,14 @@ pub(super) fn not_for(powers: &Powers, what: &str, creator: u32) -> Error {
     let (me, name) = (powers.my_name(), powers.name(creator));
     let message = format!("{what} are {name}'s own to say, and {} is no member of it", quoted(me));
     powers.no_member(creator, message)
+}
+
+/// A refusal of the server, as one of who may not speak for the creator.
+pub(super) fn explained(powers: &Powers, what: &str, creator: u32, error: Error) -> Error {
+    match sqlstate(&error) {
+        Some("42501") => not_for(powers, what, creator).caused_by(error),
+        _ => error,
+    }
 }
 
 /// Says many changes in few statements: the grantees of the same thing

@@ -204,12 +204,7 @@ impl Now {
         before: &PublicDetail,
     ) -> Result<Change> {
         let owner = self.owner(&on).expect("it was looked for before");
-        let by_word = |word: &String| Privilege::ALL.into_iter().find(|one| one.word() == word);
-        let (mut taken, back): (Taken, Taken) = before
-            .taken
-            .iter()
-            .filter_map(|(word, columns)| Some((by_word(word)?, columns.clone())))
-            .partition(|(privilege, _)| revoke.contains(privilege));
+        let (mut taken, back): (Taken, Taken) = kept_and_back(&before.taken, revoke);
         let mut grantors = self.acls.grantors(&on, EVERYBODY);
         grantors.insert(owner);
         let mut parts = Vec::new();
@@ -265,11 +260,7 @@ impl Now {
                 });
             }
         }
-        let word = |privilege: &Privilege| privilege.word().to_owned();
-        let detail = PublicDetail {
-            revoke: revoke.iter().map(word).collect(),
-            taken: taken.iter().map(|(privilege, on)| (word(privilege), on.clone())).collect(),
-        };
+        let detail = PublicDetail { revoke: words(revoke), taken: by_words(taken) };
         Ok(Change { on, parts, detail })
     }
 
@@ -286,6 +277,28 @@ impl Now {
         };
         columns.iter().map(piece).collect()
     }
+}
+
+/// What was taken from PUBLIC before and stays so, and what it gets back.
+pub(super) fn kept_and_back<On: Clone>(
+    taken: &BTreeMap<String, On>,
+    revoke: &BTreeSet<Privilege>,
+) -> (BTreeMap<Privilege, On>, BTreeMap<Privilege, On>) {
+    let by_word = |word: &String| Privilege::ALL.into_iter().find(|one| one.word() == word);
+    taken
+        .iter()
+        .filter_map(|(word, on)| Some((by_word(word)?, on.clone())))
+        .partition(|(privilege, _)| revoke.contains(privilege))
+}
+
+/// Privileges by their words, as they are remembered.
+pub(super) fn words(privileges: &BTreeSet<Privilege>) -> BTreeSet<String> {
+    privileges.iter().map(|privilege| privilege.word().to_owned()).collect()
+}
+
+/// What was taken, by the words of the privileges.
+pub(super) fn by_words<On>(taken: BTreeMap<Privilege, On>) -> BTreeMap<String, On> {
+    taken.into_iter().map(|(privilege, on)| (privilege.word().to_owned(), on)).collect()
 }
 
 /// Refuses to take the way in from ourselves.

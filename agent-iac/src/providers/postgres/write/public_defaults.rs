@@ -7,9 +7,10 @@ use super::{
     Entry, Found, Job, Kind, Seen,
     acl::Given,
     apply_script,
-    default_privileges::{Change as Part, creator_missing, grouped, not_for, supports},
+    default_privileges::{Change as Part, creator_missing, explained, grouped, not_for, supports},
     grant::{key_changed, supported},
     powers::{self, Powers},
+    public::{by_words, kept_and_back, words},
 };
 use crate::{
     error::{Error, ErrorKind, Result},
@@ -24,7 +25,7 @@ use crate::{
             public_defaults::{Everybodys, everybodys},
         },
         name::check_role,
-        server::{Type, sqlstate},
+        server::Type,
     },
     resource::Property as _,
     value::Value,
@@ -144,12 +145,7 @@ impl Kind for PublicDefaults {
         change: &Change,
         error: Error,
     ) -> Error {
-        match sqlstate(&error) {
-            Some("42501") => {
-                not_for(&now.powers, &Self::what(job, None), change.id.creator).caused_by(error)
-            }
-            _ => error,
-        }
+        explained(&now.powers, &Self::what(job, None), change.id.creator, error)
     }
 }
 
@@ -170,12 +166,7 @@ impl Now {
         revoke: &BTreeSet<Privilege>,
         before: &PublicDefaultsDetail,
     ) -> Result<Change> {
-        let by_word = |word: &String| Privilege::ALL.into_iter().find(|one| one.word() == word);
-        let (mut taken, back): (Taken, Taken) = before
-            .taken
-            .iter()
-            .filter_map(|(word, schemas)| Some((by_word(word)?, schemas.clone())))
-            .partition(|(privilege, _)| revoke.contains(privilege));
+        let (mut taken, back): (Taken, Taken) = kept_and_back(&before.taken, revoke);
         let mut held = self.held.get(&(id.creator, id.on)).cloned().unwrap_or_default();
         for schema in back.values().flatten() {
             // A schema that is gone took what was said of it along.
@@ -211,11 +202,7 @@ impl Now {
                 after: given(&after),
             });
         }
-        let word = |privilege: &Privilege| privilege.word().to_owned();
-        let detail = PublicDefaultsDetail {
-            revoke: revoke.iter().map(word).collect(),
-            taken: taken.into_iter().map(|(privilege, on)| (word(&privilege), on)).collect(),
-        };
+        let detail = PublicDefaultsDetail { revoke: words(revoke), taken: by_words(taken) };
         let creator = self.powers.role(id.creator).map_or_else(String::new, |one| one.name.clone());
         Ok(Change { id, creator, parts, detail })
     }
